@@ -1,0 +1,42 @@
+"""One call on its way through the pipeline, in terms no transport is named in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFacts:
+    """What TLS agreed on; for the audit record."""
+
+    version: str
+    cipher_suite: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a caller brought to prove who it is, and where it came from. Nothing is decided yet."""
+
+    token: str | None = field(default=None, repr=False)
+    """The bearer token of the call."""
+    certificate: bytes | None = field(default=None, repr=False)
+    """PEM of the client certificate, its chain verified by TLS."""
+    local_socket: bool = False
+    """True when the call came by the Unix socket that is mapped to a principal."""
+    source_ip: str = ""
+    user_agent: str = ""
+    tls: TlsFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as its transport received it."""
+
+    operation: str
+    evidence: Evidence
+    region: str | None
+    """The Region the caller named; None for the configured default."""
+    decode: Callable[[], Mapping[str, Any]] = field(repr=False)
+    """Reads the body into members by snake_case name, absent ones left out. Raises SerializationException."""

@@ -1,0 +1,28 @@
+"""Quotas and sizes, each beside the page that sets it: the AWS KMS API reference (shapes) and its quotas page."""
+
+from __future__ import annotations
+
+KEYS_PER_ACCOUNT_REGION = 100_000
+ALIASES_PER_KEY = 50
+TAGS_PER_KEY = 50
+POLICY_BYTES = 32_768
+POLICY_SHAPE_MAX = 131_072
+DESCRIPTION_MAX = 8_192
+KEY_ID_MAX = 2_048
+ALIAS_NAME_MAX = 256
+MARKER_MAX = 1_024
+GRANT_TOKENS_MAX = 10
+GRANT_TOKEN_MAX = 8_192
+TAG_KEY_MAX = 128
+TAG_VALUE_MAX = 256
+
+PLAINTEXT_MAX = 4_096
+CIPHERTEXT_MAX = 6_144
+RANDOM_BYTES_MAX = 1_024
+
+PENDING_WINDOW_DAYS = (7, 30)
+PENDING_WINDOW_DEFAULT = 30
+SECONDS_PER_DAY = 86_400
+
+BATCH_ITEMS_MAX = 256
+"""Items of one batch call (our own extension)."""
