@@ -1,4 +1,4 @@
-"""Quotas and sizes, each beside the page that sets it: the AWS KMS API reference (shapes) and its quotas page."""
+"""Quotas and sizes: the AWS KMS API reference (shapes) and its quotas page are their source."""
 
 from __future__ import annotations
 

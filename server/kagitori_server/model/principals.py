@@ -63,7 +63,7 @@ class CredentialKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """An API token: stored as the SHA-256 of its 256-bit random secret, so a copy of the catalog is no use."""
+    """An API token: stored as the SHA-256 of its random secret, so a copy of the catalog is no use."""
 
     token_id: str
     digest: bytes = field(repr=False)
