@@ -9,10 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class TlsFacts:
-    """What TLS agreed on; for the audit record."""
+    """What TLS agreed on, and the host name the client asked for; for the audit record."""
 
     version: str
     cipher_suite: str
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Call:
     """A request as its transport received it."""
 
     operation: str
+    request_id: str
+    """Fresh for each request; answered to the caller and written in the record."""
     evidence: Evidence
     region: str | None
     """The Region the caller named; None for the configured default."""

@@ -92,9 +92,13 @@ class CertificateRecord:
     created: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Caller:
-    """The principal of one request, as authentication established it."""
+    """The principal of one request, as authentication established it.
+
+    Compared and hashed by identity: one object per credential and state of the catalog, so that what follows from
+    it (compiled policies, decisions, the identity in a record) can be kept beside it.
+    """
 
     kind: PrincipalKind
     account: str

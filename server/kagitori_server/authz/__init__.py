@@ -1,0 +1,1 @@
+"""Gathers the policies of one call, asks `policy` and returns its decision. Default deny."""

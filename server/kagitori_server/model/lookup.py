@@ -1,0 +1,40 @@
+"""What authentication and resolution look things up in: the records of one moment of the catalog."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from kagitori_server.model.keys import Key
+from kagitori_server.model.principals import CertificateRecord, PrincipalRecord, TokenRecord
+
+
+class Lookup(Protocol):
+    """Records by name, None for what isn't there.
+
+    There are two of them over the same records: one for threads, which fetches what it doesn't hold, and one for
+    the event loop, which raises `NotLoaded` instead of blocking.
+    """
+
+    def key(self, region: str, key_id: str) -> Key | None:
+        """The key of that id in that Region, whichever account owns it."""
+        ...
+
+    def alias(self, account: str, region: str, name: str) -> str | None:
+        """The id of the key that the alias (with its `alias/` prefix) points to."""
+        ...
+
+    def principal(self, arn: str) -> PrincipalRecord | None:
+        """The user, role or root user of that ARN."""
+        ...
+
+    def token(self, digest: bytes) -> TokenRecord | None:
+        """The API token whose SHA-256 is `digest`."""
+        ...
+
+    def certificate_by_uri(self, uri: str) -> CertificateRecord | None:
+        """The mapping of certificates with that URI among their subject alternative names."""
+        ...
+
+    def certificate_by_subject(self, subject: str) -> CertificateRecord | None:
+        """The mapping of certificates with that subject (RFC 4514)."""
+        ...

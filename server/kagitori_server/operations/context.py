@@ -1,0 +1,94 @@
+"""What a handler gets: the call as the pipeline established it, and the parts of the service it may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from kagitori_keystore.base import Domain, SymmetricKeyStore
+from kagitori_server.model.keys import Key
+from kagitori_server.model.lookup import Lookup
+from kagitori_server.model.principals import Caller
+from kagitori_server.operations.row import Operation
+from kagitori_server.policy.document import KeyPolicy
+from kagitori_server.storage.catalog import Catalog, Reader, Writer
+
+DEFAULT_STORE = "default"
+"""The id of the software key store that keys live in unless they name a custom key store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identifiers:
+    """Sources of fresh names. Constructor arguments, so that tests can make them predictable."""
+
+    uuid: Callable[[], str]
+    """A random UUID in its 36-character lower-case form."""
+    unique_id: Callable[[str], str]
+    """An IAM-style unique id with the given four-letter prefix (`AIDA`, `AROA`)."""
+    secret: Callable[[], str]
+    """A URL-safe text holding 256 random bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of the service that handlers use. Made once, by wiring."""
+
+    catalog: Catalog
+    stores: Mapping[str, SymmetricKeyStore]
+    """Key store id -> store."""
+    clock: Callable[[], float]
+    ids: Identifiers
+    partition: str
+    regions: tuple[str, ...]
+    lockout_check: Callable[[Caller, KeyPolicy, str], None]
+    """(caller, candidate key policy, key ARN): raises MalformedPolicyDocumentException when the caller could
+    not change the policy again."""
+
+
+@dataclass(slots=True)
+class Context:
+    """One call, as far as it has come."""
+
+    operation: Operation
+    caller: Caller
+    region: str
+    services: Services
+    now: float
+    """When the call was received, seconds since the epoch."""
+    lookup: Lookup
+    """Records of the catalog as they are now; within a write transaction nobody else can change them."""
+    keys: dict[str, Key] = field(default_factory=dict)
+    """The keys of the call by slot name."""
+    writer_or_none: Writer | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What the audit record shows as additionalEventData."""
+
+    @property
+    def key(self) -> Key:
+        """The key of an operation that touches one."""
+        return self.keys["key"]
+
+    @property
+    def account(self) -> str:
+        """The caller's account: where new resources are made and lists look."""
+        return self.caller.account
+
+    @property
+    def writer(self) -> Writer:
+        """The open write transaction of a row that writes."""
+        if self.writer_or_none is None:
+            message = f"{self.operation.name} is not a row that writes"
+            raise RuntimeError(message)
+        return self.writer_or_none
+
+    def store(self, key: Key) -> SymmetricKeyStore:
+        """The key store that holds the key's material."""
+        return self.services.stores[key.store_id]
+
+
+@lru_cache(maxsize=1024)
+def domain_of(account: str, region: str) -> Domain:
+    """The partition of key-encryption keys a key belongs to."""
+    return Domain(account, region)

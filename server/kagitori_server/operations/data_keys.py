@@ -1,0 +1,91 @@
+"""GenerateDataKey, GenerateDataKeyWithoutPlaintext and GenerateRandom."""
+
+from __future__ import annotations
+
+from kagitori_server.model.encryption_context import canonical
+from kagitori_server.model.errors import (
+    CustomKeyStoreNotFoundException,
+    UnsupportedOperationException,
+    ValidationException,
+)
+from kagitori_server.model.keys import DATA_KEY_BYTES
+from kagitori_server.operations.context import DEFAULT_STORE, Context, domain_of
+from kagitori_server.operations.encryption import current_reference
+from kagitori_server.operations.shapes.crypto import (
+    GenerateDataKeyRequest,
+    GenerateDataKeyResponse,
+    GenerateDataKeyWithoutPlaintextRequest,
+    GenerateDataKeyWithoutPlaintextResponse,
+    GenerateRandomRequest,
+    GenerateRandomResponse,
+)
+
+DataKeyRequest = GenerateDataKeyRequest | GenerateDataKeyWithoutPlaintextRequest
+
+
+def _size(request: DataKeyRequest) -> int:
+    """The length of the data key in bytes. Raises ValidationException unless it is said exactly one way."""
+    size, spec = request.number_of_bytes, request.key_spec
+    if spec is not None and size is None:
+        return DATA_KEY_BYTES[spec]
+    if size is not None and spec is None:
+        return size
+    raise ValidationException("Please specify either number of bytes or key spec.")
+
+
+def check_generate_data_key(_context: Context, request: GenerateDataKeyRequest) -> None:
+    """Refuses a size said twice or not at all, a recipient, and an encryption context that is too large."""
+    if request.recipient is not None:
+        raise UnsupportedOperationException("Recipient is not served: answers can't be encrypted for an enclave.")
+    _size(request)
+    canonical(request.encryption_context)
+
+
+def check_generate_data_key_without_plaintext(
+    _context: Context, request: GenerateDataKeyWithoutPlaintextRequest
+) -> None:
+    """Refuses a size said twice or not at all, and an encryption context that is too large."""
+    _size(request)
+    canonical(request.encryption_context)
+
+
+def generate_data_key(context: Context, request: GenerateDataKeyRequest) -> GenerateDataKeyResponse:
+    """Makes a data key, in the clear and encrypted under the KMS key (AWS GenerateDataKey)."""
+    key = context.key
+    reference = current_reference(context, key)
+    plaintext, blob = context.store(key).generate_data_key(
+        domain_of(key.account, key.region), key.key_id, reference, _size(request), canonical(request.encryption_context)
+    )
+    return GenerateDataKeyResponse(
+        ciphertext_blob=blob, plaintext=plaintext, key_id=key.arn, key_material_id=reference.material_id
+    )
+
+
+def generate_data_key_without_plaintext(
+    context: Context, request: GenerateDataKeyWithoutPlaintextRequest
+) -> GenerateDataKeyWithoutPlaintextResponse:
+    """Makes a data key, encrypted only (AWS GenerateDataKeyWithoutPlaintext)."""
+    key = context.key
+    reference = current_reference(context, key)
+    blob = context.store(key).generate_data_key_without_plaintext(
+        domain_of(key.account, key.region), key.key_id, reference, _size(request), canonical(request.encryption_context)
+    )
+    return GenerateDataKeyWithoutPlaintextResponse(
+        ciphertext_blob=blob, key_id=key.arn, key_material_id=reference.material_id
+    )
+
+
+def check_generate_random(_context: Context, request: GenerateRandomRequest) -> None:
+    """Refuses a missing length, unknown key stores, and a recipient."""
+    if request.number_of_bytes is None:
+        raise ValidationException("NumberOfBytes is required.")
+    if request.custom_key_store_id is not None:
+        raise CustomKeyStoreNotFoundException("There is no custom key store of this id.")
+    if request.recipient is not None:
+        raise UnsupportedOperationException("Recipient is not served: answers can't be encrypted for an enclave.")
+
+
+def generate_random(context: Context, request: GenerateRandomRequest) -> GenerateRandomResponse:
+    """Random bytes from the key store's source (AWS GenerateRandom)."""
+    size = request.number_of_bytes or 0  # absent was refused by check_generate_random; a store refuses 0
+    return GenerateRandomResponse(plaintext=context.services.stores[DEFAULT_STORE].random(size))

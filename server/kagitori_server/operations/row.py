@@ -1,0 +1,144 @@
+"""What a row of the operation table says. No column that decides about security has a default.
+
+A row is read by everything on the way of a call: transports (shapes), authorisation (permissions, grantable,
+cross-account), resolution and the state check (keys), and the audit (what a record shows). No operation repeats
+any of it in its own code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from kagitori_server.model.keys import KeyUsage
+from kagitori_server.model.shape import Shape
+from kagitori_server.model.states import StateRule
+
+if TYPE_CHECKING:
+    from kagitori_server.operations.context import Context
+
+Handler = Callable[["Context", Any], Any]
+"""(context of the call, request) -> answer; both of the row's shapes."""
+
+Check = Callable[["Context", Any], None]
+"""(context of the call, request): raises what the operation refuses beyond shape, state and usage."""
+
+
+class Find(Enum):
+    """How a request names a key."""
+
+    MEMBER = "member"
+    """By the member `member`: id or ARN, or an alias where the slot allows it."""
+    CIPHERTEXT = "ciphertext"
+    """By `member` if present, else by the header of the ciphertext in `ciphertext_member`."""
+    ALIAS_TARGET = "alias target"
+    """The key that the alias in `member` points to now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySlot:
+    """One key that an operation touches: how to find it and what it must be like."""
+
+    name: str
+    find: Find
+    member: str
+    ciphertext_member: str | None = None
+    alias_allowed: bool
+    states: StateRule
+    usage: KeyUsage | None
+    """The usage the key must have; None where it doesn't matter."""
+
+
+class Resource(Enum):
+    """What a permission is asked on."""
+
+    KEY = "key"
+    """The key of a slot: key policy, identity policies, grants."""
+    ALIAS = "alias"
+    """The alias that the request names: identity policies alone."""
+    ACCOUNT = "account"
+    """No resource: identity policies alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permission:
+    """One permission that a call needs. All of a row's permissions are needed."""
+
+    action: str
+    """With its prefix: `kms:Encrypt`, `kagitori:CreateUser`."""
+    on: Resource
+    slot: str | None
+    """The key slot, for KEY."""
+    when: Callable[[Any], object] | None = None
+    """Needed only for requests of which this is true; None for always."""
+
+
+class Cost(Enum):
+    """Where a handler runs."""
+
+    INLINE = "inline"
+    """A few microseconds of pure computation: in the event loop."""
+    OFFLOAD = "offload"
+    """Blocks or computes for long: in a bounded pool of threads."""
+
+
+class Answer(Enum):
+    """What the audit record shows as `responseElements`."""
+
+    NOTHING = "null"
+    KEY_ARN = "the ARN of the key that was changed"
+    MEMBERS = "the members listed in `response_shown`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRule:
+    """What a record of the operation shows. Members that aren't listed never reach the trail."""
+
+    request_shown: tuple[str, ...]
+    answer: Answer
+    response_shown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """A row of the table."""
+
+    name: str
+    service: str
+    """`kms` or `kagitori`: the event source and the service part of the ARN of resource-less permissions."""
+    request: Shape[Any]
+    response: type[Any]
+    keys: tuple[KeySlot, ...]
+    alias_member: str | None
+    """The request member that names an alias to create, change or delete."""
+    permissions: tuple[Permission, ...]
+    """In the order in which they are asked; a key is looked up when the first permission on it is asked."""
+    grantable: bool
+    cross_account: bool
+    read_only: bool
+    """As CloudTrail's `readOnly`: cryptographic operations count as read-only."""
+    writes: bool
+    """Whether the handler changes the catalog: it then runs in a write transaction."""
+    audit: AuditRule
+    cost: Cost
+    check: Check | None
+    """Parameter checks that a dry run makes too; None where shape, state and usage say it all."""
+    handler: Handler
+
+    def slot(self, name: str) -> KeySlot:
+        """The slot of that name."""
+        return next(slot for slot in self.keys if slot.name == name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOperation:
+    """A batch call: `item` is run for each of its items, with one authorisation per distinct key and context."""
+
+    name: str
+    item: Operation
+
+
+Row = Operation | BatchOperation
+Table = Mapping[str, Row]
