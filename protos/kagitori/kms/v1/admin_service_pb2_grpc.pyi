@@ -14,8 +14,8 @@ are answered AccessDeniedException whether or not it exists.
 
 Any rpc may also answer ValidationException, AccessDeniedException, ThrottlingException,
 KMSInternalException and the failures of credentials that key_service.proto lists; these are not repeated
-below. Names of principals and policies are compared without regard to case. Paths start and end with
-`/`, `/` when absent, at most 512 characters.
+below. Names of principals and policies are unique without regard to case, and found by their exact case.
+Paths start and end with `/`, `/` when absent, at most 512 characters.
 
 Lists are answered in pages of 1 to 1,000 entries, 100 when `limit` is absent, ordered by name or date of
 making: send `next_marker` back as `marker`, with the other fields unchanged, until `truncated` is false.

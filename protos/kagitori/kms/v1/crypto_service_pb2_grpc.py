@@ -238,7 +238,8 @@ class CryptoServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GenerateRandom(self, request, context):
-        """Answers random bytes from the service, or from the HSMs of a custom key store.
+        """Answers random bytes from the service, or from the HSMs of a custom key store; an external key store
+        has none to give.
 
         IAM: kms:GenerateRandom by identity policies.
         Errors: UnsupportedOperationException, CustomKeyStoreNotFoundException,

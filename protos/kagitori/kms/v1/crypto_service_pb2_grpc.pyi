@@ -103,7 +103,8 @@ class CryptoServiceStub:
     DryRunOperationException.
     """
     GenerateRandom: _grpc.UnaryUnaryMultiCallable[_cryptography_pb2.GenerateRandomRequest, _cryptography_pb2.GenerateRandomResponse]
-    """Answers random bytes from the service, or from the HSMs of a custom key store.
+    """Answers random bytes from the service, or from the HSMs of a custom key store; an external key store
+    has none to give.
 
     IAM: kms:GenerateRandom by identity policies.
     Errors: UnsupportedOperationException, CustomKeyStoreNotFoundException,
@@ -272,7 +273,8 @@ class CryptoServiceAsyncStub(CryptoServiceStub):
     DryRunOperationException.
     """
     GenerateRandom: _aio.UnaryUnaryMultiCallable[_cryptography_pb2.GenerateRandomRequest, _cryptography_pb2.GenerateRandomResponse]  # type: ignore[assignment]
-    """Answers random bytes from the service, or from the HSMs of a custom key store.
+    """Answers random bytes from the service, or from the HSMs of a custom key store; an external key store
+    has none to give.
 
     IAM: kms:GenerateRandom by identity policies.
     Errors: UnsupportedOperationException, CustomKeyStoreNotFoundException,
@@ -486,7 +488,8 @@ class CryptoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cryptography_pb2.GenerateRandomRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cryptography_pb2.GenerateRandomResponse, _abc.Awaitable[_cryptography_pb2.GenerateRandomResponse]]:
-        """Answers random bytes from the service, or from the HSMs of a custom key store.
+        """Answers random bytes from the service, or from the HSMs of a custom key store; an external key store
+        has none to give.
 
         IAM: kms:GenerateRandom by identity policies.
         Errors: UnsupportedOperationException, CustomKeyStoreNotFoundException,

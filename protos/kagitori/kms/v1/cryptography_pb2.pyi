@@ -251,8 +251,8 @@ class DecryptResponse(_message.Message):
     `recipient`.
     """
     key_material_id: _builtins.str
-    """Which material of the key was used, 64 hexadecimal digits; absent for keys without versions of
-    material.
+    """Which material of the key was used, 64 hexadecimal digits; only for symmetric encryption keys, and not
+    with `recipient`.
     """
     def __init__(
         self,
@@ -577,8 +577,8 @@ class GenerateDataKeyResponse(_message.Message):
     `recipient`.
     """
     key_material_id: _builtins.str
-    """Which material of the key was used, 64 hexadecimal digits; absent for keys without versions of
-    material.
+    """Which material of the key was used, 64 hexadecimal digits; only for symmetric encryption keys, and not
+    with `recipient`.
     """
     def __init__(
         self,
@@ -705,8 +705,8 @@ class GenerateDataKeyWithoutPlaintextResponse(_message.Message):
     key_id: _builtins.str
     """ARN of the KMS key that encrypted."""
     key_material_id: _builtins.str
-    """Which material of the key was used, 64 hexadecimal digits; absent for keys without versions of
-    material.
+    """Which material of the key was used, 64 hexadecimal digits; only for symmetric encryption keys, and not
+    with `recipient`.
     """
     def __init__(
         self,
@@ -829,8 +829,8 @@ class GenerateDataKeyPairResponse(_message.Message):
     `recipient`.
     """
     key_material_id: _builtins.str
-    """Which material of the key was used, 64 hexadecimal digits; absent for keys without versions of
-    material.
+    """Which material of the key was used, 64 hexadecimal digits; only for symmetric encryption keys, and not
+    with `recipient`.
     """
     def __init__(
         self,
@@ -952,8 +952,8 @@ class GenerateDataKeyPairWithoutPlaintextResponse(_message.Message):
     key_pair_spec: _resources_pb2.DataKeyPairSpec.ValueType
     """Kind of the pair."""
     key_material_id: _builtins.str
-    """Which material of the key was used, 64 hexadecimal digits; absent for keys without versions of
-    material.
+    """Which material of the key was used, 64 hexadecimal digits; only for symmetric encryption keys, and not
+    with `recipient`.
     """
     def __init__(
         self,

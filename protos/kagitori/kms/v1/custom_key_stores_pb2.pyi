@@ -64,7 +64,7 @@ class XksProxyConfiguration(_message.Message):
     connectivity: _resources_pb2.XksProxyConnectivity.ValueType
     """Directly, or through a VPC endpoint service."""
     access_key_id: _builtins.str
-    """Id of the credential in use; its secret is never answered. Secret."""
+    """Id of the credential in use, without its secret half. Secret."""
     uri_endpoint: _builtins.str
     """Scheme and host of the proxy."""
     uri_path: _builtins.str
@@ -411,7 +411,7 @@ class UpdateCustomKeyStoreRequest(_message.Message):
     xks_proxy_vpc_endpoint_service_owner: _builtins.str
     """Account that owns it. 12 characters."""
     xks_proxy_connectivity: _resources_pb2.XksProxyConnectivity.ValueType
-    """New way to reach the proxy; the store must be disconnected."""
+    """New way to reach the proxy."""
     @_builtins.property
     def xks_proxy_authentication_credential(self) -> Global___XksProxyAuthenticationCredential:
         """New credential for the proxy."""

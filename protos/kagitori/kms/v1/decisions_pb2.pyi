@@ -437,7 +437,7 @@ class SimulationFinding(_message.Message):
     before: Global___Decision.ValueType
     """Outcome on record."""
     after: Global___Decision.ValueType
-    """Outcome under the change."""
+    """Outcome under the change; IMPLICIT_DENY for use of a key that would be disabled."""
     calls: _builtins.int
     """How many calls were seen."""
     event_id: _builtins.str

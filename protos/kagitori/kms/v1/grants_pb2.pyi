@@ -74,7 +74,9 @@ class GrantConstraints(_message.Message):
     ENCRYPTION_CONTEXT_EQUALS_FIELD_NUMBER: _builtins.int
     SOURCE_ARN_FIELD_NUMBER: _builtins.int
     source_arn: _builtins.str
-    """The call must be made by a service on behalf of this resource, an ARN of 20 to 512 characters."""
+    """The call must be made on behalf of this resource, an ARN of 20 to 512 characters; required when a
+    service is the grantee.
+    """
     @_builtins.property
     def encryption_context_subset(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The call's context must contain all of these pairs."""
@@ -209,10 +211,12 @@ class CreateGrantRequest(_message.Message):
     """The KMS key, by id or ARN."""
     grantee_principal: _builtins.str
     """Who is permitted: ARN of an account, user, role, assumed-role session or federated user. Either this or
-    `grantee_service_principal`. 1 to 256 characters.
+    `grantee_service_principal`, not both. 1 to 256 characters.
     """
     retiring_principal: _builtins.str
-    """Who may retire the grant; the same kinds of ARN. 1 to 256 characters."""
+    """Who may retire the grant; the same kinds of ARN. Not together with `retiring_service_principal`. 1 to
+    256 characters.
+    """
     name: _builtins.str
     """Name that makes a repetition of this call harmless. 1 to 256 characters."""
     dry_run: _builtins.bool
@@ -220,7 +224,9 @@ class CreateGrantRequest(_message.Message):
     where the call would have succeeded.
     """
     grantee_service_principal: _builtins.str
-    """Service that is permitted, such as `logs.us-east-1.amazonaws.com`. 1 to 128 characters."""
+    """Service that is permitted, such as `logs.us-east-1.amazonaws.com`. It requires the constraint
+    `source_arn` and a retiring principal of either kind. 1 to 128 characters.
+    """
     retiring_service_principal: _builtins.str
     """Service that may retire the grant. 1 to 128 characters."""
     @_builtins.property

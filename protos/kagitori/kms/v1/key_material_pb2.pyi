@@ -321,7 +321,7 @@ class EnableKeyRotationRequest(_message.Message):
     key_id: _builtins.str
     """The KMS key, by id or ARN."""
     rotation_period_in_days: _builtins.int
-    """Days between rotations, counted from this call; 365 when absent, or the period set before. 90 to 2,560."""
+    """Days between rotations, counted from this call; 365 when absent. 90 to 2,560."""
     def __init__(
         self,
         *,
@@ -676,11 +676,13 @@ class ImportKeyMaterialRequest(_message.Message):
     expiration_model: _resources_pb2.ExpirationModel.ValueType
     """Whether it expires; KEY_MATERIAL_EXPIRES when absent."""
     import_type: Global___ImportType.ValueType
-    """Whether the material is new to the key."""
+    """Whether the material is new to the key; only for symmetric keys."""
     key_material_description: _builtins.str
     """Words about this material; not secret. 0 to 256 characters."""
     key_material_id: _builtins.str
-    """Which earlier material this is, 64 hexadecimal digits; refused when the bytes are others."""
+    """Which earlier material this is, 64 hexadecimal digits; refused when the bytes are others, and with
+    NEW_KEY_MATERIAL.
+    """
     @_builtins.property
     def valid_to(self) -> _timestamp_pb2.Timestamp:
         """When the material expires, at most 365 days ahead; required with KEY_MATERIAL_EXPIRES, refused

@@ -17,8 +17,8 @@ Any rpc may also answer ValidationException (a field breaks its limits), AccessD
 MissingAuthenticationTokenException, IncompleteSignatureException, InvalidSignatureException,
 UnrecognizedClientException or ExpiredTokenException (the credentials), ThrottlingException,
 RequestEntityTooLargeException, DependencyTimeoutException and KMSInternalException; these are not
-repeated below. A failed call carries a google.rpc.ErrorInfo that names the exception. A failed call has
-changed nothing.
+repeated below. A failed call carries a google.rpc.ErrorInfo that names the exception. A refused call has
+changed nothing; after KMSInternalException or DependencyTimeoutException look before repeating a change.
 
 Lists are answered in pages: send `next_marker` back as `marker`, with the other fields unchanged, until
 `truncated` is false. A marker that this rpc did not hand out answers InvalidMarkerException.

@@ -663,8 +663,8 @@ class KeyServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCustomKeyStore(self, request, context):
-        """Changes a custom key store. HSM stores must be disconnected; of a connected external store only the
-        credential, the proxy's address of the same manager and the name can be changed.
+        """Changes a custom key store. It must be disconnected, unless only its name, the path of its proxy or the
+        credential for it is changed.
 
         IAM: kms:UpdateCustomKeyStore by identity policies.
         Errors: CustomKeyStoreNotFoundException, CustomKeyStoreNameInUseException,

@@ -17,8 +17,8 @@ Any rpc may also answer ValidationException (a field breaks its limits), AccessD
 MissingAuthenticationTokenException, IncompleteSignatureException, InvalidSignatureException,
 UnrecognizedClientException or ExpiredTokenException (the credentials), ThrottlingException,
 RequestEntityTooLargeException, DependencyTimeoutException and KMSInternalException; these are not
-repeated below. A failed call carries a google.rpc.ErrorInfo that names the exception. A failed call has
-changed nothing.
+repeated below. A failed call carries a google.rpc.ErrorInfo that names the exception. A refused call has
+changed nothing; after KMSInternalException or DependencyTimeoutException look before repeating a change.
 
 Lists are answered in pages: send `next_marker` back as `marker`, with the other fields unchanged, until
 `truncated` is false. A marker that this rpc did not hand out answers InvalidMarkerException.
@@ -328,8 +328,8 @@ class KeyServiceStub:
     Errors: CustomKeyStoreInvalidStateException, CustomKeyStoreNotFoundException.
     """
     UpdateCustomKeyStore: _grpc.UnaryUnaryMultiCallable[_custom_key_stores_pb2.UpdateCustomKeyStoreRequest, _custom_key_stores_pb2.UpdateCustomKeyStoreResponse]
-    """Changes a custom key store. HSM stores must be disconnected; of a connected external store only the
-    credential, the proxy's address of the same manager and the name can be changed.
+    """Changes a custom key store. It must be disconnected, unless only its name, the path of its proxy or the
+    credential for it is changed.
 
     IAM: kms:UpdateCustomKeyStore by identity policies.
     Errors: CustomKeyStoreNotFoundException, CustomKeyStoreNameInUseException,
@@ -632,8 +632,8 @@ class KeyServiceAsyncStub(KeyServiceStub):
     Errors: CustomKeyStoreInvalidStateException, CustomKeyStoreNotFoundException.
     """
     UpdateCustomKeyStore: _aio.UnaryUnaryMultiCallable[_custom_key_stores_pb2.UpdateCustomKeyStoreRequest, _custom_key_stores_pb2.UpdateCustomKeyStoreResponse]  # type: ignore[assignment]
-    """Changes a custom key store. HSM stores must be disconnected; of a connected external store only the
-    credential, the proxy's address of the same manager and the name can be changed.
+    """Changes a custom key store. It must be disconnected, unless only its name, the path of its proxy or the
+    credential for it is changed.
 
     IAM: kms:UpdateCustomKeyStore by identity policies.
     Errors: CustomKeyStoreNotFoundException, CustomKeyStoreNameInUseException,
@@ -1161,8 +1161,8 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _custom_key_stores_pb2.UpdateCustomKeyStoreRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_custom_key_stores_pb2.UpdateCustomKeyStoreResponse, _abc.Awaitable[_custom_key_stores_pb2.UpdateCustomKeyStoreResponse]]:
-        """Changes a custom key store. HSM stores must be disconnected; of a connected external store only the
-        credential, the proxy's address of the same manager and the name can be changed.
+        """Changes a custom key store. It must be disconnected, unless only its name, the path of its proxy or the
+        credential for it is changed.
 
         IAM: kms:UpdateCustomKeyStore by identity policies.
         Errors: CustomKeyStoreNotFoundException, CustomKeyStoreNameInUseException,

@@ -42,7 +42,7 @@ class CreateKeyRequest(_message.Message):
     policy: _builtins.str
     """Key policy, a JSON document of at most 32,768 bytes."""
     description: _builtins.str
-    """What the key is for; not secret. 0 to 8,192 characters."""
+    """The owner's words about the key; not secret. 0 to 8,192 characters."""
     key_usage: _resources_pb2.KeyUsage.ValueType
     """What the key is for; ENCRYPT_DECRYPT when absent. Required for specs other than SYMMETRIC_DEFAULT."""
     customer_master_key_spec: _resources_pb2.KeySpec.ValueType
@@ -54,8 +54,8 @@ class CreateKeyRequest(_message.Message):
     imported.
     """
     custom_key_store_id: _builtins.str
-    """Custom key store to make the key in; it must be connected. Symmetric encryption keys only. 1 to 64
-    characters.
+    """Custom key store to make the key in; it must be connected. Only for symmetric encryption keys of one
+    Region. 1 to 64 characters.
     """
     bypass_policy_lockout_safety_check: _builtins.bool
     """True: accept a policy under which the caller could not change the policy any more. Absent means false."""
@@ -446,7 +446,9 @@ class ScheduleKeyDeletionResponse(_message.Message):
     key_id: _builtins.str
     """ARN of the key."""
     key_state: _resources_pb2.KeyState.ValueType
-    """PENDINGDELETION, or PENDINGREPLICADELETION for a primary key that still has replicas."""
+    """State of the key now: pending deletion, or pending replica deletion for a primary key that still has
+    replicas.
+    """
     pending_window_in_days: _builtins.int
     """Days that the key waits."""
     @_builtins.property
@@ -549,7 +551,7 @@ class GetKeyLastUsageResponse(_message.Message):
     """ARN of the key."""
     @_builtins.property
     def key_last_usage(self) -> _resources_pb2.KeyLastUsageData:
-        """The latest use; absent when none was seen since `tracking_start_date`."""
+        """The latest use; an empty message when none was seen since `tracking_start_date`."""
 
     @_builtins.property
     def tracking_start_date(self) -> _timestamp_pb2.Timestamp:
@@ -951,7 +953,7 @@ class PutKeyPolicyRequest(_message.Message):
     key_id: _builtins.str
     """The KMS key, by id or ARN."""
     policy_name: _builtins.str
-    """Always `default`, also when absent."""
+    """`default`, also when absent; any other name answers UnsupportedOperationException."""
     policy: _builtins.str
     """The new policy, a JSON document of at most 32,768 bytes."""
     bypass_policy_lockout_safety_check: _builtins.bool
@@ -1007,7 +1009,7 @@ class GetKeyPolicyRequest(_message.Message):
     key_id: _builtins.str
     """The KMS key, by id or ARN."""
     policy_name: _builtins.str
-    """Always `default`, also when absent."""
+    """`default`, also when absent; any other name answers NotFoundException."""
     def __init__(
         self,
         *,

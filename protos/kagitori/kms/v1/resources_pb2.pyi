@@ -1142,7 +1142,9 @@ class KeyMetadata(_message.Message):
     PendingReplicaDeletion.
     """
     current_key_material_id: _builtins.str
-    """Material that encrypts now, 64 hexadecimal digits; only for symmetric keys with material."""
+    """Material that encrypts now, 64 hexadecimal digits; only for symmetric encryption keys of origin AWS_KMS
+    or EXTERNAL that have material.
+    """
     @_builtins.property
     def creation_date(self) -> _timestamp_pb2.Timestamp:
         """When the key was made."""
@@ -1153,7 +1155,7 @@ class KeyMetadata(_message.Message):
 
     @_builtins.property
     def valid_to(self) -> _timestamp_pb2.Timestamp:
-        """When the imported material expires; only where it does."""
+        """When imported material expires, the first of it if there are several; only where it does."""
 
     @_builtins.property
     def encryption_algorithms(self) -> _containers.RepeatedScalarFieldContainer[Global___EncryptionAlgorithm.ValueType]:
@@ -1399,7 +1401,7 @@ Global___AliasListEntry: _TypeAlias = AliasListEntry  # noqa: Y015
 
 @_typing.final
 class KeyLastUsageData(_message.Message):
-    """The latest successful cryptographic use of a key."""
+    """The latest successful cryptographic use of a key. Empty if there was none."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1420,22 +1422,26 @@ class KeyLastUsageData(_message.Message):
     def __init__(
         self,
         *,
-        operation: Global___KeyLastUsageTrackingOperation.ValueType = ...,
+        operation: Global___KeyLastUsageTrackingOperation.ValueType | None = ...,
         timestamp: _timestamp_pb2.Timestamp | None = ...,
         cloud_trail_event_id: _builtins.str | None = ...,
         kms_request_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cloud_trail_event_id", b"_cloud_trail_event_id", "_kms_request_id", b"_kms_request_id", "cloud_trail_event_id", b"cloud_trail_event_id", "kms_request_id", b"kms_request_id", "timestamp", b"timestamp"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cloud_trail_event_id", b"_cloud_trail_event_id", "_kms_request_id", b"_kms_request_id", "_operation", b"_operation", "cloud_trail_event_id", b"cloud_trail_event_id", "kms_request_id", b"kms_request_id", "operation", b"operation", "timestamp", b"timestamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cloud_trail_event_id", b"_cloud_trail_event_id", "_kms_request_id", b"_kms_request_id", "cloud_trail_event_id", b"cloud_trail_event_id", "kms_request_id", b"kms_request_id", "operation", b"operation", "timestamp", b"timestamp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cloud_trail_event_id", b"_cloud_trail_event_id", "_kms_request_id", b"_kms_request_id", "_operation", b"_operation", "cloud_trail_event_id", b"cloud_trail_event_id", "kms_request_id", b"kms_request_id", "operation", b"operation", "timestamp", b"timestamp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cloud_trail_event_id: _TypeAlias = _typing.Literal["cloud_trail_event_id"]  # noqa: Y015
     _WhichOneofArgType__cloud_trail_event_id: _TypeAlias = _typing.Literal["_cloud_trail_event_id", b"_cloud_trail_event_id"]  # noqa: Y015
     _WhichOneofReturnType__kms_request_id: _TypeAlias = _typing.Literal["kms_request_id"]  # noqa: Y015
     _WhichOneofArgType__kms_request_id: _TypeAlias = _typing.Literal["_kms_request_id", b"_kms_request_id"]  # noqa: Y015
+    _WhichOneofReturnType__operation: _TypeAlias = _typing.Literal["operation"]  # noqa: Y015
+    _WhichOneofArgType__operation: _TypeAlias = _typing.Literal["_operation", b"_operation"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cloud_trail_event_id) -> _WhichOneofReturnType__cloud_trail_event_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__kms_request_id) -> _WhichOneofReturnType__kms_request_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__operation) -> _WhichOneofReturnType__operation | None: ...
 
 Global___KeyLastUsageData: _TypeAlias = KeyLastUsageData  # noqa: Y015
