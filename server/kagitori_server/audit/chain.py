@@ -109,13 +109,15 @@ def chain_names(root: Path) -> list[str]:
     return sorted(canonical, key=lambda name: int(name.removeprefix("chain-")))
 
 
+def segment_number(name: str) -> int | None:
+    """The number of a segment's file name, None for any other name."""
+    number = int(name[:8]) if _SEGMENT.fullmatch(name) else 0
+    return number or None
+
+
 def segment_numbers(chain_dir: Path) -> list[int]:
     """The segment numbers present in a chain, ascending; gaps are the caller's business."""
-    return sorted(
-        int(entry.name.removesuffix(".jsonl"))
-        for entry in chain_dir.iterdir()
-        if _SEGMENT.fullmatch(entry.name)
-    )
+    return sorted(number for entry in chain_dir.iterdir() if (number := segment_number(entry.name)))
 
 
 def read_lines(path: Path) -> Iterator[RawLine]:
