@@ -1,0 +1,61 @@
+"""The few file operations a trail consists of, apart from it so that a failing disk can be put in their
+place.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class Disk:
+    """Plain POSIX. Every method raises OSError, and after one from `write_durably` nothing is known about the
+    bytes from `offset` on: since a failed fdatasync may have dropped them from the page cache, trying it
+    again on the same file proves nothing.
+    """
+
+    def create(self, path: Path) -> int:
+        """Makes an empty file (mode 0600), makes its directory entry durable and returns its descriptor."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            self.sync_directory(path.parent)
+        except OSError:
+            os.close(descriptor)
+            path.unlink()
+            raise
+        return descriptor
+
+    def reopen(self, path: Path) -> int:
+        """The descriptor of an existing file, for writing."""
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
+    def write_durably(self, descriptor: int, data: bytes, offset: int) -> None:
+        """Writes `data` at `offset` and returns when it is on stable storage."""
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(descriptor, view, offset)
+            view = view[written:]
+            offset += written
+        os.fdatasync(descriptor)
+
+    def cut(self, descriptor: int, length: int) -> None:
+        """Shortens the file to `length` bytes, durably."""
+        os.ftruncate(descriptor, length)
+        os.fsync(descriptor)
+
+    def remove(self, path: Path) -> None:
+        """Removes a file, durably."""
+        path.unlink(missing_ok=True)
+        self.sync_directory(path.parent)
+
+    def close(self, descriptor: int) -> None:
+        """Gives the descriptor back."""
+        os.close(descriptor)
+
+    def sync_directory(self, path: Path) -> None:
+        """Makes the entries of a directory durable."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
