@@ -97,9 +97,9 @@ def decide_key(
     """
     caller, action, resource = query.caller, query.action.lower(), query.resource_arn
     # 2. An explicit deny anywhere ends it.
-    denied = _key_deny(key_policy.denies, caller, action, resource) or _identity_deny(
-        identity_policies, action, resource
-    )
+    denied = _key_deny(key_policy.denies, caller, action, resource) if key_policy.denies else None
+    if denied is None:
+        denied = _identity_deny(identity_policies, action, resource)
     if denied is not None:
         return denied
     # 3./4. What the key policy gives: a direct statement counts more than delegation to the account.
