@@ -24,6 +24,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from kagitori_keystore.base import KeyStoreError
@@ -305,7 +306,7 @@ class Pipeline:
                 await asyncio.sleep(0)
             item = Trace(trace.call, operation=batch.item, caller=trace.caller)
             try:
-                await self._inline(lambda lookup, item=item, values=values: self._item(item, batch, values, lookup))
+                await self._inline(partial(self._item, item, batch, values))
                 outcomes.append(BatchOutcome(response=item.answer))
             except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
                 error = item.error = _as_kms_error(failure)

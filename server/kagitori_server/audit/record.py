@@ -15,6 +15,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import NamedTuple
 
 from kagitori_server.audit.members import render_members
+from kagitori_server.model.call import TlsFacts
 
 KMS_SOURCE = "kms.amazonaws.com"
 ADMIN_SOURCE = "kagitori.amazonaws.com"
@@ -42,14 +43,6 @@ class Resource(NamedTuple):
     account_id: str
     arn: str
     type: str = KEY_RESOURCE
-
-
-class TlsFacts(NamedTuple):
-    """The connection's protection: `TLSv1.3`, the suite's name, and the host the client asked for."""
-
-    version: str
-    cipher_suite: str
-    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,7 +80,8 @@ KEYS: tuple[Operation, ...] = (
     Operation(
         name="DescribeKey", service=KMS,
         request=Shape(key_shapes.DescribeKeyRequest), response=key_shapes.DescribeKeyResponse,
-        keys=(_key(StateRule.ANY, alias=True),), alias_member=None, account_member=None, permissions=(_on_key("DescribeKey"),),
+        keys=(_key(StateRule.ANY, alias=True),), alias_member=None, account_member=None,
+        permissions=(_on_key("DescribeKey"),),
         grantable=True, cross_account=True, read_only=True, writes=False,
         audit=AuditRule(request_shown=("key_id",), answer=Answer.NOTHING),
         cost=Cost.INLINE, check=None, prepare=None, handler=keys.describe_key,
@@ -88,7 +89,8 @@ KEYS: tuple[Operation, ...] = (
     Operation(
         name="ListKeys", service=KMS,
         request=Shape(key_shapes.ListKeysRequest), response=key_shapes.ListKeysResponse,
-        keys=(), alias_member=None, account_member=None, permissions=(_on_account("ListKeys"),),
+        keys=(), alias_member=None, account_member=None,
+        permissions=(_on_account("ListKeys"),),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=("limit", "marker", "resource_owners"), answer=Answer.NOTHING),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=keys.list_keys,
@@ -96,7 +98,8 @@ KEYS: tuple[Operation, ...] = (
     Operation(
         name="UpdateKeyDescription", service=KMS,
         request=Shape(key_shapes.UpdateKeyDescriptionRequest), response=Empty,
-        keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, account_member=None, permissions=(_on_key("UpdateKeyDescription"),),
+        keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("UpdateKeyDescription"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("key_id", "description"), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=keys.update_key_description,
@@ -104,7 +107,8 @@ KEYS: tuple[Operation, ...] = (
     Operation(
         name="EnableKey", service=KMS,
         request=Shape(key_shapes.EnableKeyRequest), response=Empty,
-        keys=(_key(StateRule.SWITCHABLE, alias=False),), alias_member=None, account_member=None, permissions=(_on_key("EnableKey"),),
+        keys=(_key(StateRule.SWITCHABLE, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("EnableKey"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("key_id",), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=lifecycle.enable_key,
@@ -112,7 +116,8 @@ KEYS: tuple[Operation, ...] = (
     Operation(
         name="DisableKey", service=KMS,
         request=Shape(key_shapes.DisableKeyRequest), response=Empty,
-        keys=(_key(StateRule.SWITCHABLE, alias=False),), alias_member=None, account_member=None, permissions=(_on_key("DisableKey"),),
+        keys=(_key(StateRule.SWITCHABLE, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("DisableKey"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("key_id",), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=lifecycle.disable_key,
@@ -146,7 +151,8 @@ ALIASES: tuple[Operation, ...] = (
         request=Shape(alias_shapes.CreateAliasRequest), response=Empty,
         keys=(KeySlot(name="key", find=Find.MEMBER, member="target_key_id", alias_allowed=False,
                       states=StateRule.LIVE, usage=None),),
-        alias_member="alias_name", account_member=None, permissions=(_on_alias("CreateAlias"), _on_key("CreateAlias")),
+        alias_member="alias_name", account_member=None,
+        permissions=(_on_alias("CreateAlias"), _on_key("CreateAlias")),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("alias_name", "target_key_id"), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=aliases.create_alias,
@@ -171,7 +177,8 @@ ALIASES: tuple[Operation, ...] = (
         request=Shape(alias_shapes.DeleteAliasRequest), response=Empty,
         keys=(KeySlot(name="key", find=Find.ALIAS_TARGET, member="alias_name", alias_allowed=True,
                       states=StateRule.ANY, usage=None),),
-        alias_member="alias_name", account_member=None, permissions=(_on_alias("DeleteAlias"), _on_key("DeleteAlias")),
+        alias_member="alias_name", account_member=None,
+        permissions=(_on_alias("DeleteAlias"), _on_key("DeleteAlias")),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("alias_name",), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=aliases.delete_alias,
@@ -179,7 +186,8 @@ ALIASES: tuple[Operation, ...] = (
     Operation(
         name="ListAliases", service=KMS,
         request=Shape(alias_shapes.ListAliasesRequest), response=alias_shapes.ListAliasesResponse,
-        keys=(), alias_member=None, account_member=None, permissions=(_on_account("ListAliases"),),
+        keys=(), alias_member=None, account_member=None,
+        permissions=(_on_account("ListAliases"),),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=("key_id", "limit", "marker"), answer=Answer.NOTHING),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=aliases.list_aliases,
@@ -190,7 +198,8 @@ TAGS: tuple[Operation, ...] = (
     Operation(
         name="TagResource", service=KMS,
         request=Shape(key_shapes.TagResourceRequest), response=Empty,
-        keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, account_member=None, permissions=(_on_key("TagResource"),),
+        keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("TagResource"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("key_id", "tags"), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=tags.check_tag_resource, prepare=None, handler=tags.tag_resource,
@@ -198,7 +207,8 @@ TAGS: tuple[Operation, ...] = (
     Operation(
         name="UntagResource", service=KMS,
         request=Shape(key_shapes.UntagResourceRequest), response=Empty,
-        keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, account_member=None, permissions=(_on_key("UntagResource"),),
+        keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("UntagResource"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("key_id", "tag_keys"), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=tags.untag_resource,
@@ -206,7 +216,8 @@ TAGS: tuple[Operation, ...] = (
     Operation(
         name="ListResourceTags", service=KMS,
         request=Shape(key_shapes.ListResourceTagsRequest), response=key_shapes.ListResourceTagsResponse,
-        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None, permissions=(_on_key("ListResourceTags"),),
+        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("ListResourceTags"),),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=("key_id", "limit", "marker"), answer=Answer.NOTHING),
         cost=Cost.INLINE, check=None, prepare=None, handler=tags.list_resource_tags,
@@ -217,7 +228,8 @@ POLICIES: tuple[Operation, ...] = (
     Operation(
         name="GetKeyPolicy", service=KMS,
         request=Shape(key_shapes.GetKeyPolicyRequest), response=key_shapes.GetKeyPolicyResponse,
-        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None, permissions=(_on_key("GetKeyPolicy"),),
+        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("GetKeyPolicy"),),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=("key_id", "policy_name"), answer=Answer.NOTHING),
         cost=Cost.INLINE, check=None, prepare=None, handler=policies.get_key_policy,
@@ -225,7 +237,8 @@ POLICIES: tuple[Operation, ...] = (
     Operation(
         name="PutKeyPolicy", service=KMS,
         request=Shape(key_shapes.PutKeyPolicyRequest), response=Empty,
-        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None, permissions=(_on_key("PutKeyPolicy"),),
+        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("PutKeyPolicy"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(
             request_shown=("key_id", "policy_name", "policy", "bypass_policy_lockout_safety_check"),
@@ -236,7 +249,8 @@ POLICIES: tuple[Operation, ...] = (
     Operation(
         name="ListKeyPolicies", service=KMS,
         request=Shape(key_shapes.ListKeyPoliciesRequest), response=key_shapes.ListKeyPoliciesResponse,
-        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None, permissions=(_on_key("ListKeyPolicies"),),
+        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("ListKeyPolicies"),),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=("key_id", "limit", "marker"), answer=Answer.NOTHING),
         cost=Cost.INLINE, check=None, prepare=None, handler=policies.list_key_policies,
@@ -246,7 +260,8 @@ POLICIES: tuple[Operation, ...] = (
 ENCRYPT = Operation(
     name="Encrypt", service=KMS,
     request=Shape(crypto_shapes.EncryptRequest), response=crypto_shapes.EncryptResponse,
-    keys=(_ENCRYPTING,), alias_member=None, account_member=None, permissions=(_on_key("Encrypt"),),
+    keys=(_ENCRYPTING,), alias_member=None, account_member=None,
+    permissions=(_on_key("Encrypt"),),
     grantable=True, cross_account=True, read_only=True, writes=False,
     audit=AuditRule(
         request_shown=("key_id", "encryption_algorithm", "encryption_context"), answer=Answer.NOTHING
@@ -256,7 +271,8 @@ ENCRYPT = Operation(
 DECRYPT = Operation(
     name="Decrypt", service=KMS,
     request=Shape(crypto_shapes.DecryptRequest), response=crypto_shapes.DecryptResponse,
-    keys=(_DECRYPTING,), alias_member=None, account_member=None, permissions=(_on_key("Decrypt"),),
+    keys=(_DECRYPTING,), alias_member=None, account_member=None,
+    permissions=(_on_key("Decrypt"),),
     grantable=True, cross_account=True, read_only=True, writes=False,
     audit=AuditRule(
         request_shown=("key_id", "encryption_algorithm", "encryption_context"), answer=Answer.NOTHING
@@ -266,7 +282,8 @@ DECRYPT = Operation(
 GENERATE_DATA_KEY = Operation(
     name="GenerateDataKey", service=KMS,
     request=Shape(crypto_shapes.GenerateDataKeyRequest), response=crypto_shapes.GenerateDataKeyResponse,
-    keys=(_ENCRYPTING,), alias_member=None, account_member=None, permissions=(_on_key("GenerateDataKey"),),
+    keys=(_ENCRYPTING,), alias_member=None, account_member=None,
+    permissions=(_on_key("GenerateDataKey"),),
     grantable=True, cross_account=True, read_only=True, writes=False,
     audit=AuditRule(
         request_shown=("key_id", "encryption_context", "key_spec", "number_of_bytes"), answer=Answer.NOTHING
@@ -282,8 +299,8 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
         name="ReEncrypt", service=KMS,
         request=Shape(crypto_shapes.ReEncryptRequest), response=crypto_shapes.ReEncryptResponse,
         keys=(
-            KeySlot(name="source", find=Find.CIPHERTEXT, member="source_key_id", ciphertext_member="ciphertext_blob",
-                    alias_allowed=True, states=StateRule.USABLE, usage=KeyUsage.ENCRYPT_DECRYPT),
+            KeySlot(name="source", find=Find.CIPHERTEXT, member="source_key_id",
+                    ciphertext_member="ciphertext_blob", alias_allowed=True, states=StateRule.USABLE, usage=KeyUsage.ENCRYPT_DECRYPT),
             KeySlot(name="destination", find=Find.MEMBER, member="destination_key_id",
                     alias_allowed=True, states=StateRule.USABLE, usage=KeyUsage.ENCRYPT_DECRYPT),
         ),
@@ -303,7 +320,8 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
         name="GenerateDataKeyWithoutPlaintext", service=KMS,
         request=Shape(crypto_shapes.GenerateDataKeyWithoutPlaintextRequest),
         response=crypto_shapes.GenerateDataKeyWithoutPlaintextResponse,
-        keys=(_ENCRYPTING,), alias_member=None, account_member=None, permissions=(_on_key("GenerateDataKeyWithoutPlaintext"),),
+        keys=(_ENCRYPTING,), alias_member=None, account_member=None,
+        permissions=(_on_key("GenerateDataKeyWithoutPlaintext"),),
         grantable=True, cross_account=True, read_only=True, writes=False,
         audit=AuditRule(
             request_shown=("key_id", "encryption_context", "key_spec", "number_of_bytes"), answer=Answer.NOTHING
@@ -314,7 +332,8 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
     Operation(
         name="GenerateRandom", service=KMS,
         request=Shape(crypto_shapes.GenerateRandomRequest), response=crypto_shapes.GenerateRandomResponse,
-        keys=(), alias_member=None, account_member=None, permissions=(_on_account("GenerateRandom"),),
+        keys=(), alias_member=None, account_member=None,
+        permissions=(_on_account("GenerateRandom"),),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=("number_of_bytes", "custom_key_store_id"), answer=Answer.NOTHING),
         cost=Cost.INLINE, check=data_keys.check_generate_random, prepare=None, handler=data_keys.generate_random,
