@@ -136,15 +136,44 @@ def file_for_directory(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "swap", [symlink_to_file, symlink_to_directory, pipe_for_file, directory_for_file, file_for_directory]
+    ("swap", "message"),
+    [
+        (symlink_to_file, "cannot be used"),
+        (symlink_to_directory, "cannot be used"),
+        (pipe_for_file, "something else"),
+        (directory_for_file, "something else"),
+        (file_for_directory, "cannot be used"),
+    ],
 )
-def test_other_things_in_its_place_are_refused(place: Path, swap: Callable[[Path], None]) -> None:
+def test_other_things_in_its_place_are_refused(
+    place: Path, swap: Callable[[Path], None], message: str
+) -> None:
     """No link is followed and nothing but a regular file in a directory is read."""
     opened(place)
     swap(place)
-    with pytest.raises(RootKeyRefused) as caught:
+    with pytest.raises(RootKeyRefused, match=message) as caught:
         opened(place)
     assert caught.value.kind is ErrorKind.STORE_LOST
+
+
+def test_replacement_is_durable(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new content is on disk before it takes the old one's name, and the name before the call returns."""
+    root = opened(place)
+    steps: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def seen_fsync(descriptor: int) -> None:
+        steps.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def seen_rename(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        steps.append("rename")
+        rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "rename", seen_rename)
+    root.add_version()
+    assert steps == ["file", "rename", "directory"]
 
 
 def test_missing_parent_is_refused(tmp_path: Path) -> None:

@@ -202,6 +202,20 @@ def test_other_processes_follow(house: House) -> None:
         assert cold.decrypt(domain, KEY, ref, parse(blob), b"") == b"precious"
 
 
+def test_a_running_process_opens_rows_of_a_version_it_never_saw(house: House) -> None:
+    """The wrap names its version, the process looks it up in the file: nothing has to be restarted."""
+    running_root = house.root
+    house.restart()
+    old = house.root.current_version()
+    house.root.add_version()
+    house.rewrap(*DOMAINS)
+    house.root.retire(old)
+    cold = SoftwareKeyStore(running_root, house.shelf, os.urandom)
+    for domain in DOMAINS:
+        ref, blob = house.held[domain]
+        assert cold.decrypt(domain, KEY, ref, parse(blob), b"") == b"precious"
+
+
 def test_concurrent_rotations_lose_no_version(house: House) -> None:
     """Two processes adding versions at once: all are kept, one is current."""
     roots = [house.root, house.restart() and house.root]

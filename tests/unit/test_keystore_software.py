@@ -138,6 +138,20 @@ def test_domains_have_keys_of_their_own(shop: Workshop) -> None:
             shop.another_process().encrypt(domain, KEY, refs[domain], b"message", b"")
 
 
+def test_materials_are_bound_to_their_domain_itself(shop: Workshop) -> None:
+    """Even if two domains had one key-encryption key, a reference would not move between them."""
+    ref = shop.store.generate(SPEC, HOME, KEY)
+    with shop.root.unwrap(shop.shelf.rows[HOME], b"kagitori kek v1\x00000000000000us-east-1") as kek:
+        for domain in (OTHER_ACCOUNT, OTHER_REGION):
+            aad = b"kagitori kek v1\x00" + (domain.account + domain.region).encode()
+            shop.shelf.rows[domain] = shop.root.wrap(kek, aad)
+    for domain in (OTHER_ACCOUNT, OTHER_REGION):
+        own = shop.store.generate(SPEC, domain, KEY)
+        assert shop.store.encrypt(domain, KEY, own, b"message", b"")
+        with pytest.raises(MaterialCorrupt):
+            shop.store.encrypt(domain, KEY, ref, b"message", b"")
+
+
 def test_damaged_key_encryption_keys_are_refused(shop: Workshop) -> None:
     """Every bit of a row on the shelf counts, and so does every length."""
     ref = shop.store.generate(SPEC, HOME, KEY)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -110,13 +112,44 @@ def test_every_input_is_authenticated() -> None:
 
 def test_one_key_serves_many_threads() -> None:
     """Concurrent messages under one key never get each other's subkey."""
-    key = XaesKey(os.urandom(32))
+    secret = os.urandom(32)
+    key = XaesKey(secret)
 
     def work(worker: int) -> None:
+        own = XaesKey(secret)
         for turn in range(2000):
             nonce = os.urandom(24)
             message = f"{worker} {turn}".encode()
-            assert key.decrypt(nonce, key.encrypt(nonce, message, b""), b"") == message
+            assert key.encrypt(nonce, message, b"") == own.encrypt(nonce, message, b"")
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(8)))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # a thread may lose its turn between any two steps
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_derivation_waits_for_its_turn() -> None:
+    """Without the lock one message in some 40,000 got another's key: too rare to be waited for in a test."""
+    key = XaesKey(os.urandom(32))
+    done = threading.Event()
+
+    def work() -> None:
+        key.encrypt(bytes(24), b"message", b"")
+        done.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with key._lock:
+            pool.submit(work)
+            assert not done.wait(0.05)
+        assert done.wait(5)
+
+
+def test_message_keys_are_overwritten() -> None:
+    """After each operation the buffer that held the message's own key is all zeros."""
+    key = XaesKey(os.urandom(32))
+    nonce = os.urandom(24)
+    key.decrypt(nonce, key.encrypt(nonce, b"message", b""), b"")
+    assert bytes(key._subkey) == bytes(32)
