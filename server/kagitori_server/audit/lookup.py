@@ -119,7 +119,7 @@ def contains(root: Path, chain: str, event_ids: Set[str], since: float) -> froze
 
 
 class _Budget:
-    """The bytes that a call may still read."""
+    """The bytes of lines that don't fit which a call may still read."""
 
     def __init__(self, scan_bytes: int) -> None:
         self._left = scan_bytes
@@ -185,17 +185,21 @@ class _Walk:
         self._lines = chain_backwards(root / chain_name(chain), cursor, wanted.skip_after)
 
     def advance(self) -> None:
-        """Unless one is held, reads on to the next record that fits, the end of the chain or of the budget."""
+        """Unless one is held, reads on to the next that fits, the end of the chain or of the budget."""
         while self.found is None and not self.exhausted and not self._budget.spent:
             line = next(self._lines, None)
             when = event_time(line.data) if line is not None else ""
             if line is None or (when and when < self._wanted.give_up_before):
                 self.exhausted = True
                 return
-            self._budget.take(len(line.data))
             event = self._wanted.match(line.data, when)
-            self.found = None if event is None else (event, line)
-            self.cursor = line.start if event is None else line.end
+            if event is not None:
+                # Free, since what is held but not taken is read again by the next call: that must get further.
+                self.found = event, line
+                self.cursor = line.end
+                return
+            self._budget.take(len(line.data))
+            self.cursor = line.start
 
     def found_time(self) -> float:
         """When the record held happened."""
@@ -226,14 +230,14 @@ def _starts(root: Path, query: LookupQuery) -> list[tuple[int, Cursor]]:
 
 
 def _make_token(query: LookupQuery, places: list[tuple[int, Cursor]]) -> str:
-    """Base64 of `1;<hash of the query>;<chain>.<segment>.<offset>,...`; chains that are exhausted are absent."""
+    """Base64 of `1;<hash of the query>;<chain>.<segment>.<offset>,...`; without exhausted chains."""
     listed = ",".join(f"{chain}.{cursor.segment}.{cursor.offset}" for chain, cursor in places)
     text = f"1;{_fingerprint(query)};{listed}"
     return base64.urlsafe_b64encode(text.encode("ascii")).decode("ascii")
 
 
 def _read_token(query: LookupQuery, token: str) -> list[tuple[int, Cursor]]:
-    """The places of a token. One that was made up can only skip records: it opens nothing the query doesn't."""
+    """The places of a token. A made-up one can only skip records: it shows nothing the query doesn't."""
     if len(token) > MAX_TOKEN_CHARACTERS:
         raise _bad_token()
     try:

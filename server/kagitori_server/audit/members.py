@@ -25,13 +25,15 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _ODD_NAMES = {"aws_account_id": "aWSAccountId"}
 """CloudTrail lowers only the first letter of the API's name (`AWSAccountId`)."""
 
-_VERBATIM_MAPS = frozenset({
-    "encryption_context",
-    "source_encryption_context",
-    "destination_encryption_context",
-    "encryption_context_equals",
-    "encryption_context_subset",
-})
+_VERBATIM_MAPS = frozenset(
+    {
+        "encryption_context",
+        "source_encryption_context",
+        "destination_encryption_context",
+        "encryption_context_equals",
+        "encryption_context_subset",
+    }
+)
 """The members whose keys are the caller's data, not names of the API."""
 
 
