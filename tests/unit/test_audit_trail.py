@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -102,6 +103,14 @@ def test_blocking_appends_without_an_event_loop(tmp_path: Path, trail: Trail) ->
     position = trail.position()
     assert position.seq == 5
     assert verify(tmp_path, expected_heads={"chain-00": ExpectedHead(5, position.head)}).sound
+
+
+def test_writes_are_synchronous(tmp_path: Path) -> None:
+    """The kernel itself says that a write returns when the data is on stable storage."""
+    disk = Disk()
+    for descriptor in (disk.create(tmp_path / "file"), disk.reopen(tmp_path / "file")):
+        assert fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DSYNC
+        disk.close(descriptor)
 
 
 def test_files_are_private(tmp_path: Path, trail: Trail) -> None:
@@ -368,7 +377,7 @@ def test_a_damaged_chain_is_left_untouched_and_passed_over(tmp_path: Path, damag
 def test_a_failed_batch_is_refused_and_the_chain_goes_on_from_what_is_durable(
     tmp_path: Path, failures: dict[str, int], records_before: int
 ) -> None:
-    """Refused until repaired; nothing acknowledged is lost, nothing refused is in the log, and it verifies."""
+    """Refused until repaired: nothing acknowledged is lost, nothing refused is kept, and all verifies."""
     disk = FailingDisk()
     trail = open_trail(tmp_path, disk=disk)
     acknowledged = list(range(records_before))
@@ -381,8 +390,10 @@ def test_a_failed_batch_is_refused_and_the_chain_goes_on_from_what_is_durable(
             trail.append_blocking(event(number))
         except AuditUnavailable:
             refused += 1
+            assert trail.failing()
         else:
             acknowledged.append(number)
+            assert not trail.failing()
         assert trail.position().seq == len(acknowledged)
     assert 1 <= refused <= sum(failures.values())
     assert len(acknowledged) == records_before + 20 - refused

@@ -194,7 +194,7 @@ class _Walk:
                 return
             event = self._wanted.match(line.data, when)
             if event is not None:
-                # Free, since what is held but not taken is read again by the next call: that must get further.
+                # Free: what is held but not taken is read again by the next call, which must get further.
                 self.found = event, line
                 self.cursor = line.end
                 return

@@ -1,7 +1,7 @@
 """The durable, hash-chained log of one process: nothing is acknowledged before it is on stable storage.
 
 Callers append to a buffer, which fixes the order. One writer thread takes whatever has gathered, links it,
-writes it with a single write and fdatasync and then answers all of its callers; meanwhile the next batch
+writes it with a single synchronous write and then answers all of its callers; meanwhile the next batch
 gathers. There is no timer: a lone caller waits for one flush, a crowd shares one.
 
 After a failed write or flush that batch is refused, and before the next one the trail repairs itself: it cuts
@@ -82,10 +82,9 @@ class Opening(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """Events appended together, and whom to tell: a future of `loop`, or a thread's."""
+    """Events appended together, and whom to tell: a caller in an event loop or a thread."""
 
     events: tuple[bytes, ...]
-    loop: asyncio.AbstractEventLoop | None
     future: asyncio.Future[None] | concurrent.futures.Future[None]
 
 
@@ -130,20 +129,23 @@ class Trail:
 
     def append_all(self, events: Sequence[bytes]) -> asyncio.Future[None]:
         """Appends several records next to each other, durable (or refused) together. Raises like `append`."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        self._enqueue(_Waiting(tuple(events), loop, future))
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._enqueue(_Waiting(tuple(events), future))
         return future
 
     def append_blocking(self, event_json: bytes) -> None:
         """Appends a record from any thread and returns when it is durable. Raises like `append`."""
         future: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._enqueue(_Waiting((event_json,), None, future))
+        self._enqueue(_Waiting((event_json,), future))
         future.result()
 
     def position(self) -> Position:
         """The newest durable line."""
         return self._position
+
+    def failing(self) -> bool:
+        """Whether the newest batch could not be made durable: what a health probe should tell."""
+        return self._broken
 
     def close(self) -> None:
         """Makes durable what was appended, refuses what comes later and gives the chain back. Blocks;
