@@ -377,6 +377,7 @@ def test_recovery_asks_which_outcomes_are_recorded(log: Path, trails: list[Trail
     assert contains(log, "chain-07", asked, START) == set()
     assert contains(log, "../chain-00", asked, START) == set()
     assert contains(log, "chain-00", set(), START) == set()
+    trails[0].append_blocking(b'{"no":"time"}')
     forged = replace(facts(61), request_parameters={"encryption_context": {"eventID": event_id(99)}})
     trails[0].append_blocking(render_record(forged))
     assert contains(log, "chain-00", {event_id(99), event_id(61)}, START) == {event_id(61)}

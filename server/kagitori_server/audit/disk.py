@@ -1,6 +1,4 @@
-"""The few file operations a trail consists of, apart from it so that a failing disk can be put in their
-place.
-"""
+"""The few file operations that a trail consists of, so that tests can put a failing disk in their place."""
 
 from __future__ import annotations
 

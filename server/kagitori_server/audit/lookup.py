@@ -79,8 +79,7 @@ def lookup_events(root: Path, query: LookupQuery, scan_bytes: int = DEFAULT_SCAN
     """One page of the records that fit. Raises ValidationException for bad bounds, values and tokens.
 
     Chains are merged by event time; within a chain the order of appending counts, which differs only for
-    calls that ended within moments of each other. Records appended after the first page are not on later
-    ones.
+    calls that ended within moments of each other. What is appended after the first page is on no later one.
     """
     wanted = _Wanted(query)
     budget = _Budget(scan_bytes)
@@ -109,7 +108,8 @@ def contains(root: Path, chain: str, event_ids: Set[str], since: float) -> froze
     oldest = _second(since - CLOCK_SLACK_SECONDS)
     found: set[str] = set()
     for line in chain_backwards(root / chain, chain_end(root / chain)):
-        if event_time(line.data) < oldest or len(found) == len(event_ids):
+        when = event_time(line.data)
+        if (when and when < oldest) or len(found) == len(event_ids):
             break
         # Callers may choose names in parameters, so what looks like the id is only a reason to parse.
         if any(text.decode("ascii", "replace") in event_ids for text in _EVENT_ID.findall(line.data)):

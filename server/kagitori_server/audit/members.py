@@ -52,9 +52,7 @@ def render_members(members: Mapping[str, object], limit_bytes: int) -> str:
 
 @lru_cache(maxsize=1024)
 def camel_case(name: str) -> str:
-    """The name CloudTrail gives to a member, such as `keyId` for `key_id`. Raises ValueError if not
-    snake_case.
-    """
+    """The name CloudTrail gives to a member, `keyId` for `key_id`. Raises ValueError if not snake_case."""
     if not _SNAKE_CASE.fullmatch(name):
         raise ValueError("a member's name must be in snake_case")
     first, *others = name.split("_")

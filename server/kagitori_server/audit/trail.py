@@ -50,9 +50,10 @@ class AuditUnavailable(KMSInternalException):
 
 @dataclass(frozen=True, slots=True)
 class TrailLimits:
-    """Sizes of a trail. A segment is closed before a batch would make it longer than `segment_bytes`, so only
-    a single batch above that size makes a longer one. The `buffered_` limits bound what waits for the next
-    flush.
+    """Sizes of a trail.
+
+    A segment is left before a batch would make it longer than `segment_bytes`; only a single batch above that
+    size makes a longer one. The `buffered_` limits bound what waits for the next write.
     """
 
     segment_bytes: int = 64 * 1024 * 1024
@@ -70,9 +71,10 @@ class Position(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """What `open_trail` found: `torn_bytes` were cut off (an unfinished line, never acknowledged), and
-    `damaged` names chains that were left untouched because their end is not what a crash leaves, each with
-    the reason.
+    """What `open_trail` found.
+
+    `torn_bytes` were cut off: an unfinished line, never acknowledged. `damaged` names chains that were left
+    untouched because their end is not what a crash leaves, each with the reason.
     """
 
     chain: str
@@ -97,7 +99,7 @@ class Trail:
         """Continues the chain at `tail`; raises OSError if its segment can't be opened, cut or made."""
         self.opening = opening
         self._dir = chain_dir
-        self._lock_descriptor = lock
+        self._lock_descriptor: int | None = lock
         self._disk = disk
         self._limits = limits
         self._segment = tail.segment
@@ -148,20 +150,18 @@ class Trail:
         return self._broken
 
     def close(self) -> None:
-        """Makes durable what was appended, refuses what comes later and gives the chain back. Blocks;
-        idempotent.
-        """
+        """Makes durable what was appended, refuses what comes later and gives the chain back. Blocks."""
         with self._mutex:
             self._closing = True
             self._work.notify()
         self._writer.join()
         with self._mutex:
-            if self._descriptor is not None:
-                self._disk.close(self._descriptor)
-                self._descriptor = None
-            if self._lock_descriptor >= 0:
-                os.close(self._lock_descriptor)
-                self._lock_descriptor = -1
+            lock, self._lock_descriptor = self._lock_descriptor, None
+            try:
+                self._release_descriptor()
+            finally:
+                if lock is not None:
+                    os.close(lock)
 
     def _enqueue(self, waiting: _Waiting) -> None:
         size = 0
@@ -199,9 +199,7 @@ class Trail:
                 _settle(batch, failed=False)
 
     def _next_batch(self) -> list[_Waiting]:
-        """Everything that gathered since the last call; waits for something, and is empty only when
-        closing.
-        """
+        """What gathered since the last call, waiting for something; empty only when the trail closes."""
         with self._mutex:
             while not self._waiting and not self._closing:
                 self._idle = True
@@ -213,9 +211,7 @@ class Trail:
             return batch
 
     def _write(self, batch: list[_Waiting]) -> None:
-        """Makes a batch durable and only then moves the head on. Raises OSError, with the head where it
-        was.
-        """
+        """Makes a batch durable and only then moves the head on; when it raises, the head is unmoved."""
         if self._broken:
             self._repair()
         seq, head = self._seq, self._head
@@ -237,15 +233,12 @@ class Trail:
         self._position = Position(self._dir.name, seq, head, segment_name(self._segment))
 
     def _repair(self) -> None:
-        """Leaves the segment in which something failed behind, with durable lines only, and begins a new
-        one.
-        """
+        """Leaves the segment that failed behind, with durable lines only, and begins a new one."""
         if self._offset:
             self._disk.cut(self._open_descriptor(), self._offset)
             self._leave_segment()
         else:
-            # Nothing of it was ever durable: it is made anew, so that a full disk doesn't breed empty
-            # segments.
+            # Nothing of it was ever durable: it is made anew, or a full disk would breed empty segments.
             self._release_descriptor()
             self._disk.remove(self._dir / segment_name(self._segment))
         self._enter_segment()
@@ -258,9 +251,7 @@ class Trail:
         self._offset = 0
 
     def _enter_segment(self) -> None:
-        """Opens the segment to continue, cut to its last complete line, or makes the one that isn't there
-        yet.
-        """
+        """Opens the segment to continue, cut to its last complete line, or makes it."""
         self._segment = max(self._segment, 1)
         path = self._dir / segment_name(self._segment)
         if self._offset or path.exists():
