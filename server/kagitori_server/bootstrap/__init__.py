@@ -1,0 +1,1 @@
+"""What a server makes for itself at its first start."""
