@@ -172,7 +172,7 @@ class Server:
         config, listen = self._config, self._config.listen
         socket = None
         if listen.socket_principal:
-            socket = SocketIdentity(listen.socket_principal, "socket")
+            socket = SocketIdentity(listen.socket_principal, "socket", self._clocks.wall())
         return Pipeline(
             table=TABLE,
             services=self._services,
