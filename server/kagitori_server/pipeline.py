@@ -134,6 +134,15 @@ class Pipeline:
             raise error
         return trace.answer
 
+    def settle(self) -> None:
+        """Lets the catalog forget intents whose records are in the trail. Writes do it on their way; this is for
+        quiet times and the end. Blocks."""
+        settled = self._settled.peek()
+        if settled:
+            with self._services.catalog.write() as writer:
+                writer.clear_intents(settled)
+            self._settled.forget(settled)
+
     # --- how a row is run ------------------------------------------------------------------------------------
 
     async def _perform(self, trace: Trace) -> Sequence[Record]:
