@@ -14,6 +14,7 @@ from kagitori_server.model.keys import KeyUsage
 from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
 from kagitori_server.operations import aliases, data_keys, encryption, keys, lifecycle, policies, tags
+from kagitori_server.operations.admin_table import ADMIN
 from kagitori_server.operations.row import (
     Answer,
     AuditRule,
@@ -351,7 +352,7 @@ BATCHES: tuple[BatchOperation, ...] = (
     BatchOperation(name="BatchGenerateDataKey", item=GENERATE_DATA_KEY),
 )
 
-_ROWS: tuple[Row, ...] = (*KEYS, *ALIASES, *TAGS, *POLICIES, *CRYPTOGRAPHY, *BATCHES)
+_ROWS: tuple[Row, ...] = (*KEYS, *ALIASES, *TAGS, *POLICIES, *CRYPTOGRAPHY, *BATCHES, *ADMIN)
 
 TABLE: Table = {row.name: row for row in _ROWS}
 """Every operation that is served, by its name."""
