@@ -6,10 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from kagitori_server.model.errors import AlreadyExistsException, NotFoundException
-from kagitori_server.model.keys import Alias, KeySpec, KeyState, KeyUsage, Origin, Tag
-from kagitori_server.model.principals import Account
-from kagitori_server.storage import Writer
 from tests.support.catalogs import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -21,6 +17,11 @@ from tests.support.catalogs import (
     a_root,
     key_id_of,
 )
+
+from kagitori_server.model.errors import AlreadyExistsException, NotFoundException
+from kagitori_server.model.keys import Alias, KeySpec, KeyState, KeyUsage, Origin, Tag
+from kagitori_server.model.principals import Account
+from kagitori_server.storage import Writer
 
 pytest_plugins = ["tests.support.catalog_fixtures"]
 
@@ -81,7 +82,10 @@ def test_each_change_changes_what_it_names_and_nothing_else(place: Place) -> Non
             lambda w: w.set_key_policy(REGION, ID, "{ }", {"arn": "AIDA"}),
             {"policy": "{ }", "policy_bindings": {"arn": "AIDA"}},
         ),
-        (lambda w: w.replace_tags(REGION, ID, [Tag("b", "2"), Tag("B", "1")]), {"tags": (Tag("B", "1"), Tag("b", "2"))}),
+        (
+            lambda w: w.replace_tags(REGION, ID, [Tag("b", "2"), Tag("B", "1")]),
+            {"tags": (Tag("B", "1"), Tag("b", "2"))},
+        ),
         (lambda w: w.replace_tags(REGION, ID, []), {"tags": ()}),
         (lambda w: w.add_material(REGION, ID, a_material(7)), {"materials": (a_material(0), a_material(7))}),
         (lambda w: w.insert_alias(an_alias("a")), {"aliases": ("alias/a",)}),

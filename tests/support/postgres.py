@@ -58,7 +58,7 @@ class PostgresCluster:
         with (self._folder / "log").open("ab") as log:
             # The server goes when the tests are killed.
             self._server = subprocess.Popen(
-                [*self._setpriv(), "--pdeathsig=QUIT", self._binary("postgres"), "-D", str(self._data), *options],
+                [*self._setpriv("--pdeathsig=QUIT"), self._binary("postgres"), "-D", self._data, *options],
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
@@ -111,17 +111,16 @@ class PostgresCluster:
         for process in (self._server.pid, *map(int, children)):
             os.kill(process, number)
 
-    def _setpriv(self) -> list[str]:
-        return ["setpriv", *self._as_user]
+    def _setpriv(self, *more: str) -> list[str]:
+        return ["setpriv", *self._as_user, *more]
 
     def _binary(self, name: str) -> str:
         return str(self._binaries / name)
 
     def _run(self, name: str, *arguments: str) -> None:
         prefix = self._setpriv() if self._as_user else []
-        done = subprocess.run(
-            [*prefix, self._binary(name), *arguments], cwd=self._folder, capture_output=True, text=True, check=False
-        )
+        command = [*prefix, self._binary(name), *arguments]
+        done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.fail(f"{name} failed:\n{done.stderr[-2000:]}")
 
