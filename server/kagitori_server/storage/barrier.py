@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from kagitori_server.model.errors import DependencyTimeoutException
 from kagitori_server.storage.failures import timed_out
+
+_log = logging.getLogger(__name__)
+
+_UNPROVEN = "it could not be proven that nothing has changed"
 
 
 class Barrier:
@@ -18,7 +24,7 @@ class Barrier:
     """
 
     def __init__(self, work: Callable[[], None], seconds: float, name: str) -> None:
-        """Starts the thread. `work` reports failure by raising what its callers shall see."""
+        """Starts the thread, named `name`. `work` tells of failure by DependencyTimeoutException."""
         self._work = work
         self._seconds = seconds
         self._arrived = threading.Condition()
@@ -30,13 +36,13 @@ class Barrier:
     async def passed(self) -> None:
         """Returns once a run that began after this call has succeeded.
 
-        Raises DependencyTimeoutException after `seconds`, or what the run raised.
+        Raises DependencyTimeoutException after `seconds`, or when the run failed.
         """
         try:
             async with asyncio.timeout(self._seconds):
                 await asyncio.wrap_future(self._arrive())
         except TimeoutError:
-            raise timed_out("it could not be proven that nothing has changed") from None
+            raise timed_out(_UNPROVEN) from None
 
     def passed_blocking(self) -> None:
         """The same for threads."""
@@ -45,7 +51,7 @@ class Barrier:
             place.result(self._seconds)
         except TimeoutError:
             place.cancel()
-            raise timed_out("it could not be proven that nothing has changed") from None
+            raise timed_out(_UNPROVEN) from None
 
     def close(self) -> None:
         """Refuses who waits or still comes, and ends the thread when its run has ended."""
@@ -80,11 +86,20 @@ class Barrier:
     def _answer(self, batch: list[Future[None]]) -> None:
         if not batch:
             return
-        try:
-            self._work()
-        except Exception as error:  # noqa: BLE001 - each caller gets it; the thread must outlive any failure
-            for place in batch:
-                place.set_exception(error)
-        else:
+        if self._worked():
             for place in batch:
                 place.set_result(None)
+        else:
+            for place in batch:
+                # Each its own: an exception raised in many places gathers all of their tracebacks.
+                place.set_exception(timed_out(_UNPROVEN))
+
+    def _worked(self) -> bool:
+        try:
+            self._work()
+        except DependencyTimeoutException:
+            return False
+        except Exception as error:  # noqa: BLE001 - whoever waits is refused; the thread must outlive it
+            _log.error("%s failed: %s", self._thread.name, type(error).__name__)
+            return False
+        return True

@@ -36,8 +36,11 @@ class Database(Protocol):
     def migrating(self) -> AbstractContextManager[Connection]:
         """A transaction that no other process migrates or writes beside, on a database that may be empty."""
 
-    def scrub(self) -> bool:
-        """Removes what was deleted from the database's log. False when a reader was in the way: try again."""
+    def scrub(self, *, patiently: bool) -> bool:
+        """Removes what was deleted from the database's log. False when a reader was in the way: try again.
+
+        Only `patiently` does it wait for readers, for a moment.
+        """
 
     def prover(self, view: View) -> Prover:
         """Proof of currency for `view`."""
