@@ -86,7 +86,7 @@ def test_writers_of_two_processes_take_turns(place: Place) -> None:
         mine = [intent.event_id for intent in kept if intent.chain == name]
         assert mine == [f"{name}-{number + 1}" for number in range(_WRITES)]
     # Eight writers in line: each waits for a handful of writes, never for all of the others' work.
-    assert max(longest) < 2.0
+    assert max(longest) < 5.0
 
 
 def test_another_process_is_seen_at_the_next_proof(place: Place) -> None:

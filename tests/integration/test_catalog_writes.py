@@ -153,7 +153,6 @@ def test_key_encryption_keys_are_replaced_all_or_none(place: Place) -> None:
 HOSTILE = ["\x00", "a\x00b", "\ud800", "a\udfff"]
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 @pytest.mark.parametrize(
     "change",
     [
@@ -172,15 +171,16 @@ HOSTILE = ["\x00", "a\x00b", "\ud800", "a\udfff"]
     ],
 )
 def test_text_that_would_not_come_back_is_refused(
-    place: Place, change: Callable[[Writer, str], None], text: str
+    place: Place, change: Callable[[Writer, str], None]
 ) -> None:
     catalog = place.with_account()
     with catalog.write() as writer:
         writer.insert_key(a_key())
         writer.insert_principal(a_user("bob"))
-    with pytest.raises(ValidationException) as refused, catalog.write() as writer:
-        change(writer, text)
-    assert text not in str(refused.value)
+    for text in HOSTILE:
+        with pytest.raises(ValidationException) as refused, catalog.write() as writer:
+            change(writer, text)
+        assert text not in str(refused.value)
     with catalog.read() as reader:
         assert reader.get_key(REGION, ID) == a_key()
         assert reader.get_key(REGION, key_id_of(3)) is None

@@ -53,6 +53,8 @@ class PostgresCluster:
             "port": str(_PORT),
             "max_connections": "60",
             "shared_buffers": "32MB",
+            # We stop servers and kill processes, but never the machine.
+            "fsync": "off",
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self._folder / "log").open("ab") as log:
