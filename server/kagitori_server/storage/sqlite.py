@@ -38,8 +38,9 @@ class SqliteDatabase:
         self._options = options
         self._monotonic = monotonic
         _make_private(path)
-        self._read_engine = _engine(path, options.read_connections, "BEGIN", options.write_wait_seconds)
-        self._write_engine = _engine(path, 1, "BEGIN IMMEDIATE", options.write_wait_seconds)
+        wait = options.write_wait_seconds
+        self._read_engine = _engine(path, options.read_connections, wait, "BEGIN", "query_only = ON")
+        self._write_engine = _engine(path, 1, wait, "BEGIN IMMEDIATE")
         self._line = FairLock()
         self._turn = FileTurn(path, monotonic)
         self._prover: _SqliteProver | None = None
@@ -64,14 +65,14 @@ class SqliteDatabase:
             with self._write_engine.begin() as connection:
                 yield connection
 
-    def scrub(self) -> bool:
+    def scrub(self, *, patiently: bool) -> bool:
         """Moves the log into the database and cuts it to nothing."""
         with self._exclusively(), self._write_engine.connect() as connection:
             raw = connection.connection.driver_connection
             if not isinstance(raw, sqlite3.Connection):
                 raise TypeError("not the sqlite3 driver")
             # Writers wait behind this: don't wait long for readers, rather come again.
-            raw.execute(f"PRAGMA busy_timeout = {_SCRUB_BUSY_MILLISECONDS}")
+            raw.execute(f"PRAGMA busy_timeout = {_SCRUB_BUSY_MILLISECONDS if patiently else 0}")
             try:
                 busy: int = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             finally:
@@ -172,7 +173,7 @@ class _SqliteProver:
         self._view.advance(progress(since, version, horizon, changes))
 
 
-def _engine(path: Path, connections: int, begin: str, wait: float) -> Engine:
+def _engine(path: Path, connections: int, wait: float, begin: str, *pragmas: str) -> Engine:
     engine = create_engine(
         URL.create("sqlite+pysqlite", database=str(path)),
         pool_size=connections,
@@ -186,7 +187,7 @@ def _engine(path: Path, connections: int, begin: str, wait: float) -> Engine:
     def _prepare(raw: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
         # We begin transactions ourselves: the driver wouldn't before a SELECT.
         raw.isolation_level = None
-        for pragma in _PRAGMAS:
+        for pragma in (*_PRAGMAS, *pragmas):
             raw.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
