@@ -5,6 +5,7 @@ from __future__ import annotations
 from kagitori_server.model import limits
 from kagitori_server.model.arn import alias_arn
 from kagitori_server.model.errors import LimitExceededException, ValidationException
+from kagitori_server.model.keys import Alias
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.paging import cut, decode_marker, encode_marker
 from kagitori_server.operations.resolve import resolve_own_key
@@ -25,7 +26,10 @@ _DEFAULT_PAGE = 50
 def create_alias(context: Context, request: CreateAliasRequest) -> Empty:
     """Gives a key another name (AWS CreateAlias)."""
     _check_room(context, len(context.key.aliases))
-    context.writer.insert_alias(context.account, context.region, request.alias_name, context.key.key_id, context.now)
+    now = context.now
+    context.writer.insert_alias(
+        Alias(context.account, context.region, request.alias_name, context.key.key_id, created=now, updated=now)
+    )
     return EMPTY
 
 
@@ -33,7 +37,7 @@ def check_update_alias(context: Context, _request: UpdateAliasRequest) -> None:
     """Refuses a new key of another type or usage than the current one."""
     current, new = context.keys["current"], context.keys["new"]
     if current.spec != new.spec or current.usage != new.usage:
-        raise ValidationException("The key an alias points to can be replaced by one of the same type and usage only.")
+        raise ValidationException("An alias can be pointed only to a key of the same type and usage.")
 
 
 def update_alias(context: Context, request: UpdateAliasRequest) -> Empty:

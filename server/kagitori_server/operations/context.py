@@ -11,9 +11,11 @@ from kagitori_keystore.base import Domain, SymmetricKeyStore
 from kagitori_server.model.keys import Key
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import Caller
+from kagitori_server.operations.administration.ports import Administration
 from kagitori_server.operations.row import Operation
-from kagitori_server.policy.document import KeyPolicy
-from kagitori_server.storage.catalog import Catalog, Reader, Writer
+from kagitori_server.policy.statements import KeyPolicy
+from kagitori_server.storage.catalog import Catalog
+from kagitori_server.storage.writer import Writer
 
 DEFAULT_STORE = "default"
 """The id of the software key store that keys live in unless they name a custom key store."""
@@ -41,10 +43,14 @@ class Services:
     clock: Callable[[], float]
     ids: Identifiers
     partition: str
+    home_account: str
+    """The operator's account: its administrators may also administer the others."""
     regions: tuple[str, ...]
     lockout_check: Callable[[Caller, KeyPolicy, str], None]
     """(caller, candidate key policy, key ARN): raises MalformedPolicyDocumentException when the caller could
     not change the policy again."""
+    administration: Administration
+    """What AdminService's operations need beyond all this."""
 
 
 @dataclass(slots=True)
@@ -53,6 +59,8 @@ class Context:
 
     operation: Operation
     caller: Caller
+    account: str
+    """Where new resources are made and lists look: the caller's, or the one an administrator named."""
     region: str
     services: Services
     now: float
@@ -62,6 +70,8 @@ class Context:
     keys: dict[str, Key] = field(default_factory=dict)
     """The keys of the call by slot name."""
     writer_or_none: Writer | None = None
+    prepared: Any = None
+    """What the row's `prepare` made for its handler."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What the audit record shows as additionalEventData."""
 
@@ -69,11 +79,6 @@ class Context:
     def key(self) -> Key:
         """The key of an operation that touches one."""
         return self.keys["key"]
-
-    @property
-    def account(self) -> str:
-        """The caller's account: where new resources are made and lists look."""
-        return self.caller.account
 
     @property
     def writer(self) -> Writer:

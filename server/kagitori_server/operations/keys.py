@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from kagitori_keystore.algorithms import KeySpec as MaterialSpec
+from kagitori_keystore.base import MaterialRef
 from kagitori_server.model import limits
 from kagitori_server.model.arn import key_arn
 from kagitori_server.model.errors import (
@@ -83,29 +86,41 @@ def check_create_key(_context: Context, request: CreateKeyRequest) -> None:
         raise UnsupportedOperationException("Multi-Region keys are not served.")
     if request.key_usage not in (None, KeyUsage.ENCRYPT_DECRYPT):
         raise ValidationException(f"KeyUsage {request.key_usage} is not compatible with KeySpec {spec}.")
+    _tags(request)
+
+
+@dataclass(frozen=True, slots=True)
+class NewMaterial:
+    """A key id and the material generated for it, waiting for the transaction that makes the key."""
+
+    key_id: str
+    reference: MaterialRef
+
+
+def prepare_create_key(context: Context, _request: CreateKeyRequest) -> None:
+    """Generates the material, which may take long, before the transaction begins."""
+    key_id = context.services.ids.uuid()
+    store = context.services.stores[DEFAULT_STORE]
+    reference = store.generate(
+        MaterialSpec[KeySpec.SYMMETRIC_DEFAULT], domain_of(context.account, context.region), key_id
+    )
+    context.prepared = NewMaterial(key_id, reference)
 
 
 def create_key(context: Context, request: CreateKeyRequest) -> CreateKeyResponse:
     """Makes a key with its first material (AWS CreateKey)."""
-    services, writer = context.services, context.writer
+    services, writer, new = context.services, context.writer, context.prepared
     if writer.count_keys(context.account, context.region) >= limits.KEYS_PER_ACCOUNT_REGION:
         raise LimitExceededException(
             f"The account has {limits.KEYS_PER_ACCOUNT_REGION} keys in this Region, the most it may have."
         )
-    key_id = services.ids.uuid()
-    arn = key_arn(services.partition, context.region, context.account, key_id)
-    tags = merge_tags((), tuple(Tag(tag.tag_key, tag.tag_value) for tag in request.tags))
-    text = request.policy or default_key_policy(services.partition, context.account)
+    arn = key_arn(services.partition, context.region, context.account, new.key_id)
+    text = request.policy or default_key_policy(context.account, services.partition)
     bypass = request.policy is None or request.bypass_policy_lockout_safety_check
-    bindings = check_policy(context, text, arn, bypass_lockout_check=bypass)
-    store = services.stores[DEFAULT_STORE]
-    material = store.generate(
-        MaterialSpec[KeySpec.SYMMETRIC_DEFAULT], domain_of(context.account, context.region), key_id
-    )
     key = Key(
         account=context.account,
         region=context.region,
-        key_id=key_id,
+        key_id=new.key_id,
         arn=arn,
         spec=KeySpec.SYMMETRIC_DEFAULT,
         usage=KeyUsage.ENCRYPT_DECRYPT,
@@ -114,14 +129,18 @@ def create_key(context: Context, request: CreateKeyRequest) -> CreateKeyResponse
         description=request.description or "",
         created=context.now,
         store_id=DEFAULT_STORE,
-        materials=(MaterialVersion(material.material_id, material.reference, context.now),),
+        materials=(MaterialVersion(new.reference.material_id, new.reference.reference, context.now),),
         policy=text,
-        policy_bindings=bindings,
-        tags=tags,
+        policy_bindings=check_policy(context, text, arn, bypass_lockout_check=bypass),
+        tags=_tags(request),
     )
     writer.insert_key(key)
     context.keys["key"] = key
     return CreateKeyResponse(key_metadata=metadata(key))
+
+
+def _tags(request: CreateKeyRequest) -> tuple[Tag, ...]:
+    return merge_tags((), tuple(Tag(tag.tag_key, tag.tag_value) for tag in request.tags))
 
 
 def describe_key(context: Context, _request: DescribeKeyRequest) -> DescribeKeyResponse:
@@ -147,5 +166,5 @@ def list_keys(context: Context, request: ListKeysRequest) -> ListKeysResponse:
 
 def update_key_description(context: Context, request: UpdateKeyDescriptionRequest) -> Empty:
     """Replaces a key's description (AWS UpdateKeyDescription)."""
-    context.writer.set_description(context.key, request.description)
+    context.writer.set_key_description(context.region, context.key.key_id, request.description)
     return EMPTY

@@ -16,18 +16,18 @@ from kagitori_server.operations.shapes.keys import (
     ScheduleKeyDeletionRequest,
     ScheduleKeyDeletionResponse,
 )
-from kagitori_server.storage.catalog import Writer
+from kagitori_server.storage.writer import Writer
 
 
 def enable_key(context: Context, _request: EnableKeyRequest) -> Empty:
     """Makes a disabled key usable again (AWS EnableKey). Enabling an enabled key changes nothing."""
-    context.writer.set_state(context.key, KeyState.ENABLED, None)
+    context.writer.set_key_state(context.region, context.key.key_id, KeyState.ENABLED, None)
     return EMPTY
 
 
 def disable_key(context: Context, _request: DisableKeyRequest) -> Empty:
     """Stops cryptographic use of a key until it is enabled (AWS DisableKey)."""
-    context.writer.set_state(context.key, KeyState.DISABLED, None)
+    context.writer.set_key_state(context.region, context.key.key_id, KeyState.DISABLED, None)
     return EMPTY
 
 
@@ -41,7 +41,7 @@ def check_schedule_key_deletion(_context: Context, request: ScheduleKeyDeletionR
 def schedule_key_deletion(context: Context, request: ScheduleKeyDeletionRequest) -> ScheduleKeyDeletionResponse:
     """Sets the day on which the key ends; until then it can be rescued (AWS ScheduleKeyDeletion)."""
     due = context.now + request.pending_window_in_days * limits.SECONDS_PER_DAY
-    context.writer.set_state(context.key, KeyState.PENDING_DELETION, due)
+    context.writer.set_key_state(context.region, context.key.key_id, KeyState.PENDING_DELETION, due)
     return ScheduleKeyDeletionResponse(
         key_id=context.key.arn,
         deletion_date=due,
@@ -52,7 +52,7 @@ def schedule_key_deletion(context: Context, request: ScheduleKeyDeletionRequest)
 
 def cancel_key_deletion(context: Context, _request: CancelKeyDeletionRequest) -> CancelKeyDeletionResponse:
     """Rescues a key that is pending deletion; it is disabled afterwards (AWS CancelKeyDeletion)."""
-    context.writer.set_state(context.key, KeyState.DISABLED, None)
+    context.writer.set_key_state(context.region, context.key.key_id, KeyState.DISABLED, None)
     return CancelKeyDeletionResponse(key_id=context.key.arn)
 
 
@@ -67,4 +67,4 @@ def destroy(services: Services, writer: Writer, key: Key) -> None:
         reference = MaterialRef(kind, version.reference, version.material_id)
         store.destroy(reference)
         store.forget(reference)
-    writer.delete_key(key)
+    writer.delete_key(key.region, key.key_id)

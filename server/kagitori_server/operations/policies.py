@@ -51,7 +51,7 @@ def put_key_policy(context: Context, request: PutKeyPolicyRequest) -> Empty:
     bindings = check_policy(
         context, request.policy, context.key.arn, bypass_lockout_check=request.bypass_policy_lockout_safety_check
     )
-    context.writer.set_policy(context.key, request.policy, bindings)
+    context.writer.set_key_policy(context.region, context.key.key_id, request.policy, bindings)
     return EMPTY
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from kagitori_server.model.arn import ACCOUNT_ID, PARTITION_PATTERN
-from kagitori_server.storage.catalog import Reader
+from kagitori_server.model.arn import ACCOUNT_ID, ACCOUNT_PATTERN, PARTITION_PATTERN
+from kagitori_server.model.principals import PrincipalKind
+from kagitori_server.storage.reader import Reader
 
-_IAM = re.compile(rf"arn:(?P<partition>{PARTITION_PATTERN}):iam::(?P<account>[0-9]{{12}}):(?P<what>root|(?:user|role)/.+)")
+_OWNER = rf"(?P<account>{ACCOUNT_PATTERN})"
+_IAM = re.compile(rf"arn:(?P<partition>{PARTITION_PATTERN}):iam::{_OWNER}:(?P<what>root|(?:user|role)/.+)")
 _SESSION = re.compile(
-    rf"arn:(?P<partition>{PARTITION_PATTERN}):sts::(?P<account>[0-9]{{12}}):assumed-role/(?P<role>[^/]+)/(?P<session>[^/]+)"
+    rf"arn:(?P<partition>{PARTITION_PATTERN}):sts::{_OWNER}:assumed-role/(?P<role>[^/]+)/(?P<session>[^/]+)"
 )
 
 
@@ -22,14 +24,14 @@ def resolver(reader: Reader, partition: str) -> Callable[[str], str | None]:
 
     def resolve(name: str) -> str | None:
         if ACCOUNT_ID.fullmatch(name):
-            return name if reader.account(name) else None
+            return name if reader.get_account(name) else None
         if (iam := _IAM.fullmatch(name)) and iam["partition"] == partition:
             if iam["what"] == "root":
-                return iam["account"] if reader.account(iam["account"]) else None
-            found = reader.principal(name)
+                return iam["account"] if reader.get_account(iam["account"]) else None
+            found = reader.get_principal(name)
             return found.principal_id if found else None
         if (session := _SESSION.fullmatch(name)) and session["partition"] == partition:
-            role = reader.role_by_name(session["account"], session["role"])
+            role = reader.find_principal(session["account"], PrincipalKind.ROLE, session["role"])
             return f"{role.principal_id}:{session['session']}" if role else None
         return None
 

@@ -11,7 +11,14 @@ from typing import Any
 
 from kagitori_keystore.base import CiphertextInvalid
 from kagitori_keystore.ciphertext import parse
-from kagitori_server.model.arn import KeyReference, ReferenceKind, alias_arn, key_arn, parse_key_reference, shortened
+from kagitori_server.model.arn import (
+    KeyReference,
+    ReferenceKind,
+    alias_arn,
+    key_arn,
+    parse_key_reference,
+    shortened,
+)
 from kagitori_server.model.errors import (
     AccessDeniedException,
     InvalidCiphertextException,

@@ -25,6 +25,9 @@ Handler = Callable[["Context", Any], Any]
 Check = Callable[["Context", Any], None]
 """(context of the call, request): raises what the operation refuses beyond shape, state and usage."""
 
+Prepare = Callable[["Context", Any], None]
+"""(context of the call, request): slow work that a write needs done before its transaction, left in `prepared`."""
+
 
 class Find(Enum):
     """How a request names a key."""
@@ -113,6 +116,9 @@ class Operation:
     keys: tuple[KeySlot, ...]
     alias_member: str | None
     """The request member that names an alias to create, change or delete."""
+    account_member: str | None
+    """The request member that names an account, by id or within a principal's ARN, for operations that the home
+    account may do in others; None where the account is always the caller's."""
     permissions: tuple[Permission, ...]
     """In the order in which they are asked; a key is looked up when the first permission on it is asked."""
     grantable: bool
@@ -125,6 +131,8 @@ class Operation:
     cost: Cost
     check: Check | None
     """Parameter checks that a dry run makes too; None where shape, state and usage say it all."""
+    prepare: Prepare | None
+    """What a row that writes does before it holds the catalog's one write turn, such as generating a key."""
     handler: Handler
 
     def slot(self, name: str) -> KeySlot:

@@ -7,10 +7,14 @@ column that decides about security is written in the row or is the family's name
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from kagitori_server.model.keys import KeyUsage
 from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
 from kagitori_server.operations import aliases, data_keys, encryption, keys, lifecycle, policies, tags
+from kagitori_server.operations.admin_table import ADMIN
 from kagitori_server.operations.row import (
     Answer,
     AuditRule,
@@ -43,8 +47,8 @@ def _on_key(action: str, slot: str = "key") -> Permission:
     return Permission(action=f"kms:{action}", on=Resource.KEY, slot=slot)
 
 
-def _on_account(action: str) -> Permission:
-    return Permission(action=f"kms:{action}", on=Resource.ACCOUNT, slot=None)
+def _on_account(action: str, when: Callable[[Any], object] | None = None) -> Permission:
+    return Permission(action=f"kms:{action}", on=Resource.ACCOUNT, slot=None, when=when)
 
 
 def _on_alias(action: str) -> Permission:
@@ -61,11 +65,11 @@ KEYS: tuple[Operation, ...] = (
     Operation(
         name="CreateKey", service=KMS,
         request=Shape(key_shapes.CreateKeyRequest), response=key_shapes.CreateKeyResponse,
-        keys=(), alias_member=None,
+        keys=(), alias_member=None, account_member=None,
         permissions=(
             _on_account("CreateKey"),
-            Permission(action="kms:TagResource", on=Resource.ACCOUNT, slot=None, when=lambda request: request.tags),
-            Permission(action="kms:PutKeyPolicy", on=Resource.ACCOUNT, slot=None, when=lambda request: request.policy),
+            _on_account("TagResource", when=lambda request: request.tags),
+            _on_account("PutKeyPolicy", when=lambda request: request.policy),
         ),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(
@@ -75,68 +79,74 @@ KEYS: tuple[Operation, ...] = (
             ),
             answer=Answer.MEMBERS, response_shown=("key_metadata",),
         ),
-        cost=Cost.OFFLOAD, check=keys.check_create_key, handler=keys.create_key,
+        cost=Cost.OFFLOAD, check=keys.check_create_key, prepare=keys.prepare_create_key, handler=keys.create_key,
     ),
     Operation(
         name="DescribeKey", service=KMS,
         request=Shape(key_shapes.DescribeKeyRequest), response=key_shapes.DescribeKeyResponse,
-        keys=(_key(StateRule.ANY, alias=True),), alias_member=None, permissions=(_on_key("DescribeKey"),),
+        keys=(_key(StateRule.ANY, alias=True),), alias_member=None, account_member=None,
+        permissions=(_on_key("DescribeKey"),),
         grantable=True, cross_account=True, read_only=True, writes=False,
         audit=AuditRule(request_shown=("key_id",), answer=Answer.NOTHING),
-        cost=Cost.INLINE, check=None, handler=keys.describe_key,
+        cost=Cost.INLINE, check=None, prepare=None, handler=keys.describe_key,
     ),
     Operation(
         name="ListKeys", service=KMS,
         request=Shape(key_shapes.ListKeysRequest), response=key_shapes.ListKeysResponse,
-        keys=(), alias_member=None, permissions=(_on_account("ListKeys"),),
+        keys=(), alias_member=None, account_member=None,
+        permissions=(_on_account("ListKeys"),),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=("limit", "marker", "resource_owners"), answer=Answer.NOTHING),
-        cost=Cost.OFFLOAD, check=None, handler=keys.list_keys,
+        cost=Cost.OFFLOAD, check=None, prepare=None, handler=keys.list_keys,
     ),
     Operation(
         name="UpdateKeyDescription", service=KMS,
         request=Shape(key_shapes.UpdateKeyDescriptionRequest), response=Empty,
-        keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, permissions=(_on_key("UpdateKeyDescription"),),
+        keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("UpdateKeyDescription"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("key_id", "description"), answer=Answer.KEY_ARN),
-        cost=Cost.OFFLOAD, check=None, handler=keys.update_key_description,
+        cost=Cost.OFFLOAD, check=None, prepare=None, handler=keys.update_key_description,
     ),
     Operation(
         name="EnableKey", service=KMS,
         request=Shape(key_shapes.EnableKeyRequest), response=Empty,
-        keys=(_key(StateRule.SWITCHABLE, alias=False),), alias_member=None, permissions=(_on_key("EnableKey"),),
+        keys=(_key(StateRule.SWITCHABLE, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("EnableKey"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("key_id",), answer=Answer.KEY_ARN),
-        cost=Cost.OFFLOAD, check=None, handler=lifecycle.enable_key,
+        cost=Cost.OFFLOAD, check=None, prepare=None, handler=lifecycle.enable_key,
     ),
     Operation(
         name="DisableKey", service=KMS,
         request=Shape(key_shapes.DisableKeyRequest), response=Empty,
-        keys=(_key(StateRule.SWITCHABLE, alias=False),), alias_member=None, permissions=(_on_key("DisableKey"),),
+        keys=(_key(StateRule.SWITCHABLE, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("DisableKey"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("key_id",), answer=Answer.KEY_ARN),
-        cost=Cost.OFFLOAD, check=None, handler=lifecycle.disable_key,
+        cost=Cost.OFFLOAD, check=None, prepare=None, handler=lifecycle.disable_key,
     ),
     Operation(
         name="ScheduleKeyDeletion", service=KMS,
         request=Shape(key_shapes.ScheduleKeyDeletionRequest), response=key_shapes.ScheduleKeyDeletionResponse,
-        keys=(_key(StateRule.SCHEDULABLE, alias=False),), alias_member=None,
+        keys=(_key(StateRule.SCHEDULABLE, alias=False),), alias_member=None, account_member=None,
         permissions=(_on_key("ScheduleKeyDeletion"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(
             request_shown=("key_id", "pending_window_in_days"), answer=Answer.MEMBERS,
             response_shown=("key_id", "key_state", "deletion_date", "pending_window_in_days"),
         ),
-        cost=Cost.OFFLOAD, check=lifecycle.check_schedule_key_deletion, handler=lifecycle.schedule_key_deletion,
+        cost=Cost.OFFLOAD, check=lifecycle.check_schedule_key_deletion, prepare=None,
+        handler=lifecycle.schedule_key_deletion,
     ),
     Operation(
         name="CancelKeyDeletion", service=KMS,
         request=Shape(key_shapes.CancelKeyDeletionRequest), response=key_shapes.CancelKeyDeletionResponse,
-        keys=(_key(StateRule.CANCELLABLE, alias=False),), alias_member=None,
+        keys=(_key(StateRule.CANCELLABLE, alias=False),), alias_member=None, account_member=None,
         permissions=(_on_key("CancelKeyDeletion"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("key_id",), answer=Answer.MEMBERS, response_shown=("key_id",)),
-        cost=Cost.OFFLOAD, check=None, handler=lifecycle.cancel_key_deletion,
+        cost=Cost.OFFLOAD, check=None, prepare=None, handler=lifecycle.cancel_key_deletion,
     ),
 )
 
@@ -146,10 +156,11 @@ ALIASES: tuple[Operation, ...] = (
         request=Shape(alias_shapes.CreateAliasRequest), response=Empty,
         keys=(KeySlot(name="key", find=Find.MEMBER, member="target_key_id", alias_allowed=False,
                       states=StateRule.LIVE, usage=None),),
-        alias_member="alias_name", permissions=(_on_alias("CreateAlias"), _on_key("CreateAlias")),
+        alias_member="alias_name", account_member=None,
+        permissions=(_on_alias("CreateAlias"), _on_key("CreateAlias")),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("alias_name", "target_key_id"), answer=Answer.KEY_ARN),
-        cost=Cost.OFFLOAD, check=None, handler=aliases.create_alias,
+        cost=Cost.OFFLOAD, check=None, prepare=None, handler=aliases.create_alias,
     ),
     Operation(
         name="UpdateAlias", service=KMS,
@@ -160,29 +171,31 @@ ALIASES: tuple[Operation, ...] = (
             KeySlot(name="new", find=Find.MEMBER, member="target_key_id", alias_allowed=False,
                     states=StateRule.LIVE, usage=None),
         ),
-        alias_member="alias_name",
+        alias_member="alias_name", account_member=None,
         permissions=(_on_alias("UpdateAlias"), _on_key("UpdateAlias", "current"), _on_key("UpdateAlias", "new")),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("alias_name", "target_key_id"), answer=Answer.KEY_ARN),
-        cost=Cost.OFFLOAD, check=aliases.check_update_alias, handler=aliases.update_alias,
+        cost=Cost.OFFLOAD, check=aliases.check_update_alias, prepare=None, handler=aliases.update_alias,
     ),
     Operation(
         name="DeleteAlias", service=KMS,
         request=Shape(alias_shapes.DeleteAliasRequest), response=Empty,
         keys=(KeySlot(name="key", find=Find.ALIAS_TARGET, member="alias_name", alias_allowed=True,
                       states=StateRule.ANY, usage=None),),
-        alias_member="alias_name", permissions=(_on_alias("DeleteAlias"), _on_key("DeleteAlias")),
+        alias_member="alias_name", account_member=None,
+        permissions=(_on_alias("DeleteAlias"), _on_key("DeleteAlias")),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("alias_name",), answer=Answer.KEY_ARN),
-        cost=Cost.OFFLOAD, check=None, handler=aliases.delete_alias,
+        cost=Cost.OFFLOAD, check=None, prepare=None, handler=aliases.delete_alias,
     ),
     Operation(
         name="ListAliases", service=KMS,
         request=Shape(alias_shapes.ListAliasesRequest), response=alias_shapes.ListAliasesResponse,
-        keys=(), alias_member=None, permissions=(_on_account("ListAliases"),),
+        keys=(), alias_member=None, account_member=None,
+        permissions=(_on_account("ListAliases"),),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=("key_id", "limit", "marker"), answer=Answer.NOTHING),
-        cost=Cost.OFFLOAD, check=None, handler=aliases.list_aliases,
+        cost=Cost.OFFLOAD, check=None, prepare=None, handler=aliases.list_aliases,
     ),
 )
 
@@ -190,26 +203,29 @@ TAGS: tuple[Operation, ...] = (
     Operation(
         name="TagResource", service=KMS,
         request=Shape(key_shapes.TagResourceRequest), response=Empty,
-        keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, permissions=(_on_key("TagResource"),),
+        keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("TagResource"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("key_id", "tags"), answer=Answer.KEY_ARN),
-        cost=Cost.OFFLOAD, check=tags.check_tag_resource, handler=tags.tag_resource,
+        cost=Cost.OFFLOAD, check=tags.check_tag_resource, prepare=None, handler=tags.tag_resource,
     ),
     Operation(
         name="UntagResource", service=KMS,
         request=Shape(key_shapes.UntagResourceRequest), response=Empty,
-        keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, permissions=(_on_key("UntagResource"),),
+        keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("UntagResource"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(request_shown=("key_id", "tag_keys"), answer=Answer.KEY_ARN),
-        cost=Cost.OFFLOAD, check=None, handler=tags.untag_resource,
+        cost=Cost.OFFLOAD, check=None, prepare=None, handler=tags.untag_resource,
     ),
     Operation(
         name="ListResourceTags", service=KMS,
         request=Shape(key_shapes.ListResourceTagsRequest), response=key_shapes.ListResourceTagsResponse,
-        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, permissions=(_on_key("ListResourceTags"),),
+        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("ListResourceTags"),),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=("key_id", "limit", "marker"), answer=Answer.NOTHING),
-        cost=Cost.INLINE, check=None, handler=tags.list_resource_tags,
+        cost=Cost.INLINE, check=None, prepare=None, handler=tags.list_resource_tags,
     ),
 )
 
@@ -217,61 +233,67 @@ POLICIES: tuple[Operation, ...] = (
     Operation(
         name="GetKeyPolicy", service=KMS,
         request=Shape(key_shapes.GetKeyPolicyRequest), response=key_shapes.GetKeyPolicyResponse,
-        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, permissions=(_on_key("GetKeyPolicy"),),
+        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("GetKeyPolicy"),),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=("key_id", "policy_name"), answer=Answer.NOTHING),
-        cost=Cost.INLINE, check=None, handler=policies.get_key_policy,
+        cost=Cost.INLINE, check=None, prepare=None, handler=policies.get_key_policy,
     ),
     Operation(
         name="PutKeyPolicy", service=KMS,
         request=Shape(key_shapes.PutKeyPolicyRequest), response=Empty,
-        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, permissions=(_on_key("PutKeyPolicy"),),
+        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("PutKeyPolicy"),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(
             request_shown=("key_id", "policy_name", "policy", "bypass_policy_lockout_safety_check"),
             answer=Answer.KEY_ARN,
         ),
-        cost=Cost.OFFLOAD, check=policies.check_put_key_policy, handler=policies.put_key_policy,
+        cost=Cost.OFFLOAD, check=policies.check_put_key_policy, prepare=None, handler=policies.put_key_policy,
     ),
     Operation(
         name="ListKeyPolicies", service=KMS,
         request=Shape(key_shapes.ListKeyPoliciesRequest), response=key_shapes.ListKeyPoliciesResponse,
-        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, permissions=(_on_key("ListKeyPolicies"),),
+        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("ListKeyPolicies"),),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=("key_id", "limit", "marker"), answer=Answer.NOTHING),
-        cost=Cost.INLINE, check=None, handler=policies.list_key_policies,
+        cost=Cost.INLINE, check=None, prepare=None, handler=policies.list_key_policies,
     ),
 )
 
 ENCRYPT = Operation(
     name="Encrypt", service=KMS,
     request=Shape(crypto_shapes.EncryptRequest), response=crypto_shapes.EncryptResponse,
-    keys=(_ENCRYPTING,), alias_member=None, permissions=(_on_key("Encrypt"),),
+    keys=(_ENCRYPTING,), alias_member=None, account_member=None,
+    permissions=(_on_key("Encrypt"),),
     grantable=True, cross_account=True, read_only=True, writes=False,
     audit=AuditRule(
         request_shown=("key_id", "encryption_algorithm", "encryption_context"), answer=Answer.NOTHING
     ),
-    cost=Cost.INLINE, check=encryption.check_encrypt, handler=encryption.encrypt,
+    cost=Cost.INLINE, check=encryption.check_encrypt, prepare=None, handler=encryption.encrypt,
 )
 DECRYPT = Operation(
     name="Decrypt", service=KMS,
     request=Shape(crypto_shapes.DecryptRequest), response=crypto_shapes.DecryptResponse,
-    keys=(_DECRYPTING,), alias_member=None, permissions=(_on_key("Decrypt"),),
+    keys=(_DECRYPTING,), alias_member=None, account_member=None,
+    permissions=(_on_key("Decrypt"),),
     grantable=True, cross_account=True, read_only=True, writes=False,
     audit=AuditRule(
         request_shown=("key_id", "encryption_algorithm", "encryption_context"), answer=Answer.NOTHING
     ),
-    cost=Cost.INLINE, check=encryption.check_decrypt, handler=encryption.decrypt,
+    cost=Cost.INLINE, check=encryption.check_decrypt, prepare=None, handler=encryption.decrypt,
 )
 GENERATE_DATA_KEY = Operation(
     name="GenerateDataKey", service=KMS,
     request=Shape(crypto_shapes.GenerateDataKeyRequest), response=crypto_shapes.GenerateDataKeyResponse,
-    keys=(_ENCRYPTING,), alias_member=None, permissions=(_on_key("GenerateDataKey"),),
+    keys=(_ENCRYPTING,), alias_member=None, account_member=None,
+    permissions=(_on_key("GenerateDataKey"),),
     grantable=True, cross_account=True, read_only=True, writes=False,
     audit=AuditRule(
         request_shown=("key_id", "encryption_context", "key_spec", "number_of_bytes"), answer=Answer.NOTHING
     ),
-    cost=Cost.INLINE, check=data_keys.check_generate_data_key, handler=data_keys.generate_data_key,
+    cost=Cost.INLINE, check=data_keys.check_generate_data_key, prepare=None, handler=data_keys.generate_data_key,
 )
 
 CRYPTOGRAPHY: tuple[Operation, ...] = (
@@ -282,12 +304,13 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
         name="ReEncrypt", service=KMS,
         request=Shape(crypto_shapes.ReEncryptRequest), response=crypto_shapes.ReEncryptResponse,
         keys=(
-            KeySlot(name="source", find=Find.CIPHERTEXT, member="source_key_id", ciphertext_member="ciphertext_blob",
-                    alias_allowed=True, states=StateRule.USABLE, usage=KeyUsage.ENCRYPT_DECRYPT),
+            KeySlot(name="source", find=Find.CIPHERTEXT, member="source_key_id",
+                    ciphertext_member="ciphertext_blob", alias_allowed=True,
+                    states=StateRule.USABLE, usage=KeyUsage.ENCRYPT_DECRYPT),
             KeySlot(name="destination", find=Find.MEMBER, member="destination_key_id",
                     alias_allowed=True, states=StateRule.USABLE, usage=KeyUsage.ENCRYPT_DECRYPT),
         ),
-        alias_member=None,
+        alias_member=None, account_member=None,
         permissions=(_on_key("ReEncryptFrom", "source"), _on_key("ReEncryptTo", "destination")),
         grantable=True, cross_account=True, read_only=True, writes=False,
         audit=AuditRule(
@@ -297,27 +320,29 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
             ),
             answer=Answer.NOTHING,
         ),
-        cost=Cost.INLINE, check=encryption.check_re_encrypt, handler=encryption.re_encrypt,
+        cost=Cost.INLINE, check=encryption.check_re_encrypt, prepare=None, handler=encryption.re_encrypt,
     ),
     Operation(
         name="GenerateDataKeyWithoutPlaintext", service=KMS,
         request=Shape(crypto_shapes.GenerateDataKeyWithoutPlaintextRequest),
         response=crypto_shapes.GenerateDataKeyWithoutPlaintextResponse,
-        keys=(_ENCRYPTING,), alias_member=None, permissions=(_on_key("GenerateDataKeyWithoutPlaintext"),),
+        keys=(_ENCRYPTING,), alias_member=None, account_member=None,
+        permissions=(_on_key("GenerateDataKeyWithoutPlaintext"),),
         grantable=True, cross_account=True, read_only=True, writes=False,
         audit=AuditRule(
             request_shown=("key_id", "encryption_context", "key_spec", "number_of_bytes"), answer=Answer.NOTHING
         ),
-        cost=Cost.INLINE, check=data_keys.check_generate_data_key_without_plaintext,
+        cost=Cost.INLINE, check=data_keys.check_generate_data_key_without_plaintext, prepare=None,
         handler=data_keys.generate_data_key_without_plaintext,
     ),
     Operation(
         name="GenerateRandom", service=KMS,
         request=Shape(crypto_shapes.GenerateRandomRequest), response=crypto_shapes.GenerateRandomResponse,
-        keys=(), alias_member=None, permissions=(_on_account("GenerateRandom"),),
+        keys=(), alias_member=None, account_member=None,
+        permissions=(_on_account("GenerateRandom"),),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=("number_of_bytes", "custom_key_store_id"), answer=Answer.NOTHING),
-        cost=Cost.INLINE, check=data_keys.check_generate_random, handler=data_keys.generate_random,
+        cost=Cost.INLINE, check=data_keys.check_generate_random, prepare=None, handler=data_keys.generate_random,
     ),
 )
 
@@ -327,7 +352,7 @@ BATCHES: tuple[BatchOperation, ...] = (
     BatchOperation(name="BatchGenerateDataKey", item=GENERATE_DATA_KEY),
 )
 
-_ROWS: tuple[Row, ...] = (*KEYS, *ALIASES, *TAGS, *POLICIES, *CRYPTOGRAPHY, *BATCHES)
+_ROWS: tuple[Row, ...] = (*KEYS, *ALIASES, *TAGS, *POLICIES, *CRYPTOGRAPHY, *BATCHES, *ADMIN)
 
 TABLE: Table = {row.name: row for row in _ROWS}
 """Every operation that is served, by its name."""

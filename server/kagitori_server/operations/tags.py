@@ -42,14 +42,15 @@ def check_tag_resource(context: Context, request: TagResourceRequest) -> None:
 def tag_resource(context: Context, request: TagResourceRequest) -> Empty:
     """Adds tags or changes their values (AWS TagResource)."""
     new = tuple(Tag(tag.tag_key, tag.tag_value) for tag in request.tags)
-    context.writer.set_tags(context.key, merge_tags(context.key.tags, new))
+    context.writer.replace_tags(context.region, context.key.key_id, merge_tags(context.key.tags, new))
     return EMPTY
 
 
 def untag_resource(context: Context, request: UntagResourceRequest) -> Empty:
     """Takes tags away; keys that aren't there are no error (AWS UntagResource)."""
     gone = set(request.tag_keys)
-    context.writer.set_tags(context.key, tuple(tag for tag in context.key.tags if tag.tag_key not in gone))
+    left = tuple(tag for tag in context.key.tags if tag.tag_key not in gone)
+    context.writer.replace_tags(context.region, context.key.key_id, left)
     return EMPTY
 
 

@@ -1,0 +1,33 @@
+"""The lockout safety check: whoever puts a key policy must be able to put the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kagitori_server.model.errors import MalformedPolicyDocumentException
+from kagitori_server.policy.evaluate import NamedPolicies, Query, decide_key
+from kagitori_server.policy.matchers import split_arn
+from kagitori_server.policy.principals import Caller
+from kagitori_server.policy.statements import KeyPolicy
+
+LOCKED_OUT = "The new key policy will not allow you to update the key policy in the future."
+
+
+def check_lockout(
+    candidate: KeyPolicy,
+    caller: Caller,
+    identity_policies: NamedPolicies,
+    key_arn: str,
+    context: Mapping[str, object],
+) -> None:
+    """Raise MalformedPolicyDocumentException if the candidate would refuse `kms:PutKeyPolicy` to the caller.
+
+    Grants can't give this action. `BypassPolicyLockoutSafetyCheck` is the business of whoever calls this.
+    ValueError if `key_arn` is no ARN.
+    """
+    parts = split_arn(key_arn)
+    if parts is None:
+        raise ValueError("not a key ARN")
+    query = Query(caller, "kms:PutKeyPolicy", key_arn, parts[4], context)
+    if not decide_key(query, candidate, identity_policies, cross_account_capable=False).allowed:
+        raise MalformedPolicyDocumentException(LOCKED_OUT)

@@ -1,0 +1,156 @@
+"""Who calls, and whom a key policy names.
+
+A policy names principals by ARN; what is compared is the unique id the ARN stood for when the policy was put,
+so that a user or role made anew under an old name inherits nothing (IAM reference, Principal element).
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+PrincipalResolver = Callable[[str], str | None]
+"""Unique id of what the principal (an ARN or a bare account id) stands for, None when there is no such thing.
+
+Users `AIDA…`, roles `AROA…`, role sessions `AROA…:session`, federated users the `principal_id` of their
+callers, account forms (`arn:…:root` and the bare id) the 12-digit account id.
+"""
+
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_PARTITION = re.compile(r"[a-z0-9-]{1,32}")
+_SERVICE = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+_NAME = r"[A-Za-z0-9_+=,.@-]"
+# Path and name are bounded as in the IAM API: path up to 512 characters, name up to 64. `*` and `?` are left
+# out of the path on purpose: the policy language knows no partial wildcard in a principal.
+_PATH = r"(?:[!-)+->@-~]{1,510}/)?"
+_IAM_RESOURCE = re.compile(rf"(user|role)/{_PATH}{_NAME}{{1,64}}")
+_STS_RESOURCE = re.compile(rf"assumed-role/{_NAME}{{1,64}}/{_NAME}{{2,64}}|federated-user/{_NAME}{{2,32}}")
+
+
+class CallerKind(enum.Enum):
+    """What an authenticated caller is."""
+
+    ROOT = "root"
+    USER = "user"
+    ASSUMED_ROLE = "assumed_role"
+    FEDERATED = "federated"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated principal as policies see it.
+
+    `principal_id` is what AWS shows as such: `AIDA…` (user), `AROA…:session` (role session), `account:name`
+    (federated user), the account id (root). `arn` is the caller's own ARN, that of the session for a role
+    session; `role_id` and `role_arn` (with path) belong to role sessions alone. ValueError when these don't
+    fit the kind.
+    """
+
+    account: str
+    kind: CallerKind
+    arn: str
+    principal_id: str
+    role_id: str | None = None
+    role_arn: str | None = None
+
+    def __post_init__(self) -> None:
+        is_session = self.kind is CallerKind.ASSUMED_ROLE
+        if is_session != bool(self.role_id) or is_session != bool(self.role_arn):
+            raise ValueError("role id and ARN belong to role sessions, and only to them")
+        if (self.kind is CallerKind.ROOT) != (self.principal_id == self.account):
+            raise ValueError("the account id is the principal id of the root user, and only of it")
+        if not self.principal_id or not _ACCOUNT.fullmatch(self.account):
+            raise ValueError("a caller has a principal id and a 12-digit account")
+
+
+class PrincipalMatch(enum.IntEnum):
+    """How a statement's principal element names a caller; the higher, the less is needed beside it."""
+
+    NONE = 0
+    ACCOUNT = 1
+    """Only the caller's account is named: delegation to its identity policies."""
+    ROLE = 2
+    """The role of the session is named."""
+    SELF = 3
+    """The user, session or federated user itself is named, or everybody is."""
+
+
+class PrincipalForm(enum.Enum):
+    """What a syntactically valid member of `"AWS"` names."""
+
+    EVERYONE = enum.auto()
+    ACCOUNT = enum.auto()
+    ROLE = enum.auto()
+    USER_OR_SESSION = enum.auto()
+
+
+def principal_form(text: str) -> PrincipalForm | None:
+    """Which form a member of `"AWS"` has; None when there is none such (groups, partial wildcards)."""
+    if text == "*":
+        return PrincipalForm.EVERYONE
+    if _ACCOUNT.fullmatch(text):
+        return PrincipalForm.ACCOUNT
+    parts = text.split(":", 5)
+    if len(parts) != 6 or parts[0] != "arn" or parts[3]:
+        return None
+    partition, service, account, resource = parts[1], parts[2], parts[4], parts[5]
+    if not _PARTITION.fullmatch(partition) or not _ACCOUNT.fullmatch(account):
+        return None
+    if service == "iam":
+        if resource == "root":
+            return PrincipalForm.ACCOUNT
+        named = _IAM_RESOURCE.fullmatch(resource)
+        if named is not None:
+            return PrincipalForm.ROLE if named[1] == "role" else PrincipalForm.USER_OR_SESSION
+    elif service == "sts" and _STS_RESOURCE.fullmatch(resource):
+        return PrincipalForm.USER_OR_SESSION
+    return None
+
+
+def account_of(text: str) -> str:
+    """The account id in a principal of form ACCOUNT."""
+    return text if _ACCOUNT.fullmatch(text) else text.split(":", 5)[4]
+
+
+def is_service_name(text: str) -> bool:
+    """Whether the text could be a service principal, such as `logs.us-east-1.amazonaws.com`."""
+    return len(text) <= 253 and _SERVICE.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Principals:
+    """`Principal` or, negated, `NotPrincipal` of a key policy statement, with ARNs replaced by unique ids.
+
+    Service, federated and canonical principals leave no trace here: no caller is one.
+    """
+
+    everyone: bool
+    accounts: frozenset[str]
+    roles: frozenset[str]
+    selves: frozenset[str]
+    negated: bool = False
+
+    def match(self, caller: Caller) -> PrincipalMatch:
+        """How the element names the caller. Negated: SELF, unless the caller is exempt, then NONE."""
+        if self.negated:
+            return PrincipalMatch.NONE if self._lists_all_of(caller) else PrincipalMatch.SELF
+        if self.everyone or caller.principal_id in self.selves:
+            return PrincipalMatch.SELF
+        if caller.role_id in self.roles:
+            return PrincipalMatch.ROLE
+        if caller.account in self.accounts:
+            return PrincipalMatch.ACCOUNT
+        return PrincipalMatch.NONE
+
+    def _lists_all_of(self, caller: Caller) -> bool:
+        # The exemption holds for whom every member of the principal set is listed: account, role and session
+        # (IAM reference, NotPrincipal).
+        if self.everyone:
+            return True
+        return (
+            caller.account in self.accounts
+            and (caller.kind is CallerKind.ROOT or caller.principal_id in self.selves)
+            and (caller.role_id is None or caller.role_id in self.roles)
+        )

@@ -1,0 +1,194 @@
+"""From a call to its audit records: what the row allows to be shown, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kagitori_server.audit.identity import IdentityType, SessionFacts, render_identity
+from kagitori_server.audit.record import (
+    ADMIN_SOURCE,
+    KMS_SOURCE,
+    CallFacts,
+    EventType,
+    Resource,
+    render_record,
+)
+from kagitori_server.model.arn import alias_arn
+from kagitori_server.model.call import Call
+from kagitori_server.model.errors import AccessDeniedException, KmsError
+from kagitori_server.model.keys import Key
+from kagitori_server.model.principals import Caller, PrincipalKind
+from kagitori_server.operations.context import Context
+from kagitori_server.operations.row import Answer, Operation
+
+_EMPTY: tuple[object, ...] = (None, (), {})
+_NOBODY = render_identity(IdentityType.UNKNOWN)
+
+
+@dataclass(slots=True)
+class Trace:
+    """A call as far as it came: what is known of it when its record is written."""
+
+    call: Call
+    operation: Operation | None = None
+    caller: Caller | None = None
+    request: Any = None
+    context: Context | None = None
+    answer: Any = None
+    error: KmsError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A rendered record, with the id under which the trail and the catalog know it."""
+
+    event_id: str
+    event: bytes
+
+
+class Recording:
+    """Renders records. Keeps the identity part of at most `callers` callers."""
+
+    def __init__(
+        self, *, clock: Callable[[], float], new_event_id: Callable[[], str], partition: str, home_account: str,
+        default_region: str, callers: int = 10_000,
+    ) -> None:
+        self._clock = clock
+        self._new_event_id = new_event_id
+        self._partition = partition
+        self._home_account = home_account
+        self._default_region = default_region
+        self._callers = callers
+        self._identities: dict[Caller, bytes] = {}
+
+    def of_call(self, trace: Trace) -> list[Record]:
+        """The record of a call; one more for the owner when another account's key was used."""
+        call, caller, context, row = trace.call, trace.caller, trace.context, trace.operation
+        account = caller.account if caller is not None else self._home_account
+        foreign = None if context is None or trace.error is not None else _foreign_owner(context, account)
+        event_id = self._new_event_id()
+        facts = CallFacts(
+            event_id=event_id,
+            request_id=call.request_id,
+            event_time=self._clock(),
+            event_name=call.operation if row is None else row.name,
+            event_source=ADMIN_SOURCE if row is not None and row.service != "kms" else KMS_SOURCE,
+            region=self._default_region if context is None else context.region,
+            user_identity=_NOBODY if caller is None else self._identity(caller),
+            source_ip=call.evidence.source_ip,
+            user_agent=call.evidence.user_agent,
+            read_only=row is not None and row.read_only,
+            recipient_account=account,
+            request_parameters=_request_shown(row, trace.request),
+            response_elements=_answer_shown(row, trace),
+            additional_event_data=context.extra if context is not None and context.extra else None,
+            error_code=_error_code(trace.error),
+            error_message=trace.error.message if trace.error is not None and trace.error.message else None,
+            resources=self._resources(row, trace.request, context),
+            tls=call.evidence.tls,
+            shared_event_id=event_id if foreign else None,
+        )
+        records = [Record(event_id, render_record(facts))]
+        if foreign:
+            records.append(self._owners_copy(facts, account, foreign))
+        return records
+
+    def of_service(self, name: str, key: Key, details: dict[str, object] | None) -> Record:
+        """The record of something the service did by itself to a key."""
+        event_id = self._new_event_id()
+        identity = render_identity(IdentityType.INTERNAL, account_id=key.account, invoked_by="AWS Internal")
+        facts = CallFacts(
+            event_id=event_id,
+            request_id=None,
+            event_time=self._clock(),
+            event_name=name,
+            event_type=EventType.SERVICE_EVENT,
+            region=key.region,
+            user_identity=identity,
+            source_ip="AWS Internal",
+            user_agent="AWS Internal",
+            read_only=False,
+            recipient_account=key.account,
+            resources=(Resource(key.account, key.arn),),
+            service_event_details=details,
+        )
+        return Record(event_id, render_record(facts))
+
+    def _owners_copy(self, facts: CallFacts, caller_account: str, owner: str) -> Record:
+        event_id = self._new_event_id()
+        identity = render_identity(
+            IdentityType.AWS_ACCOUNT, principal_id=caller_account, account_id=caller_account
+        )
+        copy = replace(facts, event_id=event_id, user_identity=identity, recipient_account=owner)
+        return Record(event_id, render_record(copy))
+
+    def _identity(self, caller: Caller) -> bytes:
+        known = self._identities.get(caller)
+        if known is None:
+            known = _render_caller(caller)
+            if len(self._identities) >= self._callers:
+                self._identities.clear()
+            self._identities[caller] = known
+        return known
+
+    def _resources(self, row: Operation | None, request: Any, context: Context | None) -> tuple[Resource, ...]:
+        if context is None or row is None:
+            return ()
+        found = tuple(Resource(key.account, key.arn) for key in context.keys.values())
+        if row.alias_member is None or request is None:
+            return found
+        name = alias_arn(self._partition, context.region, context.account, getattr(request, row.alias_member))
+        return (Resource(context.account, name), *found)
+
+
+def _foreign_owner(context: Context, account: str) -> str | None:
+    for key in context.keys.values():
+        if key.account != account:
+            return key.account
+    return None
+
+
+def _request_shown(row: Operation | None, request: Any) -> dict[str, object] | None:
+    if row is None or request is None:
+        return None
+    shown = {
+        name: value for name in row.audit.request_shown if (value := getattr(request, name)) not in _EMPTY
+    }
+    return shown or None
+
+
+def _answer_shown(row: Operation | None, trace: Trace) -> dict[str, object] | None:
+    if row is None or trace.error is not None or trace.context is None or row.audit.answer is Answer.NOTHING:
+        return None
+    if row.audit.answer is Answer.KEY_ARN:
+        return {"key_id": next(reversed(trace.context.keys.values())).arn}
+    return {name: getattr(trace.answer, name) for name in row.audit.response_shown}
+
+
+def _error_code(error: KmsError | None) -> str | None:
+    if error is None:
+        return None
+    # CloudTrail's own word for refusals of permission.
+    return "AccessDenied" if isinstance(error, AccessDeniedException) else error.code()
+
+
+def _render_caller(caller: Caller) -> bytes:
+    record = caller.record
+    if caller.kind is PrincipalKind.ROLE:
+        session = SessionFacts("Role", record.principal_id, record.arn, record.account, record.name,
+                               caller.session_started)
+        return render_identity(
+            IdentityType.ASSUMED_ROLE, principal_id=caller.user_id, arn=caller.arn, account_id=caller.account,
+            access_key_id=caller.credential_id, session=session,
+        )
+    if caller.kind is PrincipalKind.USER:
+        return render_identity(
+            IdentityType.IAM_USER, principal_id=caller.user_id, arn=caller.arn, account_id=caller.account,
+            access_key_id=caller.credential_id, user_name=record.name,
+        )
+    return render_identity(
+        IdentityType.ROOT, principal_id=caller.user_id, arn=caller.arn, account_id=caller.account,
+        access_key_id=caller.credential_id,
+    )

@@ -1,0 +1,70 @@
+"""What a write transaction touched, in the words that views of other processes are told it.
+
+`subject` is one text: `REGION/KEY-ID` for keys, `ACCOUNT/REGION/NAME` for aliases, the ARN for principals,
+the digest in hexadecimal for tokens, the name itself for certificates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+SUBJECT_MAX = 2_200
+"""Characters of a subject: the longest is a certificate's URI (2,048)."""
+
+
+class ChangeKind(StrEnum):
+    """The kinds of record a view keeps."""
+
+    KEY = "key"
+    ALIAS = "alias"
+    PRINCIPAL = "principal"
+    TOKEN = "token"  # noqa: S105 - the name of the kind, not a secret
+    CERTIFICATE_URI = "certificate-uri"
+    CERTIFICATE_SUBJECT = "certificate-subject"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One record that was made, changed or removed."""
+
+    kind: ChangeKind
+    subject: str
+
+    @classmethod
+    def of_key(cls, region: str, key_id: str) -> Change:
+        """The key, its materials, tags and list of aliases."""
+        return cls(ChangeKind.KEY, f"{region}/{key_id}")
+
+    @classmethod
+    def of_alias(cls, account: str, region: str, name: str) -> Change:
+        """Where an alias points."""
+        return cls(ChangeKind.ALIAS, f"{account}/{region}/{name}")
+
+    def parts(self) -> tuple[str, ...]:
+        """What the subject was made of, in the order of the view's arguments."""
+        if self.kind is ChangeKind.KEY:
+            return tuple(self.subject.split("/", 1))
+        if self.kind is ChangeKind.ALIAS:
+            return tuple(self.subject.split("/", 2))
+        return (self.subject,)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a view has to learn to be as new as `version`. `changes` None: more than is remembered."""
+
+    version: int
+    changes: tuple[Change, ...] | None
+
+
+def progress(since: int, version: int, horizon: int, rows: Iterable[tuple[str, str]]) -> Progress:
+    """What lies between `since` and `version`.
+
+    Changes up to `horizon` are forgotten. A database whose version is lower than what was seen has been
+    replaced by an older copy: nothing that was kept from the newer one may be trusted.
+    """
+    if since < horizon or version < since:
+        return Progress(version, None)
+    return Progress(version, tuple(Change(ChangeKind(kind), subject) for kind, subject in rows))

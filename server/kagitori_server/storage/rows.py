@@ -1,0 +1,201 @@
+"""Rows of the tables and the model's nouns: each way, nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Row
+
+from kagitori_server.model.keys import (
+    Alias,
+    Key,
+    KeyManager,
+    KeySpec,
+    KeyState,
+    KeyUsage,
+    MaterialVersion,
+    Origin,
+    Tag,
+)
+from kagitori_server.model.principals import (
+    Account,
+    CertificateRecord,
+    PrincipalKind,
+    PrincipalRecord,
+    TokenRecord,
+)
+
+
+def pairs_text(pairs: Mapping[str, str]) -> str:
+    """Pairs as one JSON object, in the order of their keys."""
+    return json.dumps(dict(sorted(pairs.items())), ensure_ascii=True, separators=(",", ":"))
+
+
+def pairs_of(text: str) -> dict[str, str]:
+    """The pairs of `pairs_text`."""
+    pairs: dict[str, str] = json.loads(text)
+    return pairs
+
+
+def key_of(
+    row: Row[Any],
+    materials: Iterable[MaterialVersion],
+    tags: Iterable[Tag],
+    aliases: Iterable[str],
+) -> Key:
+    """A key from its row of `keys` and what hangs on it."""
+    return Key(
+        account=row.account,
+        region=row.region,
+        key_id=row.key_id,
+        arn=row.arn,
+        spec=KeySpec(row.spec),
+        usage=KeyUsage(row.usage),
+        origin=Origin(row.origin),
+        state=KeyState(row.state),
+        description=row.description,
+        created=row.created,
+        store_id=row.store_id,
+        materials=tuple(materials),
+        policy=row.policy,
+        policy_bindings=pairs_of(row.policy_bindings),
+        tags=tuple(tags),
+        aliases=tuple(aliases),
+        multi_region=row.multi_region,
+        deletion_date=row.deletion_date,
+        manager=KeyManager(row.manager),
+    )
+
+
+def key_values(key: Key) -> dict[str, Any]:
+    """The columns of `keys`."""
+    return {
+        "region": key.region,
+        "key_id": key.key_id,
+        "account": key.account,
+        "arn": key.arn,
+        "spec": key.spec.value,
+        "usage": key.usage.value,
+        "origin": key.origin.value,
+        "state": key.state.value,
+        "description": key.description,
+        "created": key.created,
+        "store_id": key.store_id,
+        "policy": key.policy,
+        "policy_bindings": pairs_text(key.policy_bindings),
+        "multi_region": key.multi_region,
+        "deletion_date": key.deletion_date,
+        "manager": key.manager.value,
+    }
+
+
+def material_values(region: str, key_id: str, number: int, version: MaterialVersion) -> dict[str, Any]:
+    """The columns of `materials`; `number` counts from 0 in the order of age."""
+    return {
+        "region": region,
+        "key_id": key_id,
+        "number": number,
+        "material_id": version.material_id,
+        "reference": version.reference,
+        "created": version.created,
+    }
+
+
+def alias_of(row: Row[Any]) -> Alias:
+    """An alias from its row."""
+    return Alias(row.account, row.region, row.name, row.key_id, row.created, row.updated)
+
+
+def account_of(row: Row[Any]) -> Account:
+    """An account from its row."""
+    return Account(row.account, row.name, row.created)
+
+
+def principal_of(row: Row[Any], policies: Mapping[str, str]) -> PrincipalRecord:
+    """A user, role or root from its row and its identity policies."""
+    return PrincipalRecord(
+        kind=PrincipalKind(row.kind),
+        account=row.account,
+        name=row.name,
+        path=row.path,
+        principal_id=row.principal_id,
+        arn=row.arn,
+        created=row.created,
+        policies=policies,
+        description=row.description,
+        tags=pairs_of(row.tags),
+    )
+
+
+def principal_values(principal: PrincipalRecord) -> dict[str, Any]:
+    """The columns of `principals`."""
+    return {
+        "arn": principal.arn,
+        "account": principal.account,
+        "kind": principal.kind.value,
+        "name": principal.name,
+        "folded_name": principal.name.lower(),
+        "path": principal.path,
+        "principal_id": principal.principal_id,
+        "description": principal.description,
+        "created": principal.created,
+        "tags": pairs_text(principal.tags),
+    }
+
+
+def token_of(row: Row[Any]) -> TokenRecord:
+    """A token from its row."""
+    return TokenRecord(
+        token_id=row.token_id,
+        digest=bytes(row.digest),
+        principal_arn=row.principal_arn,
+        account=row.account,
+        session_name=row.session_name,
+        description=row.description,
+        created=row.created,
+        expires=row.expires,
+    )
+
+
+def token_values(token: TokenRecord) -> dict[str, Any]:
+    """The columns of `tokens`."""
+    return {
+        "token_id": token.token_id,
+        "digest": token.digest,
+        "principal_arn": token.principal_arn,
+        "account": token.account,
+        "session_name": token.session_name,
+        "description": token.description,
+        "created": token.created,
+        "expires": token.expires,
+    }
+
+
+def certificate_of(row: Row[Any]) -> CertificateRecord:
+    """A certificate mapping from its row."""
+    return CertificateRecord(
+        certificate_id=row.certificate_id,
+        uri_san=row.uri_san,
+        subject=row.subject,
+        principal_arn=row.principal_arn,
+        account=row.account,
+        session_name=row.session_name,
+        description=row.description,
+        created=row.created,
+    )
+
+
+def certificate_values(certificate: CertificateRecord) -> dict[str, Any]:
+    """The columns of `certificates`."""
+    return {
+        "certificate_id": certificate.certificate_id,
+        "uri_san": certificate.uri_san,
+        "subject": certificate.subject,
+        "principal_arn": certificate.principal_arn,
+        "account": certificate.account,
+        "session_name": certificate.session_name,
+        "description": certificate.description,
+        "created": certificate.created,
+    }

@@ -1,0 +1,212 @@
+"""The catalog's tables as they are now. How they came to be is in `migrations/`; a test compares the two."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    UniqueConstraint,
+)
+
+from kagitori_server.storage.changes import SUBJECT_MAX
+from kagitori_server.storage.column_types import BoundedBytes, BoundedText
+
+REGION_MAX = 63
+KEY_ID_MAX = 64
+ARN_MAX = 1_024
+ALIAS_MAX = 256
+URI_MAX = 2_048
+SUBJECT_NAME_MAX = 512
+"""Certificate subjects: 512 characters of four bytes each still fit into PostgreSQL's index pages."""
+REFERENCE_MAX = 32_768
+RECORD_MAX = 1_048_576
+WRAPPED_MAX = 4_096
+DIGEST_BYTES = 32
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+catalog_clock = Table(
+    "catalog_clock",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("horizon", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+"""One row. `version` counts write transactions; changes up to `horizon` have been forgotten."""
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("kind", BoundedText(32), nullable=False),
+    Column("subject", BoundedText(SUBJECT_MAX), nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account", BoundedText(12), primary_key=True),
+    Column("name", BoundedText(256), nullable=False),
+    Column("created", Double, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("region", BoundedText(REGION_MAX), primary_key=True),
+    Column("key_id", BoundedText(KEY_ID_MAX), primary_key=True),
+    Column("account", BoundedText(12), ForeignKey("accounts.account"), nullable=False),
+    Column("arn", BoundedText(ARN_MAX), nullable=False),
+    Column("spec", BoundedText(32), nullable=False),
+    Column("usage", BoundedText(32), nullable=False),
+    Column("origin", BoundedText(32), nullable=False),
+    Column("state", BoundedText(32), nullable=False),
+    Column("description", BoundedText(8_192), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("store_id", BoundedText(64), nullable=False),
+    Column("policy", BoundedText(131_072), nullable=False),
+    Column("policy_bindings", BoundedText(1_048_576), nullable=False),
+    Column("multi_region", Boolean, nullable=False),
+    Column("deletion_date", Double),
+    Column("manager", BoundedText(16), nullable=False),
+    Index("ix_keys_listing", "account", "region", "key_id"),
+    Index("ix_keys_key_id", "key_id"),
+    Index("ix_keys_deletion_date", "deletion_date"),
+)
+
+materials = Table(
+    "materials",
+    metadata,
+    Column("region", BoundedText(REGION_MAX), primary_key=True),
+    Column("key_id", BoundedText(KEY_ID_MAX), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("material_id", BoundedText(64), nullable=False),
+    Column("reference", BoundedBytes(REFERENCE_MAX), nullable=False),
+    Column("created", Double, nullable=False),
+    ForeignKeyConstraint(["region", "key_id"], ["keys.region", "keys.key_id"], ondelete="CASCADE"),
+    UniqueConstraint("region", "key_id", "material_id"),
+    CheckConstraint(f"length(reference) <= {REFERENCE_MAX}", name="reference_length"),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("region", BoundedText(REGION_MAX), primary_key=True),
+    Column("key_id", BoundedText(KEY_ID_MAX), primary_key=True),
+    Column("tag_key", BoundedText(128), primary_key=True),
+    Column("tag_value", BoundedText(256), nullable=False),
+    ForeignKeyConstraint(["region", "key_id"], ["keys.region", "keys.key_id"], ondelete="CASCADE"),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("account", BoundedText(12), primary_key=True),
+    Column("region", BoundedText(REGION_MAX), primary_key=True),
+    Column("name", BoundedText(ALIAS_MAX), primary_key=True),
+    Column("key_id", BoundedText(KEY_ID_MAX), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    ForeignKeyConstraint(["region", "key_id"], ["keys.region", "keys.key_id"], ondelete="CASCADE"),
+    Index("ix_aliases_of_key", "region", "key_id", "name"),
+)
+
+principals = Table(
+    "principals",
+    metadata,
+    Column("arn", BoundedText(ARN_MAX), primary_key=True),
+    Column("account", BoundedText(12), ForeignKey("accounts.account"), nullable=False),
+    Column("kind", BoundedText(16), nullable=False),
+    Column("name", BoundedText(64), nullable=False),
+    Column("folded_name", BoundedText(64), nullable=False),
+    Column("path", BoundedText(512), nullable=False),
+    Column("principal_id", BoundedText(128), nullable=False, unique=True),
+    Column("description", BoundedText(8_192), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("tags", BoundedText(131_072), nullable=False),
+    UniqueConstraint("account", "kind", "folded_name"),
+    Index("ix_principals_listing", "account", "kind", "name"),
+)
+"""`folded_name`: user and role names differ in more than case (AWS IAM)."""
+
+principal_policies = Table(
+    "principal_policies",
+    metadata,
+    Column("arn", BoundedText(ARN_MAX), ForeignKey("principals.arn"), primary_key=True),
+    Column("name", BoundedText(128), primary_key=True),
+    Column("document", BoundedText(131_072), nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_id", BoundedText(64), primary_key=True),
+    Column("digest", BoundedBytes(DIGEST_BYTES), nullable=False, unique=True),
+    Column("principal_arn", BoundedText(ARN_MAX), ForeignKey("principals.arn"), nullable=False),
+    Column("account", BoundedText(12), nullable=False),
+    Column("session_name", BoundedText(64), nullable=False),
+    Column("description", BoundedText(8_192), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double),
+    CheckConstraint(f"length(digest) = {DIGEST_BYTES}", name="digest_length"),
+    Index("ix_tokens_listing", "account", "token_id"),
+    Index("ix_tokens_principal_arn", "principal_arn"),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("certificate_id", BoundedText(64), primary_key=True),
+    Column("uri_san", BoundedText(URI_MAX), unique=True),
+    Column("subject", BoundedText(SUBJECT_NAME_MAX), unique=True),
+    Column("principal_arn", BoundedText(ARN_MAX), ForeignKey("principals.arn"), nullable=False),
+    Column("account", BoundedText(12), nullable=False),
+    Column("session_name", BoundedText(64), nullable=False),
+    Column("description", BoundedText(8_192), nullable=False),
+    Column("created", Double, nullable=False),
+    CheckConstraint("(uri_san IS NULL) <> (subject IS NULL)", name="one_name"),
+    Index("ix_certificates_listing", "account", "certificate_id"),
+    Index("ix_certificates_principal_arn", "principal_arn"),
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("event_id", BoundedText(64), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("chain", BoundedText(128), nullable=False),
+    Column("record", BoundedBytes(RECORD_MAX), nullable=False),
+    UniqueConstraint("version", "ordinal"),
+    CheckConstraint(f"length(record) <= {RECORD_MAX}", name="record_length"),
+    Index("ix_intents_chain", "chain", "version", "ordinal"),
+)
+"""Audit records of changes that are about to be, kept until the trail holds their outcome."""
+
+key_encryption_keys = Table(
+    "key_encryption_keys",
+    metadata,
+    Column("account", BoundedText(12), primary_key=True),
+    Column("region", BoundedText(REGION_MAX), primary_key=True),
+    Column("wrapped", BoundedBytes(WRAPPED_MAX), nullable=False),
+    CheckConstraint(f"length(wrapped) <= {WRAPPED_MAX}", name="wrapped_length"),
+)

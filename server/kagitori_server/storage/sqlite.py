@@ -1,0 +1,207 @@
+"""SQLite: one file on one machine, any number of processes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from kagitori_server.storage.changes import progress
+from kagitori_server.storage.database import DatabaseKind
+from kagitori_server.storage.failures import CatalogUnusableError, timed_out
+from kagitori_server.storage.options import CatalogOptions
+from kagitori_server.storage.turns import FairLock, FileTurn
+from kagitori_server.storage.view import Prover, View
+
+_PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "trusted_schema = OFF")
+_BUSY_SECONDS = 5.0
+_PROVER_BUSY_SECONDS = 1.0
+_SCRUB_BUSY_MILLISECONDS = 250
+
+
+class SqliteDatabase:
+    """A database file, its write-ahead log and two lock files beside it, all of mode 0600."""
+
+    kind: DatabaseKind = "sqlite"
+
+    def __init__(self, path: Path, options: CatalogOptions, monotonic: Callable[[], float]) -> None:
+        """Makes the file when it isn't there. Raises CatalogUnusableError."""
+        self._path = path
+        self._options = options
+        self._monotonic = monotonic
+        _make_private(path)
+        self._read_engine = _engine(path, options.read_connections, "BEGIN", options.write_wait_seconds)
+        self._write_engine = _engine(path, 1, "BEGIN IMMEDIATE", options.write_wait_seconds)
+        self._line = FairLock()
+        self._turn = FileTurn(path, monotonic)
+        self._prover: _SqliteProver | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """The snapshot is taken by the first statement."""
+        with self._read_engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """First come, first served within the process, then turn by turn with other processes."""
+        with self._exclusively(), self._write_engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """Also turns the write-ahead log on, which stays on for good."""
+        with self._exclusively():
+            self._keep_write_ahead_log()
+            with self._write_engine.begin() as connection:
+                yield connection
+
+    def scrub(self) -> bool:
+        """Moves the log into the database and cuts it to nothing."""
+        with self._exclusively(), self._write_engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            if not isinstance(raw, sqlite3.Connection):
+                raise TypeError("not the sqlite3 driver")
+            # Writers wait behind this: don't wait long for readers, rather come again.
+            raw.execute(f"PRAGMA busy_timeout = {_SCRUB_BUSY_MILLISECONDS}")
+            try:
+                busy: int = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                raw.execute(f"PRAGMA busy_timeout = {round(_BUSY_SECONDS * 1000)}")
+            return busy == 0
+
+    def prover(self, view: View) -> Prover:
+        """By `PRAGMA data_version`."""
+        self._prover = _SqliteProver(self._path, view)
+        return self._prover
+
+    def close(self) -> None:
+        """Closes the connections and lock files."""
+        if self._prover is not None:
+            self._prover.close()
+        self._read_engine.dispose()
+        self._write_engine.dispose()
+        self._turn.close()
+
+    def _keep_write_ahead_log(self) -> None:
+        raw = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            mode = raw.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError:
+            raise timed_out("the database is busy") from None
+        except sqlite3.DatabaseError as error:
+            raise CatalogUnusableError(f"{self._path}: {error}") from None
+        finally:
+            raw.close()
+        if mode != "wal":
+            raise CatalogUnusableError(f"{self._path}: this file system can't hold a write-ahead log")
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        end = self._monotonic() + self._options.write_wait_seconds
+        if not self._line.acquire(self._options.write_wait_seconds):
+            raise timed_out("too many writes are waiting")
+        try:
+            if not self._turn.acquire(max(0.0, end - self._monotonic())):
+                raise timed_out("another process is writing")
+            try:
+                yield
+            finally:
+                self._turn.release()
+        finally:
+            self._line.release()
+
+
+class _SqliteProver:
+    """`PRAGMA data_version` of its own connection differs whenever another one has committed meanwhile."""
+
+    def __init__(self, path: Path, view: View) -> None:
+        self._view = view
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(
+            path, timeout=_PROVER_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        self._connection.execute("PRAGMA query_only = ON")
+        self._data_version = -1
+
+    def now(self) -> bool:
+        """Always true, or DependencyTimeoutException."""
+        with self._lock:
+            try:
+                # Read before the changes: what is committed in between will differ at the next proof.
+                data_version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+                if data_version != self._data_version:
+                    self._catch_up()
+                    self._data_version = data_version
+            except sqlite3.Error:
+                raise timed_out("the database failed") from None
+        return True
+
+    async def soon(self) -> None:
+        """The same: it takes microseconds."""
+        self.now()
+
+    def blocking(self) -> None:
+        """The same."""
+        self.now()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        with self._lock:
+            self._connection.close()
+
+    def _catch_up(self) -> None:
+        since = self._view.version
+        # One statement, hence one snapshot.
+        found = self._connection.execute(
+            "SELECT clock.version, clock.horizon, changes.kind, changes.subject FROM catalog_clock AS clock"
+            " LEFT JOIN changes ON changes.version > ? AND clock.horizon <= ?"
+            " ORDER BY changes.version, changes.ordinal",
+            (since, since),
+        ).fetchall()
+        version, horizon = found[0][:2]
+        changes = [row[2:] for row in found if row[2] is not None]
+        self._view.advance(progress(since, version, horizon, changes))
+
+
+def _engine(path: Path, connections: int, begin: str, wait: float) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite+pysqlite", database=str(path)),
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=wait,
+        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(raw: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+        # We begin transactions ourselves: the driver wouldn't before a SELECT.
+        raw.isolation_level = None
+        for pragma in _PRAGMAS:
+            raw.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _make_private(path: Path) -> None:
+    """Raises CatalogUnusableError for a file that others may open, or whose folder isn't there."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        mode: Any = path.stat().st_mode
+    except OSError as error:
+        raise CatalogUnusableError(f"{path}: {error.strerror}") from None
+    if not stat.S_ISREG(mode) or mode & 0o077:
+        raise CatalogUnusableError(f"{path} must be a file that its owner alone may open (mode 0600)")

@@ -1,0 +1,269 @@
+"""What one process keeps of the catalog for its hot path, and the proof that it's current.
+
+The way of a call on the event loop:
+
+    if not view.prove_now():
+        await view.prove()
+    try:
+        key = view.kept.key(region, key_id)        # a dict lookup, or NotLoaded
+    except NotLoaded as missing:
+        await to_thread(view.load, missing)        # SQL; then try again
+
+In a thread, `view.prove_blocking()` and `view.key(region, key_id)` do the same and block. Every record handed
+out was true at the moment the proof began, or later. Records are immutable: a change makes a new one, so what
+a caller derived from a record (a compiled policy) may be kept as long as the record is the same object.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+from kagitori_server.model.keys import Key
+from kagitori_server.model.principals import CertificateRecord, PrincipalRecord, TokenRecord
+from kagitori_server.storage import schema
+from kagitori_server.storage.changes import Change, ChangeKind, Progress
+from kagitori_server.storage.column_types import storable
+from kagitori_server.storage.generations import MISSING, Records
+from kagitori_server.storage.reader import Reader
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+_LOAD_ATTEMPTS = 3
+
+
+class NotLoaded(Exception):
+    """A lookup that only SQL can answer. Hand it to `View.load` in a thread and look up again."""
+
+    def __init__(self, load: Callable[[], object]) -> None:
+        super().__init__("the record isn't loaded")
+        self.load = load
+
+
+class Prover(Protocol):
+    """How a kind of database proves that a view is current."""
+
+    def now(self) -> bool:
+        """True when it could be proven without waiting. Raises DependencyTimeoutException."""
+
+    async def soon(self) -> None:
+        """Raises DependencyTimeoutException when it can't be proven in time."""
+
+    def blocking(self) -> None:
+        """The same for threads."""
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+
+
+class Lookups:
+    """Lookups of records by what a call brings. None means: doesn't exist."""
+
+    def __init__(self, tables: _Tables) -> None:
+        self._tables = tables
+
+    def key(self, region: str, key_id: str) -> Key | None:
+        """The key with its materials, policy, tags and aliases."""
+        found = self._tables.keys.get((region, key_id))
+        if found is not MISSING:
+            return found
+        return self._missed(
+            self._tables.keys, (region, key_id), lambda reader: reader.get_key(region, key_id)
+        )
+
+    def alias(self, account: str, region: str, name: str) -> str | None:
+        """The id of the key that an alias (with prefix) names."""
+        place = (account, region, name)
+        found = self._tables.aliases.get(place)
+        return found if found is not MISSING else self._missed(self._tables.aliases, place, _alias_of(*place))
+
+    def principal(self, arn: str) -> PrincipalRecord | None:
+        """The user, role or root user with its identity policies."""
+        found = self._tables.principals.get(arn)
+        if found is not MISSING:
+            return found
+        return self._missed(self._tables.principals, arn, lambda reader: reader.get_principal(arn))
+
+    def token(self, digest: bytes) -> TokenRecord | None:
+        """The token whose secret has this SHA-256. The caller looks at its expiry."""
+        found = self._tables.tokens.get(digest)
+        if found is not MISSING:
+            return found
+        return self._missed(self._tables.tokens, digest, lambda reader: reader.find_token(digest))
+
+    def certificate_by_uri(self, uri_san: str) -> CertificateRecord | None:
+        """The mapping of a certificate's URI."""
+        found = self._tables.uris.get(uri_san)
+        if found is not MISSING:
+            return found
+        return self._missed(
+            self._tables.uris, uri_san, lambda reader: reader.find_certificate(uri_san=uri_san)
+        )
+
+    def certificate_by_subject(self, subject: str) -> CertificateRecord | None:
+        """The mapping of a certificate's subject (RFC 4514)."""
+        found = self._tables.subjects.get(subject)
+        if found is not MISSING:
+            return found
+        return self._missed(
+            self._tables.subjects, subject, lambda reader: reader.find_certificate(subject=subject)
+        )
+
+    def _missed(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
+        if not _may_exist(key):
+            return None
+        return self._unkept(records, key, fetch)
+
+    def _unkept(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
+        raise NotLoaded(lambda: self._tables.load(records, key, fetch))
+
+
+class View(Lookups):
+    """Lookups that load what is missing (they block), and the proof of currency."""
+
+    def __init__(
+        self, entries: int, version: int, read: Callable[[], AbstractContextManager[Reader]]
+    ) -> None:
+        """Begins empty, as of `version`."""
+        super().__init__(_Tables(entries, read))
+        self.kept = Lookups(self._tables)
+        """The same lookups without SQL: what isn't kept raises NotLoaded. For the event loop."""
+        self._version = version
+        self._guard = threading.Lock()
+        self._listeners: tuple[Callable[[Sequence[Change] | None], None], ...] = ()
+        self._prover: Prover | None = None
+
+    @property
+    def version(self) -> int:
+        """The write transaction up to which this view has dropped what changed."""
+        return self._version
+
+    def prove_now(self) -> bool:
+        """True: the view was current after this call began. False: `await prove()` has to tell.
+
+        Takes microseconds. Raises DependencyTimeoutException when the database fails.
+        """
+        return self._proof.now()
+
+    async def prove(self) -> None:
+        """Returns when the view was current after this call began; else DependencyTimeoutException."""
+        await self._proof.soon()
+
+    def prove_blocking(self) -> None:
+        """`prove` for threads."""
+        self._proof.blocking()
+
+    def load(self, missing: NotLoaded) -> None:
+        """Reads what a lookup missed. Blocks."""
+        missing.load()
+
+    def listen(self, listener: Callable[[Sequence[Change] | None], None]) -> None:
+        """Tells `listener` what changed (None: anything may have) before the view counts as current.
+
+        It is called in any thread and must be quick, must not raise and must not look into the view.
+        """
+        self._listeners = (*self._listeners, listener)
+
+    def advance(self, progress: Progress) -> None:
+        """Drops what changed. For catalog and prover: `progress` begins where the view stands or before."""
+        for change in progress.changes or ():
+            self._tables.drop(change)
+        if progress.changes is None:
+            self._tables.clear()
+        if progress.changes is None or progress.changes:
+            for listener in self._listeners:
+                listener(progress.changes)
+        with self._guard:
+            # A lower version comes from an older copy of the database put in place of the newer one.
+            if progress.changes is None or progress.version > self._version:
+                self._version = progress.version
+
+    def rely_on(self, prover: Prover) -> None:
+        """Names the prover, once, when the catalog is opened."""
+        self._prover = prover
+
+    @property
+    def _proof(self) -> Prover:
+        if self._prover is None:
+            raise RuntimeError("the view has no prover yet")
+        return self._prover
+
+    def _unkept(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
+        return self._tables.load(records, key, fetch)
+
+
+class _Tables:
+    """The records of a view by kind."""
+
+    def __init__(self, entries: int, read: Callable[[], AbstractContextManager[Reader]]) -> None:
+        self._read = read
+        self.keys: Records[tuple[str, str], Key] = Records(entries)
+        self.aliases: Records[tuple[str, str, str], str] = Records(entries)
+        self.principals: Records[str, PrincipalRecord] = Records(entries)
+        self.tokens: Records[bytes, TokenRecord] = Records(entries)
+        self.uris: Records[str, CertificateRecord] = Records(entries)
+        self.subjects: Records[str, CertificateRecord] = Records(entries)
+
+    def load(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
+        """Reads a record and keeps it, unless it changes all the while: then it's current, but not kept."""
+        value: V | None = None
+        for _ in range(_LOAD_ATTEMPTS):
+            flight = records.begin(key)
+            try:
+                with self._read() as reader:
+                    value = fetch(reader)
+            except BaseException:
+                records.abandon(key, flight)
+                raise
+            if records.finish(key, flight, value):
+                break
+        return value
+
+    def drop(self, change: Change) -> None:
+        """Forgets one record."""
+        match change.kind:
+            case ChangeKind.KEY:
+                region, key_id = change.parts()
+                self.keys.drop((region, key_id))
+            case ChangeKind.ALIAS:
+                account, region, name = change.parts()
+                self.aliases.drop((account, region, name))
+            case ChangeKind.PRINCIPAL:
+                self.principals.drop(change.subject)
+            case ChangeKind.TOKEN:
+                self.tokens.drop(bytes.fromhex(change.subject))
+            case ChangeKind.CERTIFICATE_URI:
+                self.uris.drop(change.subject)
+            case ChangeKind.CERTIFICATE_SUBJECT:
+                self.subjects.drop(change.subject)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self.keys.clear()
+        self.aliases.clear()
+        self.principals.clear()
+        self.tokens.clear()
+        self.uris.clear()
+        self.subjects.clear()
+
+
+def _alias_of(account: str, region: str, name: str) -> Callable[[Reader], str | None]:
+    def fetch(reader: Reader) -> str | None:
+        alias = reader.get_alias(account, region, name)
+        return None if alias is None else alias.key_id
+
+    return fetch
+
+
+def _may_exist(key: Hashable) -> bool:
+    """False for what no column could hold; such lookups cost neither SQL nor memory."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return all(
+        len(part) == schema.DIGEST_BYTES
+        if isinstance(part, bytes)
+        else isinstance(part, str) and len(part) <= schema.URI_MAX and storable(part)
+        for part in parts
+    )
