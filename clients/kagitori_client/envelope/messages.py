@@ -14,6 +14,9 @@ from aws_encryption_sdk.exceptions import (
     ActionNotAllowedError,
     AWSEncryptionSDKClientError,
     CustomMaximumValueExceeded,
+    MasterKeyProviderError,
+    NotSupportedError,
+    UnknownIdentityError,
 )
 from aws_encryption_sdk.identifiers import Algorithm, CommitmentPolicy
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -42,6 +45,7 @@ MAX_ENCRYPTED_DATA_KEYS = 16
 """Most encrypted data keys of a message; each is up to one call to the service."""
 
 _CHUNK = 65536
+_FRAME_UNIT = 128  # the SDK asks for multiples of AES's block size in bits
 _RESERVED = "aws-crypto-"
 
 
@@ -70,8 +74,8 @@ class Envelope:
         max_frame_length: int = MAX_FRAME_LENGTH,
     ) -> None:
         """`frame_length` is for writing, the two maxima for reading (the number of keys for both)."""
-        if not 0 < frame_length <= max_frame_length:
-            raise ConfigurationError(f"a frame has 1 to {max_frame_length} bytes")
+        if not 0 < frame_length <= max_frame_length or frame_length % _FRAME_UNIT:
+            raise ConfigurationError(f"frames have {_FRAME_UNIT} to {max_frame_length} bytes, in steps of {_FRAME_UNIT}")
         self._client = client
         self._frame_length = frame_length
         self._max_frame_length = max_frame_length
@@ -208,6 +212,10 @@ def _library_failures(kind: type[EnvelopeError], message: str) -> Iterator[None]
         raise kind(f"{message}: its signature is wrong") from None
     except InvalidTag:
         raise kind(f"{message}: its authentication tag is wrong") from None
-    except (AWSEncryptionSDKClientError, ValueError, struct.error, LookupError, TypeError) as error:
+    except MasterKeyProviderError:
+        raise kind(f"{message}: its key commitment is wrong") from None
+    except (UnknownIdentityError, NotSupportedError):
+        raise kind(f"{message}: it is not in the AWS Encryption SDK's format, or in an unknown version") from None
+    except (AWSEncryptionSDKClientError, ValueError, struct.error, LookupError, TypeError):
         # The library parses with plain struct, str and enum operations, which fail in their own ways on garbage.
-        raise kind(f"{message}: {type(error).__name__}") from None
+        raise kind(f"{message}: it is cut short or malformed") from None

@@ -203,12 +203,9 @@ class DecryptingProvider(MasterKeyProvider):  # type: ignore[misc]  # the librar
             named.append(arn)
             for key in self._choice.candidates(arn):
                 try:
-                    data_key = self._decrypt(candidate, arn, key, algorithm, encryption_context)
+                    return self._decrypt(candidate, arn, key, algorithm, encryption_context)
                 except ServiceError as refusal:
                     refusals.append(refusal)
-                else:
-                    if data_key is not None:
-                        return data_key
         raise _no_usable_key(named, refusals)
 
     def _decrypt(
@@ -218,7 +215,7 @@ class DecryptingProvider(MasterKeyProvider):  # type: ignore[misc]  # the librar
         key: str,
         algorithm: Algorithm,
         encryption_context: Mapping[str, str],
-    ) -> DataKey | None:
+    ) -> DataKey:
         answer = self._crypto.Decrypt(
             DecryptRequest(
                 key_id=key,
@@ -228,7 +225,7 @@ class DecryptingProvider(MasterKeyProvider):  # type: ignore[misc]  # the librar
             metadata=_region(arn),
         )
         if answer.key_id != arn or len(answer.plaintext) != algorithm.kdf_input_len:
-            return None
+            raise ServiceError("IncorrectKeyException", "the data key is not the one that the message describes")
         return DataKey(
             key_provider=candidate.key_provider,
             data_key=answer.plaintext,
