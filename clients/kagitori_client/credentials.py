@@ -74,8 +74,8 @@ def _read(path: Path, limit: int, *, secret: bool) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ConfigurationError(f"{path} can't be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigurationError(f"{path} is not a regular file")
         if secret and status.st_mode & 0o077:
@@ -85,7 +85,9 @@ def _read(path: Path, limit: int, *, secret: bool) -> bytes:
             )
         if secret and status.st_uid not in {0, os.geteuid()}:
             raise ConfigurationError(f"{path} holds a secret and belongs to another user")
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise ConfigurationError(f"{path} is larger than {limit} bytes, the most such a file can hold")
-    return content
+        if status.st_size > limit:
+            raise ConfigurationError(f"{path} is larger than {limit} bytes, the most such a file can hold")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(descriptor)

@@ -75,7 +75,9 @@ class Envelope:
     ) -> None:
         """`frame_length` is for writing, the two maxima for reading (the number of keys for both)."""
         if not 0 < frame_length <= max_frame_length or frame_length % _FRAME_UNIT:
-            raise ConfigurationError(f"frames have {_FRAME_UNIT} to {max_frame_length} bytes, in steps of {_FRAME_UNIT}")
+            raise ConfigurationError(
+                f"frames have {_FRAME_UNIT} to {max_frame_length} bytes, in steps of {_FRAME_UNIT}"
+            )
         self._client = client
         self._frame_length = frame_length
         self._max_frame_length = max_frame_length
