@@ -11,55 +11,28 @@ from typing import Any
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
-from google.rpc.status_pb2 import Status
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from grpc import aio
+from tests.support.transport import (
+    CREATE_KEY,
+    ENCRYPT,
+    REQUEST,
+    ScriptedPipeline,
+    call,
+    local_tls,
+    refused,
+    serving,
+    tls_files,
+    unary,
+    until,
+)
 
 from kagitori.kms.v1 import crypto_service_pb2_grpc, cryptography_pb2, keys_pb2
 from kagitori_server.bootstrap.certificates import issue_client_certificate
 from kagitori_server.model.errors import AccessDeniedException, KMSInvalidStateException, ThrottlingException
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind
-from tests.support.transport import (
-    CREATE_KEY,
-    ENCRYPT,
-    ScriptedPipeline,
-    local_tls,
-    serving,
-    tls_files,
-    until,
-)
 
 pytestmark = pytest.mark.asyncio
-
-REQUEST = cryptography_pb2.EncryptRequest(
-    key_id="alias/app", plaintext=b"secret", encryption_context={"tenant": "t1"}
-)
-
-
-async def call(
-    channel: aio.Channel, path: str = ENCRYPT, body: bytes | None = None, metadata: Any = ()
-) -> tuple[bytes, dict[str, Any]]:
-    """The answer's bytes and trailing metadata."""
-    going = channel.unary_unary(path)(
-        REQUEST.SerializeToString() if body is None else body, metadata=metadata, timeout=10
-    )
-    answer = await going
-    return answer, dict(await going.trailing_metadata())
-
-
-async def refused(channel: aio.Channel, **arguments: Any) -> tuple[grpc.StatusCode, ErrorInfo, Status]:
-    """How a call was refused."""
-    with pytest.raises(aio.AioRpcError) as caught:
-        await call(channel, **arguments)
-    trailers = dict(caught.value.trailing_metadata())
-    status = Status.FromString(trailers["grpc-status-details-bin"])
-    info = ErrorInfo()
-    assert status.details[0].Unpack(info)
-    assert status.code == caught.value.code().value[0]
-    assert status.message == caught.value.details()
-    assert info.metadata["requestId"] == trailers["kagitori-request-id"]
-    return caught.value.code(), info, status
-
 
 async def test_plaintext_call_reaches_the_pipeline() -> None:
     """Members, evidence and Region arrive; the answer and the request's id return."""
@@ -204,7 +177,7 @@ async def test_a_call_that_is_given_up_is_finished() -> None:
 
     pipeline = ScriptedPipeline(slow)
     async with serving(pipeline) as host, aio.insecure_channel(host.addresses[0]) as channel:
-        going = channel.unary_unary(ENCRYPT)(REQUEST.SerializeToString())
+        going = unary(channel, ENCRYPT)(REQUEST.SerializeToString())
         await begun.wait()
         going.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -226,7 +199,7 @@ async def test_a_deadline_that_passes_does_not_stop_the_call() -> None:
     pipeline = ScriptedPipeline(slow)
     async with serving(pipeline) as host, aio.insecure_channel(host.addresses[0]) as channel:
         with pytest.raises(aio.AioRpcError) as caught:
-            await channel.unary_unary(ENCRYPT)(REQUEST.SerializeToString(), timeout=0.2)
+            await unary(channel, ENCRYPT)(REQUEST.SerializeToString(), timeout=0.2)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         go_on.set()
         await until(lambda: pipeline.finished == 1)
@@ -242,19 +215,19 @@ async def test_more_calls_than_allowed_are_refused_at_once() -> None:
         await go_on.wait()
         raise AccessDeniedException("done")
 
-    async with serving(ScriptedPipeline(slow), most_in_flight=2) as host:
-        async with aio.insecure_channel(host.addresses[0]) as channel:
-            first = [asyncio.ensure_future(refused(channel)) for _ in range(2)]
-            await until(lambda: len(begun) == 2)
-            code, info, status = await refused(channel)
-            assert (code, info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "THROTTLING")
-            assert [detail.TypeName() for detail in status.details] == [
-                "google.rpc.ErrorInfo", "google.rpc.RetryInfo"
-            ]
-            go_on.set()
-            await asyncio.gather(*first)
-            code, _, _ = await refused(channel)
-            assert code is grpc.StatusCode.PERMISSION_DENIED
+    pipeline = ScriptedPipeline(slow)
+    async with serving(pipeline, most_in_flight=2) as host, aio.insecure_channel(host.addresses[0]) as channel:
+        first = [asyncio.ensure_future(refused(channel)) for _ in range(2)]
+        await until(lambda: len(begun) == 2)
+        code, info, status = await refused(channel)
+        assert (code, info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "THROTTLING")
+        assert [detail.TypeName() for detail in status.details] == [
+            "google.rpc.ErrorInfo", "google.rpc.RetryInfo"
+        ]
+        go_on.set()
+        await asyncio.gather(*first)
+        code, _, _ = await refused(channel)
+        assert code is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_a_call_in_flight_is_finished_when_the_server_stops() -> None:
@@ -290,7 +263,7 @@ async def test_stopping_waits_for_a_call_whose_caller_has_gone() -> None:
     pipeline = ScriptedPipeline(slow)
     async with serving(pipeline) as host:
         async with aio.insecure_channel(host.addresses[0]) as channel:
-            going = channel.unary_unary(ENCRYPT)(REQUEST.SerializeToString())
+            going = unary(channel, ENCRYPT)(REQUEST.SerializeToString())
             await begun.wait()
             going.cancel()
         await host.stop(5.0)

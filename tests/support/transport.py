@@ -10,6 +10,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc import aio
+
+from kagitori.kms.v1 import cryptography_pb2
 from kagitori_server.bootstrap.certificates import ServerTls, prepare
 from kagitori_server.model.call import Call
 from kagitori_server.model.keys import EncryptionAlgorithm
@@ -22,6 +29,10 @@ from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, Tl
 
 ENCRYPT = "/kagitori.kms.v1.CryptoService/Encrypt"
 CREATE_KEY = "/kagitori.kms.v1.KeyService/CreateKey"
+
+REQUEST = cryptography_pb2.EncryptRequest(
+    key_id="alias/app", plaintext=b"secret", encryption_context={"tenant": "t1"}
+)
 
 Work = Callable[[Any], Awaitable[Any]]
 
@@ -91,6 +102,35 @@ async def serving(
         yield host
     finally:
         await host.stop(1.0)
+
+
+def unary(channel: aio.Channel, path: str) -> aio.UnaryUnaryMultiCallable[bytes, bytes]:
+    """An rpc of bytes."""
+    return channel.unary_unary(path)
+
+
+async def call(
+    channel: aio.Channel, path: str = ENCRYPT, body: bytes | None = None, metadata: Any = ()
+) -> tuple[bytes, dict[str, Any]]:
+    """The answer's bytes and trailing metadata."""
+    sent = REQUEST.SerializeToString() if body is None else body
+    going = unary(channel, path)(sent, metadata=metadata, timeout=10)
+    answer = await going
+    return answer, dict(await going.trailing_metadata())
+
+
+async def refused(channel: aio.Channel, **arguments: Any) -> tuple[grpc.StatusCode, ErrorInfo, Status]:
+    """How a call was refused, having checked that the parts of the answer agree."""
+    with pytest.raises(aio.AioRpcError) as caught:
+        await call(channel, **arguments)
+    trailers = dict(caught.value.trailing_metadata())
+    status = Status.FromString(trailers["grpc-status-details-bin"])
+    info = ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert status.code == caught.value.code().value[0]
+    assert status.message == caught.value.details()
+    assert info.metadata["requestId"] == trailers["kagitori-request-id"]
+    return caught.value.code(), info, status
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -145,7 +145,8 @@ def _server(folder: Path, authority: Authority, names: Sequence[str], clock: Clo
         found = Issued(certificate_path.read_bytes(), key_path.read_bytes())
         if _still_good(found, authority, wanted, clock):
             return found
-    issued = _issue(authority, _name("kagitori-server"), wanted, ExtendedKeyUsageOID.SERVER_AUTH, SERVER_DAYS, clock)
+    subject = _name("kagitori-server")
+    issued = _issue(authority, subject, wanted, ExtendedKeyUsageOID.SERVER_AUTH, SERVER_DAYS, clock)
     # The key first: a crash in between leaves a pair that doesn't match, which the next start replaces.
     _write(key_path, issued.key, _PRIVATE)
     _write(certificate_path, issued.certificate, _PUBLIC)
