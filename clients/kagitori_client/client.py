@@ -43,10 +43,11 @@ if TYPE_CHECKING:
     from kagitori.kms.v1.crypto_service_pb2_grpc import CryptoServiceAsyncStub
     from kagitori.kms.v1.key_service_pb2_grpc import KeyServiceAsyncStub
 
-_RECONNECT = (
-    # The pauses between tries are the client's own (calls.py); gRPC's would outlast them.
+_OPTIONS: tuple[tuple[str, str | int], ...] = (
+    ("grpc.primary_user_agent", "kagitori-client"),
+    # The pauses between tries are the client's own (calls.py); gRPC's would outlast them. The minimum is left
+    # alone: gRPC takes it for the time a handshake may last as well.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 
@@ -103,10 +104,11 @@ class Connection:
         """What gRPC needs for TLS."""
         return grpc.ssl_channel_credentials(self.roots, self._private_key, self.certificate)
 
-    def options(self) -> list[tuple[str, int]]:
+    def options(self) -> list[tuple[str, str | int]]:
         """Channel options: proxies from the environment are for other machines only."""
-        proxy = [] if self.endpoint.security is Security.TLS else [("grpc.enable_http_proxy", 0)]
-        return [*_RECONNECT, *proxy]
+        if self.endpoint.security is Security.TLS:
+            return list(_OPTIONS)
+        return [*_OPTIONS, ("grpc.enable_http_proxy", 0)]
 
     def __repr__(self) -> str:
         return f"Connection({self.endpoint.text!r})"

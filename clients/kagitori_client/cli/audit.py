@@ -15,12 +15,14 @@ from kagitori.kms.v1.audit_pb2 import (
     LookupAttribute,
     LookupAttributeKey,
     LookupEventsRequest,
+    LookupEventsResponse,
     VerifyAuditTrailRequest,
 )
 from kagitori_client.cli.failures import AuditTrailBroken, UsageError
 from kagitori_client.cli.session import Session, command
 from kagitori_client.cli.text import Plain, moment, plain, printable
 from kagitori_client.client import pages
+from kagitori_client.status import REQUEST_ID
 
 app = typer.Typer(help="Read and verify the audit trail.", no_args_is_help=True)
 
@@ -43,10 +45,21 @@ def _attribute(text: str) -> LookupAttribute:
     return LookupAttribute(attribute_key=_ATTRIBUTES[name], attribute_value=value)
 
 
-def _newest(session: Session, request: LookupEventsRequest, limit: int | None) -> list[AuditEvent]:
-    """The newest records, oldest first; all that match when there is no limit."""
+def _newest(
+    session: Session, request: LookupEventsRequest, limit: int | None, own: deque[str]
+) -> list[AuditEvent]:
+    """The newest records, oldest first; all that match when there is no limit.
+
+    Puts the request ids of its calls into `own`.
+    """
+
+    def look_up(asked: LookupEventsRequest) -> LookupEventsResponse:
+        answer, call = session.client.admin.LookupEvents.with_call(asked)
+        own.extend(str(value) for name, value in call.trailing_metadata() if name == REQUEST_ID)
+        return answer
+
     found: list[AuditEvent] = []
-    for page in pages(session.client.admin.LookupEvents, request):
+    for page in pages(look_up, request):
         found += page.events
         if limit is not None and len(found) >= limit:
             break
@@ -87,12 +100,13 @@ def tail(
 ) -> None:
     """Print the newest audit records, the latest last; as JSON, one record per line."""
     request = LookupEventsRequest(lookup_attribute=_attribute(only) if only else None)
-    # A look-up is a call and leaves a record itself, so what was seen is remembered by id.
     seen: deque[str] = deque(maxlen=_REMEMBERED)
+    # A look-up is a call and leaves a record itself: without leaving out its own, --follow would never be silent.
+    own: deque[str] = deque(maxlen=_REMEMBERED)
     limit: int | None = number
     while True:
-        for event in _newest(session, request, limit):
-            if event.event_id not in seen:
+        for event in _newest(session, request, limit, own):
+            if event.event_id not in seen and _record(event).get("requestID") not in own:
                 seen.append(event.event_id)
                 _print(session, event)
                 request.start_time.CopyFrom(event.event_time)
