@@ -1,6 +1,4 @@
 """A real server for tests: `kagitori-server dev`, started once per session and stopped at its end.
-
-Test modules ask for it with `pytest_plugins = ("tests.support.devserver",)`.
 """
 
 from __future__ import annotations
