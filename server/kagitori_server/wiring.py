@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -17,6 +16,7 @@ from kagitori_keystore.rootkey.file import open_file_root
 from kagitori_keystore.rootkey.passphrase import open_passphrase_root
 from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_keystore.software import SoftwareKeyStore
+from kagitori_server import __version__
 from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
@@ -37,7 +37,7 @@ from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.host import GrpcHost
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, TlsFiles
 from kagitori_server.transports.metrics.listener import MetricsListener
-from kagitori_server.transports.metrics.observer import Observer
+from kagitori_server.transports.metrics.measures import Measures
 from kagitori_server.workers import DeletionWorker, every, recover_intents
 
 _FILE_MAX = 1_048_576
@@ -71,6 +71,7 @@ class Server:
         self._clocks = clocks or Clocks()
         self._ids = system_identifiers(os.urandom)
         self._tasks: list[asyncio.Task[None]] = []
+        self._ready = False
         self.first_start = False
         """True when `open` made the home account and its root credential."""
 
@@ -89,7 +90,11 @@ class Server:
         )
         self.first_start = first.ensure_home_account(data.root_token)
         self._trail = open_trail(data.audit)
-        self._observer = Observer(TABLE)
+        self._measures = Measures(
+            TABLE,
+            in_flight=lambda: self._dispatcher.in_flight,
+            audit_position=lambda: self._trail.position().seq,
+        )
         self._services = self._make_services(root_key)
         recover_intents(self._services, self._trail, data.audit)
         self._recording = Recording(
@@ -104,10 +109,9 @@ class Server:
             writes=ThreadPoolExecutor(1, "writes"),
         )
         self._pipeline = self._make_pipeline()
+        self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
-            Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight),
-            self._listeners(),
-            most_in_flight=config.limits.calls_in_flight,
+            self._dispatcher, self._listeners()
         )
 
     async def start(self) -> Addresses:
@@ -116,17 +120,19 @@ class Server:
         listen = self._config.listen
         self._metrics = None
         if listen.metrics:
-            self._metrics = MetricsListener(self._observer, listen.metrics, anywhere=listen.metrics_anywhere)
+            self._metrics = MetricsListener(listen.metrics, self._measures, lambda: self._ready)
             await self._metrics.start()
         deletion = DeletionWorker(self._services, self._recording, self._trail)
         seconds = self._config.limits.deletion_check_seconds
         for job, name in ((deletion.run_once, "destroying due keys"), (self._pipeline.settle, "settling intents")):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
         self._host.set_serving(True)
+        self._ready = True
         return self._addresses()
 
     async def stop(self) -> None:
         """Takes no more calls, finishes those in flight, makes everything durable and lets go of it."""
+        self._ready = False
         await self._host.stop(self._config.limits.shutdown_seconds)
         for task in self._tasks:
             task.cancel()
@@ -152,7 +158,7 @@ class Server:
             root_key=RootKeyRotation(
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
-            server=ServerFacts(version("kagitori-kms"), config.service.region, tuple(sorted(TABLE))),
+            server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
             uptime=lambda: self._clocks.monotonic() - started,
             monotonic=self._clocks.monotonic,
         )
@@ -172,7 +178,7 @@ class Server:
         config, listen = self._config, self._config.listen
         socket = None
         if listen.socket_principal:
-            socket = SocketIdentity(listen.socket_principal, "socket")
+            socket = SocketIdentity(listen.socket_principal, "socket", self._clocks.wall())
         return Pipeline(
             table=TABLE,
             services=self._services,
@@ -181,7 +187,7 @@ class Server:
             recording=self._recording,
             trail=self._trail,
             pools=self._pools,
-            observer=self._observer,
+            observer=self._measures,
             default_region=config.service.region,
             monotonic=self._clocks.monotonic,
         )

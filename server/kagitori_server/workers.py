@@ -100,6 +100,6 @@ async def every(seconds: float, job: Callable[[], object], pool: Executor, name:
             await loop.run_in_executor(pool, job)
         except KmsError as error:
             _log.warning("%s: %s; trying again in %.0f s", name, error.message or error.code(), seconds)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a worker that dies silently would be worse than one that repeats itself
             _log.exception("%s failed; trying again in %.0f s", name, seconds)
         await asyncio.sleep(seconds)

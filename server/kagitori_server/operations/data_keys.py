@@ -56,7 +56,11 @@ def generate_data_key(context: Context, request: GenerateDataKeyRequest) -> Gene
     key = context.key
     reference = current_reference(context, key)
     plaintext, blob = context.store(key).generate_data_key(
-        domain_of(key.account, key.region), key.key_id, reference, _size(request), canonical(request.encryption_context)
+        domain_of(key.account, key.region),
+        key.key_id,
+        reference,
+        _size(request),
+        canonical(request.encryption_context),
     )
     return GenerateDataKeyResponse(
         ciphertext_blob=blob, plaintext=plaintext, key_id=key.arn, key_material_id=reference.material_id
@@ -70,7 +74,11 @@ def generate_data_key_without_plaintext(
     key = context.key
     reference = current_reference(context, key)
     blob = context.store(key).generate_data_key_without_plaintext(
-        domain_of(key.account, key.region), key.key_id, reference, _size(request), canonical(request.encryption_context)
+        domain_of(key.account, key.region),
+        key.key_id,
+        reference,
+        _size(request),
+        canonical(request.encryption_context),
     )
     return GenerateDataKeyWithoutPlaintextResponse(
         ciphertext_blob=blob, key_id=key.arn, key_material_id=reference.material_id

@@ -81,7 +81,8 @@ def check_decrypt(context: Context, request: DecryptRequest) -> None:
 
 def decrypt(context: Context, request: DecryptRequest) -> DecryptResponse:
     """Decrypts what Encrypt or GenerateDataKey made (AWS Decrypt)."""
-    plaintext, material_id = _open(context, context.key, request.ciphertext_blob, canonical(request.encryption_context))
+    aad = canonical(request.encryption_context)
+    plaintext, material_id = _open(context, context.key, request.ciphertext_blob, aad)
     return DecryptResponse(
         key_id=context.key.arn,
         plaintext=plaintext,
