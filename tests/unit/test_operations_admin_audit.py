@@ -57,7 +57,8 @@ def test_users_and_sessions_are_named(service: InProcess) -> None:
     session = service.new_token(role, "job-1")
     for token in (alice, session):
         service.call("GetCallerIdentity", token=token)
-    assert [event.username for event in service.call("LookupEvents", {"max_results": 2}).events] == ["job-1", "alice"]
+    found = service.call("LookupEvents", {"max_results": 2}).events
+    assert [event.username for event in found] == ["job-1", "alice"]
 
 
 def test_an_account_sees_its_own_records_only(service: InProcess) -> None:

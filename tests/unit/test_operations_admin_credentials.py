@@ -216,7 +216,9 @@ def test_a_principal_has_a_most_of_tokens_of_which_expired_ones_do_not_count(
 
 def test_tokens_are_listed_oldest_first_in_pages(service: InProcess) -> None:
     made = []
-    owners = ((ALICE, {}), (WORKER, {"session_name": "one"}), (ALICE, {}), (WORKER, {"session_name": "two"}))
+    owners: tuple[tuple[str, dict[str, str]], ...] = (
+        (ALICE, {}), (WORKER, {"session_name": "one"}), (ALICE, {}), (WORKER, {"session_name": "two"}),
+    )
     for arn, session in owners:
         made.append(service.call("CreateToken", {"principal_arn": arn, **session}).token_id)
         service.clock.advance(1)
