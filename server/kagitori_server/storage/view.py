@@ -35,7 +35,7 @@ V = TypeVar("V")
 _LOAD_ATTEMPTS = 3
 
 
-class NotLoaded(Exception):  # noqa: N818 - it's no error: the record has to be read first
+class NotLoaded(Exception):
     """A lookup that only SQL can answer. Hand it to `View.load` in a thread and look up again."""
 
     def __init__(self, load: Callable[[], object]) -> None:
