@@ -151,3 +151,11 @@ def test_a_database_locked_by_a_stranger_is_refused_in_time(here: Place) -> None
     finally:
         stranger.execute("ROLLBACK")
         stranger.close()
+
+
+def test_health_waits_for_no_writer(here: Place) -> None:
+    catalog, others = here.with_account(), here.open()
+    with catalog.write() as writer:
+        assert others.health().latency_seconds < 1.0
+        assert others.health().version == writer.version - 1
+    here.close()

@@ -39,7 +39,7 @@ class Database(Protocol):
     def scrub(self, *, patiently: bool) -> bool:
         """Removes what was deleted from the database's log. False when a reader was in the way: try again.
 
-        Only `patiently` does it wait for readers, for a moment.
+        Only `patiently` does it wait: for its turn as long as a write would, for readers a moment.
         """
 
     def prover(self, view: View) -> Prover:

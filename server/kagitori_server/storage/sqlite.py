@@ -25,6 +25,7 @@ _PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "tr
 _BUSY_SECONDS = 5.0
 _PROVER_BUSY_SECONDS = 1.0
 _SCRUB_BUSY_MILLISECONDS = 250
+_SCRUB_TURN_SECONDS = 0.05
 
 
 class SqliteDatabase:
@@ -67,7 +68,8 @@ class SqliteDatabase:
 
     def scrub(self, *, patiently: bool) -> bool:
         """Moves the log into the database and cuts it to nothing."""
-        with self._exclusively(), self._write_engine.connect() as connection:
+        turn = self._exclusively(None if patiently else _SCRUB_TURN_SECONDS)
+        with turn, self._write_engine.connect() as connection:
             raw = connection.connection.driver_connection
             if not isinstance(raw, sqlite3.Connection):
                 raise TypeError("not the sqlite3 driver")
@@ -106,9 +108,10 @@ class SqliteDatabase:
             raise CatalogUnusableError(f"{self._path}: this file system can't hold a write-ahead log")
 
     @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        end = self._monotonic() + self._options.write_wait_seconds
-        if not self._line.acquire(self._options.write_wait_seconds):
+    def _exclusively(self, seconds: float | None = None) -> Iterator[None]:
+        wait = self._options.write_wait_seconds if seconds is None else seconds
+        end = self._monotonic() + wait
+        if not self._line.acquire(wait):
             raise timed_out("too many writes are waiting")
         try:
             if not self._turn.acquire(max(0.0, end - self._monotonic())):
