@@ -94,6 +94,19 @@ def test_a_server_that_hangs_is_refused_at_the_deadline(cluster: PostgresCluster
             break
 
 
+def test_a_catalog_can_be_closed_while_the_server_hangs(cluster: PostgresCluster, here: Place) -> None:
+    catalog = with_key(here)
+    cluster.freeze()
+    try:
+        assert_refused_in(OPTIONS.prove_seconds + 1.0, catalog.view.prove_blocking)
+        began = time.monotonic()
+        catalog.close()
+        assert time.monotonic() - began < 3.0
+        assert_refused_in(0.5, catalog.view.prove_blocking)
+    finally:
+        cluster.thaw()
+
+
 def test_changes_made_while_away_are_seen_before_anything_is_proven(
     cluster: PostgresCluster, here: Place
 ) -> None:

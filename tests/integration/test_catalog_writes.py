@@ -32,7 +32,7 @@ from kagitori_server.model.errors import (
 )
 from kagitori_server.model.keys import MaterialVersion, Tag
 from kagitori_server.model.principals import Account
-from kagitori_server.storage import CatalogOptions, Intent, Writer
+from kagitori_server.storage import Catalog, CatalogOptions, Intent, Writer
 
 pytest_plugins = ["tests.support.catalog_fixtures"]
 
@@ -252,6 +252,27 @@ def test_who_waits_too_long_is_refused(place: Place) -> None:
                 pytest.fail("nobody may write beside another")
     with two.write() as writer:
         writer.insert_account(Account(OTHER_ACCOUNT, "other", 1.0), a_root(OTHER_ACCOUNT))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.view.prove_blocking(),
+        lambda c: c.read().__enter__(),
+        lambda c: c.write().__enter__(),
+        lambda c: c.view.key(REGION, ID),
+        lambda c: c.health(),
+        lambda c: c.kek_shelf.get(Domain()),
+    ],
+)
+def test_a_closed_catalog_refuses_and_may_be_closed_again(
+    place: Place, call: Callable[[Catalog], object]
+) -> None:
+    catalog = place.with_account()
+    catalog.close()
+    catalog.close()
+    with pytest.raises(DependencyTimeoutException):
+        call(catalog)
 
 
 def test_snapshots_are_bounded(place: Place) -> None:
