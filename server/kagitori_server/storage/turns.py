@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from kagitori_server.storage.write_mark import WriteMark
+
 _NAP_SECONDS = 0.00005
 _LONGEST_TURNSTILE_NAP_SECONDS = 0.001
 
@@ -63,6 +65,8 @@ class FileTurn:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._turnstile = os.open(f"{database}-turnstile", flags, 0o600)
         self._writer = os.open(f"{database}-writer", flags, 0o600)
+        self.mark = WriteMark(self._writer)
+        """Odd while somebody has the turn."""
 
     def acquire(self, timeout: float) -> bool:
         """False when `timeout` seconds passed first."""
@@ -71,16 +75,21 @@ class FileTurn:
             return False
         try:
             # One process alone waits here, so it may look often.
-            return self._lock(self._writer, end, _NAP_SECONDS)
+            if not self._lock(self._writer, end, _NAP_SECONDS):
+                return False
         finally:
             fcntl.flock(self._turnstile, fcntl.LOCK_UN)
+        self.mark.begin()
+        return True
 
     def release(self) -> None:
-        """Lets the next one in."""
+        """Lets the next one in. The transaction must have ended."""
+        self.mark.end()
         fcntl.flock(self._writer, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Lets go of the files."""
+        self.mark.close()
         os.close(self._turnstile)
         os.close(self._writer)
 
