@@ -251,6 +251,25 @@ async def test_a_call_in_flight_is_finished_when_the_server_stops() -> None:
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_call_that_does_not_end_is_broken_off() -> None:
+    """Stopping takes the grace it was given, then as much again for what the pipeline has begun, and no more."""
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def stuck(_: Any) -> Any:
+        begun.set()
+        await never.wait()
+
+    async with serving(ScriptedPipeline(stuck)) as host, aio.insecure_channel(host.addresses[0]) as channel:
+        going = asyncio.ensure_future(unary(channel, ENCRYPT)(REQUEST.SerializeToString(), timeout=10))
+        await begun.wait()
+        async with asyncio.timeout(3):
+            await host.stop(0.2)
+        with pytest.raises(aio.AioRpcError) as caught:
+            await going
+        assert caught.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+        never.set()
+
+
 async def test_stopping_waits_for_a_call_whose_caller_has_gone() -> None:
     """What was begun is done before `stop` returns."""
     begun = asyncio.Event()

@@ -17,7 +17,7 @@ import grpc
 from grpc import aio
 
 from kagitori_server.transports.grpc.bystanders import Bystanders
-from kagitori_server.transports.grpc.dispatcher import Answer, Dispatcher
+from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.listeners import (
     Listener,
     ListenerKind,
@@ -75,7 +75,8 @@ class GrpcHost:
     async def start(self) -> None:
         """Bind and accept calls; health says NOT_SERVING still.
 
-        Raises ListenerRefused when one place can't be had, having let go of the others.
+        Raises ListenerRefused when one place can't be had; the host is of no use then, and grpcio keeps the
+        others bound until it is collected.
         """
         addresses = []
         try:
@@ -91,6 +92,11 @@ class GrpcHost:
             await self.stop(0)
             raise
         self._addresses = tuple(addresses)
+
+    @property
+    def streams(self) -> int:
+        """How many streams of health and reflection are open."""
+        return self._bystanders.streams
 
     def set_serving(self, serving: bool) -> None:
         """What health says from now on. Calls are taken in any case."""
@@ -125,17 +131,14 @@ class _Everything(grpc.GenericRpcHandler):
         dispatch, peer_of = self._dispatcher.dispatch, self._peer_of
 
         async def handle(body: bytes, context: _Context) -> bytes:
-            return _deliver(await dispatch(path, metadata, peer_of(context), body), context)
+            answer = await dispatch(path, metadata, peer_of(context), body)
+            if answer.code is not grpc.StatusCode.OK:
+                # Setting the code and returning would send an empty message before the status.
+                await context.abort(answer.code, answer.message, answer.trailers)
+            context.set_trailing_metadata(answer.trailers)
+            return answer.body
 
         return grpc.unary_unary_rpc_method_handler(handle)
-
-
-def _deliver(answer: Answer, context: _Context) -> bytes:
-    context.set_trailing_metadata(answer.trailers)
-    if answer.code is not grpc.StatusCode.OK:
-        context.set_code(answer.code)
-        context.set_details(answer.message)
-    return answer.body
 
 
 def _network_peer(context: _Context) -> Peer:
