@@ -71,6 +71,12 @@ _MATERIAL_ID_SEPARATOR = b"kagitori material id v1\x00"
 _KEK_AAD = b"kagitori kek v1\x00"
 _PROBE = Domain("000000000000", "health-probe")
 
+_DESCRIPTION = StoreDescription(
+    kind=StoreKind.SOFTWARE,
+    capabilities=frozenset((Capability.SYMMETRIC_ENCRYPTION, Capability.RANDOM_GENERATION)),
+    key_specs=frozenset(KeySpec),
+)
+
 _T = TypeVar("_T")
 
 
@@ -129,11 +135,7 @@ class SoftwareKeyStore(Guarded):
     # KeyStore
 
     def describe(self) -> StoreDescription:
-        return StoreDescription(
-            kind=StoreKind.SOFTWARE,
-            capabilities=frozenset((Capability.SYMMETRIC_ENCRYPTION, Capability.RANDOM_GENERATION)),
-            key_specs=frozenset(KeySpec),
-        )
+        return _DESCRIPTION
 
     def health(self) -> None:
         self._check_open()

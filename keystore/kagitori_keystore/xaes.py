@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import threading
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-from kagitori_keystore.secret import Guarded
+from kagitori_keystore.secret import Guarded, wipe
 
 KEY_BYTES = 32
 NONCE_BYTES = 24
@@ -64,8 +65,12 @@ class XaesKey(Guarded):
         return self._message_cipher(nonce).decrypt(nonce[12:], ciphertext, aad)
 
     def decrypt_into(self, nonce: bytes, ciphertext: bytes, aad: bytes, buffer: bytearray) -> None:
-        """Like `decrypt`, into a buffer of exactly the plaintext's size. Raises `InvalidTag`."""
-        self._message_cipher(nonce).decrypt_into(nonce[12:], ciphertext, aad, buffer)
+        """Like `decrypt`, into a buffer of the plaintext's size, which holds zeros after `InvalidTag`."""
+        try:
+            self._message_cipher(nonce).decrypt_into(nonce[12:], ciphertext, aad, buffer)
+        except InvalidTag:
+            wipe(buffer)  # the library leaves unverified plaintext there
+            raise
 
     def _message_cipher(self, nonce: bytes) -> AESGCM:
         if len(nonce) != NONCE_BYTES:

@@ -134,6 +134,15 @@ class Pipeline:
             raise error
         return trace.answer
 
+    def settle(self) -> None:
+        """Lets the catalog forget intents whose records are in the trail. Writes do it on their way; this is for
+        quiet times and the end. Blocks."""
+        settled = self._settled.peek()
+        if settled:
+            with self._services.catalog.write() as writer:
+                writer.clear_intents(settled)
+            self._settled.forget(settled)
+
     # --- how a row is run ------------------------------------------------------------------------------------
 
     async def _perform(self, trace: Trace) -> Sequence[Record]:
@@ -279,6 +288,10 @@ class Pipeline:
             check_new_alias_name(name)
             resource = alias_arn(services.partition, context.region, context.account, name)
             decision = self._authorizer.on_identity(caller, action, resource, context.account)
+        elif permission.on is Resource.PRINCIPAL:
+            # Whether the call may reach that principal's account was decided by `_choose_account`.
+            resource = request.principal_arn
+            decision = self._authorizer.on_identity(caller, action, resource, caller.account)
         else:
             resource = service_arn(services.partition, row.service, context.region, caller.account)
             decision = self._authorizer.on_identity(caller, action, resource, caller.account)

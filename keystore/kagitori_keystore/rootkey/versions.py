@@ -102,9 +102,7 @@ class RootKeys(Guarded):
 
     def unwrap(self, blob: bytes, aad: bytes) -> SecretBytes:
         version = _version_id(blob)
-        key = self._open_ring().keys.get(version)
-        if key is None:
-            key = self._fresh_ring().keys.get(version)
+        key = self._open_ring().keys.get(version) or self._reload().keys.get(version)
         if key is None:
             raise MaterialUnknown("the root key version of a wrapped key is not held")
         secret = bytearray(len(blob) - _SEALED_AT - TAG_BYTES)
@@ -138,7 +136,7 @@ class RootKeys(Guarded):
                 self._write(stored)
             finally:
                 stored.wipe()
-        self._fresh_ring()
+        self._reload()
         return version.hex()
 
     def retire(self, version: str) -> None:
@@ -155,7 +153,7 @@ class RootKeys(Guarded):
                     self._write(stored)
             finally:
                 stored.wipe()
-        self._fresh_ring()
+        self._reload()
 
     def close(self) -> None:
         with self._lock:
@@ -169,8 +167,9 @@ class RootKeys(Guarded):
 
     def _fresh_ring(self) -> _Ring:
         ring = self._open_ring()
-        if self._file.stamp() == ring.stamp:
-            return ring
+        return ring if self._file.stamp() == ring.stamp else self._reload()
+
+    def _reload(self) -> _Ring:
         fresh = self._load()
         with self._lock:
             if not self._closed:

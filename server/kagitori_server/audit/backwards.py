@@ -48,8 +48,7 @@ def chain_end(chain_dir: Path) -> Cursor:
 def event_time(line: bytes) -> str:
     """The event's time as `YYYY-MM-DDTHH:MM:SSZ`, read without parsing the line; empty if there is none.
 
-    Records name the time before anything a caller can choose the names of, so the first match is the right
-    one.
+    In a record the time stands before everything whose names a caller can choose: the first match is right.
     """
     match = _EVENT_TIME.search(line)
     return match.group(1).decode() if match else ""

@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 MAX_EVENT_BYTES = 512 * 1024
-"""Longest event of a line. CloudTrail's bounds (100 KB parameters, 100 KB response, 28 KB extra) stay below
-it.
-"""
+"""Longest event of a line: above CloudTrail's bounds of 100 KB parameters, 100 KB response, 28 KB extra."""
 
 MAX_LINE_BYTES = MAX_EVENT_BYTES + 128
 """Longest line without its newline: the event, a 19-digit `seq`, 64 digits of `prev` and the punctuation."""
@@ -60,9 +58,7 @@ class RawLine(NamedTuple):
 
 
 def genesis(chain: str) -> str:
-    """The `prev` of a chain's first line: 64 hex digits of SHA-256 over a domain line and the chain's
-    name.
-    """
+    """The `prev` of a chain's first line: SHA-256 in hex over a domain line and the chain's name."""
     return hashlib.sha256(_GENESIS_DOMAIN + chain.encode()).hexdigest()
 
 

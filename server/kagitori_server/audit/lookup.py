@@ -79,8 +79,7 @@ def lookup_events(root: Path, query: LookupQuery, scan_bytes: int = DEFAULT_SCAN
     """One page of the records that fit. Raises ValidationException for bad bounds, values and tokens.
 
     Chains are merged by event time; within a chain the order of appending counts, which differs only for
-    calls that ended within moments of each other. Records appended after the first page are not on later
-    ones.
+    calls that ended within moments of each other. What is appended after the first page is on no later one.
     """
     wanted = _Wanted(query)
     budget = _Budget(scan_bytes)
@@ -109,7 +108,8 @@ def contains(root: Path, chain: str, event_ids: Set[str], since: float) -> froze
     oldest = _second(since - CLOCK_SLACK_SECONDS)
     found: set[str] = set()
     for line in chain_backwards(root / chain, chain_end(root / chain)):
-        if event_time(line.data) < oldest or len(found) == len(event_ids):
+        when = event_time(line.data)
+        if (when and when < oldest) or len(found) == len(event_ids):
             break
         # Callers may choose names in parameters, so what looks like the id is only a reason to parse.
         if any(text.decode("ascii", "replace") in event_ids for text in _EVENT_ID.findall(line.data)):
@@ -119,7 +119,7 @@ def contains(root: Path, chain: str, event_ids: Set[str], since: float) -> froze
 
 
 class _Budget:
-    """The bytes that a call may still read."""
+    """The bytes of lines that don't fit which a call may still read."""
 
     def __init__(self, scan_bytes: int) -> None:
         self._left = scan_bytes
@@ -185,17 +185,21 @@ class _Walk:
         self._lines = chain_backwards(root / chain_name(chain), cursor, wanted.skip_after)
 
     def advance(self) -> None:
-        """Unless one is held, reads on to the next record that fits, the end of the chain or of the budget."""
+        """Unless one is held, reads on to the next that fits, the end of the chain or of the budget."""
         while self.found is None and not self.exhausted and not self._budget.spent:
             line = next(self._lines, None)
             when = event_time(line.data) if line is not None else ""
             if line is None or (when and when < self._wanted.give_up_before):
                 self.exhausted = True
                 return
-            self._budget.take(len(line.data))
             event = self._wanted.match(line.data, when)
-            self.found = None if event is None else (event, line)
-            self.cursor = line.start if event is None else line.end
+            if event is not None:
+                # Free: what is held but not taken is read again by the next call, which must get further.
+                self.found = event, line
+                self.cursor = line.end
+                return
+            self._budget.take(len(line.data))
+            self.cursor = line.start
 
     def found_time(self) -> float:
         """When the record held happened."""
@@ -226,14 +230,14 @@ def _starts(root: Path, query: LookupQuery) -> list[tuple[int, Cursor]]:
 
 
 def _make_token(query: LookupQuery, places: list[tuple[int, Cursor]]) -> str:
-    """Base64 of `1;<hash of the query>;<chain>.<segment>.<offset>,...`; chains that are exhausted are absent."""
+    """Base64 of `1;<hash of the query>;<chain>.<segment>.<offset>,...`; without exhausted chains."""
     listed = ",".join(f"{chain}.{cursor.segment}.{cursor.offset}" for chain, cursor in places)
     text = f"1;{_fingerprint(query)};{listed}"
     return base64.urlsafe_b64encode(text.encode("ascii")).decode("ascii")
 
 
 def _read_token(query: LookupQuery, token: str) -> list[tuple[int, Cursor]]:
-    """The places of a token. One that was made up can only skip records: it opens nothing the query doesn't."""
+    """The places of a token. A made-up one can only skip records: it shows nothing the query doesn't."""
     if len(token) > MAX_TOKEN_CHARACTERS:
         raise _bad_token()
     try:

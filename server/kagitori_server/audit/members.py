@@ -25,13 +25,15 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _ODD_NAMES = {"aws_account_id": "aWSAccountId"}
 """CloudTrail lowers only the first letter of the API's name (`AWSAccountId`)."""
 
-_VERBATIM_MAPS = frozenset({
-    "encryption_context",
-    "source_encryption_context",
-    "destination_encryption_context",
-    "encryption_context_equals",
-    "encryption_context_subset",
-})
+_VERBATIM_MAPS = frozenset(
+    {
+        "encryption_context",
+        "source_encryption_context",
+        "destination_encryption_context",
+        "encryption_context_equals",
+        "encryption_context_subset",
+    }
+)
 """The members whose keys are the caller's data, not names of the API."""
 
 
@@ -50,9 +52,7 @@ def render_members(members: Mapping[str, object], limit_bytes: int) -> str:
 
 @lru_cache(maxsize=1024)
 def camel_case(name: str) -> str:
-    """The name CloudTrail gives to a member, such as `keyId` for `key_id`. Raises ValueError if not
-    snake_case.
-    """
+    """The name CloudTrail gives to a member, `keyId` for `key_id`. Raises ValueError if not snake_case."""
     if not _SNAKE_CASE.fullmatch(name):
         raise ValueError("a member's name must be in snake_case")
     first, *others = name.split("_")

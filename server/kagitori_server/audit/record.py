@@ -86,18 +86,24 @@ def render_record(facts: CallFacts) -> bytes:
     both are mistakes of the program, and the call must fail.
     """
     parts = [
-        '{"eventVersion":"1.11","userIdentity":', facts.user_identity.decode("ascii"),
-        ',"eventTime":"', event_timestamp(int(facts.event_time)),
-        _what(facts.event_source, facts.event_name, facts.region), quoted(facts.source_ip),
-        ',"userAgent":', quoted(_cut(facts.user_agent, MAX_AGENT_BYTES)),
+        '{"eventVersion":"1.11","userIdentity":',
+        facts.user_identity.decode("ascii"),
+        ',"eventTime":"',
+        event_timestamp(int(facts.event_time)),
+        _what(facts.event_source, facts.event_name, facts.region),
+        quoted(facts.source_ip),
+        ',"userAgent":',
+        quoted(_cut(facts.user_agent, MAX_AGENT_BYTES)),
     ]
     if facts.error_code is not None:
         parts += ',"errorCode":', quoted(facts.error_code)
     if facts.error_message is not None:
         parts += ',"errorMessage":', quoted(_cut(facts.error_message, MAX_MESSAGE_BYTES))
     parts += (
-        ',"requestParameters":', _members(facts.request_parameters, MAX_PARAMETERS_BYTES),
-        ',"responseElements":', _members(facts.response_elements, MAX_PARAMETERS_BYTES),
+        ',"requestParameters":',
+        _members(facts.request_parameters, MAX_PARAMETERS_BYTES),
+        ',"responseElements":',
+        _members(facts.response_elements, MAX_PARAMETERS_BYTES),
     )
     if facts.additional_event_data is not None:
         parts += ',"additionalEventData":', _members(facts.additional_event_data, MAX_ADDITIONAL_BYTES)

@@ -1,7 +1,7 @@
 """The durable, hash-chained log of one process: nothing is acknowledged before it is on stable storage.
 
 Callers append to a buffer, which fixes the order. One writer thread takes whatever has gathered, links it,
-writes it with a single write and fdatasync and then answers all of its callers; meanwhile the next batch
+writes it with a single synchronous write and then answers all of its callers; meanwhile the next batch
 gathers. There is no timer: a lone caller waits for one flush, a crowd shares one.
 
 After a failed write or flush that batch is refused, and before the next one the trail repairs itself: it cuts
@@ -50,9 +50,10 @@ class AuditUnavailable(KMSInternalException):
 
 @dataclass(frozen=True, slots=True)
 class TrailLimits:
-    """Sizes of a trail. A segment is closed before a batch would make it longer than `segment_bytes`, so only
-    a single batch above that size makes a longer one. The `buffered_` limits bound what waits for the next
-    flush.
+    """Sizes of a trail.
+
+    A segment is left before a batch would make it longer than `segment_bytes`; only a single batch above that
+    size makes a longer one. The `buffered_` limits bound what waits for the next write.
     """
 
     segment_bytes: int = 64 * 1024 * 1024
@@ -70,9 +71,10 @@ class Position(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """What `open_trail` found: `torn_bytes` were cut off (an unfinished line, never acknowledged), and
-    `damaged` names chains that were left untouched because their end is not what a crash leaves, each with
-    the reason.
+    """What `open_trail` found.
+
+    `torn_bytes` were cut off: an unfinished line, never acknowledged. `damaged` names chains that were left
+    untouched because their end is not what a crash leaves, each with the reason.
     """
 
     chain: str
@@ -82,10 +84,9 @@ class Opening(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """Events appended together, and whom to tell: a future of `loop`, or a thread's."""
+    """Events appended together, and whom to tell: a caller in an event loop or a thread."""
 
     events: tuple[bytes, ...]
-    loop: asyncio.AbstractEventLoop | None
     future: asyncio.Future[None] | concurrent.futures.Future[None]
 
 
@@ -98,7 +99,7 @@ class Trail:
         """Continues the chain at `tail`; raises OSError if its segment can't be opened, cut or made."""
         self.opening = opening
         self._dir = chain_dir
-        self._lock_descriptor = lock
+        self._lock_descriptor: int | None = lock
         self._disk = disk
         self._limits = limits
         self._segment = tail.segment
@@ -130,36 +131,37 @@ class Trail:
 
     def append_all(self, events: Sequence[bytes]) -> asyncio.Future[None]:
         """Appends several records next to each other, durable (or refused) together. Raises like `append`."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        self._enqueue(_Waiting(tuple(events), loop, future))
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._enqueue(_Waiting(tuple(events), future))
         return future
 
     def append_blocking(self, event_json: bytes) -> None:
         """Appends a record from any thread and returns when it is durable. Raises like `append`."""
         future: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._enqueue(_Waiting((event_json,), None, future))
+        self._enqueue(_Waiting((event_json,), future))
         future.result()
 
     def position(self) -> Position:
         """The newest durable line."""
         return self._position
 
+    def failing(self) -> bool:
+        """Whether the newest batch could not be made durable: what a health probe should tell."""
+        return self._broken
+
     def close(self) -> None:
-        """Makes durable what was appended, refuses what comes later and gives the chain back. Blocks;
-        idempotent.
-        """
+        """Makes durable what was appended, refuses what comes later and gives the chain back. Blocks."""
         with self._mutex:
             self._closing = True
             self._work.notify()
         self._writer.join()
         with self._mutex:
-            if self._descriptor is not None:
-                self._disk.close(self._descriptor)
-                self._descriptor = None
-            if self._lock_descriptor >= 0:
-                os.close(self._lock_descriptor)
-                self._lock_descriptor = -1
+            lock, self._lock_descriptor = self._lock_descriptor, None
+            try:
+                self._release_descriptor()
+            finally:
+                if lock is not None:
+                    os.close(lock)
 
     def _enqueue(self, waiting: _Waiting) -> None:
         size = 0
@@ -197,9 +199,7 @@ class Trail:
                 _settle(batch, failed=False)
 
     def _next_batch(self) -> list[_Waiting]:
-        """Everything that gathered since the last call; waits for something, and is empty only when
-        closing.
-        """
+        """What gathered since the last call, waiting for something; empty only when the trail closes."""
         with self._mutex:
             while not self._waiting and not self._closing:
                 self._idle = True
@@ -211,9 +211,7 @@ class Trail:
             return batch
 
     def _write(self, batch: list[_Waiting]) -> None:
-        """Makes a batch durable and only then moves the head on. Raises OSError, with the head where it
-        was.
-        """
+        """Makes a batch durable and only then moves the head on; when it raises, the head is unmoved."""
         if self._broken:
             self._repair()
         seq, head = self._seq, self._head
@@ -235,15 +233,12 @@ class Trail:
         self._position = Position(self._dir.name, seq, head, segment_name(self._segment))
 
     def _repair(self) -> None:
-        """Leaves the segment in which something failed behind, with durable lines only, and begins a new
-        one.
-        """
+        """Leaves the segment that failed behind, with durable lines only, and begins a new one."""
         if self._offset:
             self._disk.cut(self._open_descriptor(), self._offset)
             self._leave_segment()
         else:
-            # Nothing of it was ever durable: it is made anew, so that a full disk doesn't breed empty
-            # segments.
+            # Nothing of it was ever durable: it is made anew, or a full disk would breed empty segments.
             self._release_descriptor()
             self._disk.remove(self._dir / segment_name(self._segment))
         self._enter_segment()
@@ -256,9 +251,7 @@ class Trail:
         self._offset = 0
 
     def _enter_segment(self) -> None:
-        """Opens the segment to continue, cut to its last complete line, or makes the one that isn't there
-        yet.
-        """
+        """Opens the segment to continue, cut to its last complete line, or makes it."""
         self._segment = max(self._segment, 1)
         path = self._dir / segment_name(self._segment)
         if self._offset or path.exists():

@@ -41,13 +41,15 @@ class SocketIdentity:
 
     principal_arn: str
     session_name: str
+    created: float
+    """When the server began to listen there, seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     """A caller made before, with the records it was made from: it is good while these are the current ones."""
 
-    credential: TokenRecord | CertificateRecord | None
+    credential: TokenRecord | CertificateRecord | SocketIdentity
     principal: PrincipalRecord
     caller: Caller
 
@@ -78,10 +80,7 @@ class Authenticator:
         if evidence.certificate is not None:
             return self._by_certificate(evidence.certificate, lookup)
         if evidence.local_socket and self._socket is not None:
-            identity = self._socket
-            return self._caller(
-                CredentialKind.SOCKET, "socket", None, identity.principal_arn, identity.session_name, 0.0, lookup
-            )
+            return self._caller(CredentialKind.SOCKET, "socket", self._socket, lookup)
         raise MissingAuthenticationTokenException("The request carries no token and no client certificate.")
 
     def _by_token(self, token: str, lookup: Lookup) -> Caller:
@@ -93,9 +92,7 @@ class Authenticator:
             raise UnrecognizedClientException(_UNKNOWN)
         if found.expires is not None and found.expires <= self._clock():
             raise ExpiredTokenException("The security token included in the request is expired.")
-        return self._caller(
-            CredentialKind.TOKEN, found.token_id, found, found.principal_arn, found.session_name, found.created, lookup
-        )
+        return self._caller(CredentialKind.TOKEN, found.token_id, found, lookup)
 
     def _by_certificate(self, pem: bytes, lookup: Lookup) -> Caller:
         uris, subject = self._certificate_names(pem)
@@ -107,11 +104,7 @@ class Authenticator:
                 "The client certificate belongs to no principal." if not mappings
                 else "The client certificate names more than one principal."
             )
-        mapping = mappings[0]
-        return self._caller(
-            CredentialKind.CERTIFICATE, mapping.certificate_id, mapping, mapping.principal_arn, mapping.session_name,
-            mapping.created, lookup,
-        )
+        return self._caller(CredentialKind.CERTIFICATE, mappings[0].certificate_id, mappings[0], lookup)
 
     def _certificate_names(self, pem: bytes) -> tuple[tuple[str, ...], str]:
         """(URIs among the subject alternative names, subject). TLS has verified the chain and the dates."""
@@ -133,19 +126,16 @@ class Authenticator:
         self,
         kind: CredentialKind,
         credential_id: str,
-        credential: TokenRecord | CertificateRecord | None,
-        principal_arn: str,
-        session_name: str,
-        started: float,
+        credential: TokenRecord | CertificateRecord | SocketIdentity,
         lookup: Lookup,
     ) -> Caller:
-        principal = lookup.principal(principal_arn)
+        principal = lookup.principal(credential.principal_arn)
         if principal is None:
             raise UnrecognizedClientException(_UNKNOWN)
         known = self._known.get((kind, credential_id))
         if known is not None and known.principal is principal and known.credential is credential:
             return known.caller
-        caller = _make_caller(kind, credential_id, principal, session_name, started, self._partition)
+        caller = _make_caller(kind, credential_id, credential, principal, self._partition)
         if len(self._known) >= self._entries:
             self._known.clear()
         self._known[kind, credential_id] = _Known(credential, principal, caller)
@@ -163,11 +153,11 @@ def _uris(certificate: x509.Certificate) -> tuple[str, ...]:
 def _make_caller(
     kind: CredentialKind,
     credential_id: str,
+    credential: TokenRecord | CertificateRecord | SocketIdentity,
     principal: PrincipalRecord,
-    session_name: str,
-    started: float,
     partition: str,
 ) -> Caller:
+    session_name = credential.session_name
     if principal.kind is PrincipalKind.ROLE:
         arn = f"arn:{partition}:sts::{principal.account}:assumed-role/{principal.name}/{session_name}"
         user_id = f"{principal.principal_id}:{session_name}"
@@ -182,5 +172,5 @@ def _make_caller(
         credential_kind=kind,
         credential_id=credential_id,
         session_name=session_name,
-        session_started=started,
+        session_started=credential.created,
     )

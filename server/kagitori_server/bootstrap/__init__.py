@@ -1,1 +1,1 @@
-"""What a server makes for itself at its first start."""
+"""The first start: data directory, local certificates, home account and its root credential."""

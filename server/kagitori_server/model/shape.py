@@ -65,6 +65,8 @@ def member(
     metadata = {_METADATA_KEY: constraint}
     if required:
         return dataclasses.field(metadata=metadata, repr=not sensitive)
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata, repr=not sensitive)
     return dataclasses.field(default=default, metadata=metadata, repr=not sensitive)
 
 

@@ -37,7 +37,7 @@ def check_update_alias(context: Context, _request: UpdateAliasRequest) -> None:
     """Refuses a new key of another type or usage than the current one."""
     current, new = context.keys["current"], context.keys["new"]
     if current.spec != new.spec or current.usage != new.usage:
-        raise ValidationException("The key an alias points to can be replaced by one of the same type and usage only.")
+        raise ValidationException("An alias can be pointed only to a key of the same type and usage.")
 
 
 def update_alias(context: Context, request: UpdateAliasRequest) -> Empty:

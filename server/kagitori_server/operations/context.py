@@ -11,6 +11,7 @@ from kagitori_keystore.base import Domain, SymmetricKeyStore
 from kagitori_server.model.keys import Key
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import Caller
+from kagitori_server.operations.administration.ports import Administration
 from kagitori_server.operations.row import Operation
 from kagitori_server.policy.statements import KeyPolicy
 from kagitori_server.storage.catalog import Catalog
@@ -48,6 +49,8 @@ class Services:
     lockout_check: Callable[[Caller, KeyPolicy, str], None]
     """(caller, candidate key policy, key ARN): raises MalformedPolicyDocumentException when the caller could
     not change the policy again."""
+    administration: Administration
+    """What AdminService's operations need beyond all this."""
 
 
 @dataclass(slots=True)

@@ -34,19 +34,21 @@ def _size(request: DataKeyRequest) -> int:
 
 
 def check_generate_data_key(_context: Context, request: GenerateDataKeyRequest) -> None:
-    """Refuses a size said twice or not at all, a recipient, and an encryption context that is too large."""
+    """Refuses a size said twice or not at all, a recipient, and, in a dry run, an unacceptable context."""
     if request.recipient is not None:
         raise UnsupportedOperationException("Recipient is not served: answers can't be encrypted for an enclave.")
     _size(request)
-    canonical(request.encryption_context)
+    if request.dry_run:
+        canonical(request.encryption_context)
 
 
 def check_generate_data_key_without_plaintext(
     _context: Context, request: GenerateDataKeyWithoutPlaintextRequest
 ) -> None:
-    """Refuses a size said twice or not at all, and an encryption context that is too large."""
+    """Refuses a size said twice or not at all, and, in a dry run, an unacceptable context."""
     _size(request)
-    canonical(request.encryption_context)
+    if request.dry_run:
+        canonical(request.encryption_context)
 
 
 def generate_data_key(context: Context, request: GenerateDataKeyRequest) -> GenerateDataKeyResponse:
@@ -54,7 +56,11 @@ def generate_data_key(context: Context, request: GenerateDataKeyRequest) -> Gene
     key = context.key
     reference = current_reference(context, key)
     plaintext, blob = context.store(key).generate_data_key(
-        domain_of(key.account, key.region), key.key_id, reference, _size(request), canonical(request.encryption_context)
+        domain_of(key.account, key.region),
+        key.key_id,
+        reference,
+        _size(request),
+        canonical(request.encryption_context),
     )
     return GenerateDataKeyResponse(
         ciphertext_blob=blob, plaintext=plaintext, key_id=key.arn, key_material_id=reference.material_id
@@ -68,7 +74,11 @@ def generate_data_key_without_plaintext(
     key = context.key
     reference = current_reference(context, key)
     blob = context.store(key).generate_data_key_without_plaintext(
-        domain_of(key.account, key.region), key.key_id, reference, _size(request), canonical(request.encryption_context)
+        domain_of(key.account, key.region),
+        key.key_id,
+        reference,
+        _size(request),
+        canonical(request.encryption_context),
     )
     return GenerateDataKeyWithoutPlaintextResponse(
         ciphertext_blob=blob, key_id=key.arn, key_material_id=reference.material_id

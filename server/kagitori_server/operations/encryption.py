@@ -45,9 +45,10 @@ def _reference(context: Context, key: Key, version: MaterialVersion) -> Material
 
 
 def check_encrypt(context: Context, request: EncryptRequest) -> None:
-    """Refuses an algorithm the key doesn't have and an encryption context that is too large."""
+    """Refuses an algorithm the key doesn't have; a dry run also hears of an unacceptable encryption context."""
     check_algorithm(context.key, request.encryption_algorithm)
-    canonical(request.encryption_context)
+    if request.dry_run:
+        canonical(request.encryption_context)
 
 
 def encrypt(context: Context, request: EncryptRequest) -> EncryptResponse:
@@ -70,7 +71,8 @@ def check_decrypt(context: Context, request: DecryptRequest) -> None:
     if request.recipient is not None:
         raise UnsupportedOperationException("Recipient is not served: answers can't be encrypted for an enclave.")
     check_algorithm(context.key, request.encryption_algorithm)
-    canonical(request.encryption_context)
+    if request.dry_run:
+        canonical(request.encryption_context)
     if _ignores_ciphertext(request):
         _check_dry_modifier(dry_run=request.dry_run, key_named=request.key_id is not None)
     else:
@@ -79,7 +81,8 @@ def check_decrypt(context: Context, request: DecryptRequest) -> None:
 
 def decrypt(context: Context, request: DecryptRequest) -> DecryptResponse:
     """Decrypts what Encrypt or GenerateDataKey made (AWS Decrypt)."""
-    plaintext, material_id = _open(context, context.key, request.ciphertext_blob, canonical(request.encryption_context))
+    aad = canonical(request.encryption_context)
+    plaintext, material_id = _open(context, context.key, request.ciphertext_blob, aad)
     return DecryptResponse(
         key_id=context.key.arn,
         plaintext=plaintext,
@@ -92,8 +95,9 @@ def check_re_encrypt(context: Context, request: ReEncryptRequest) -> None:
     """As `check_decrypt` for the source, `check_encrypt` for the destination."""
     check_algorithm(context.keys["source"], request.source_encryption_algorithm)
     check_algorithm(context.keys["destination"], request.destination_encryption_algorithm)
-    canonical(request.source_encryption_context)
-    canonical(request.destination_encryption_context)
+    if request.dry_run:
+        canonical(request.source_encryption_context)
+        canonical(request.destination_encryption_context)
     if _ignores_ciphertext(request):
         _check_dry_modifier(dry_run=request.dry_run, key_named=request.source_key_id is not None)
     else:

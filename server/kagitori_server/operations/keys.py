@@ -115,7 +115,7 @@ def create_key(context: Context, request: CreateKeyRequest) -> CreateKeyResponse
             f"The account has {limits.KEYS_PER_ACCOUNT_REGION} keys in this Region, the most it may have."
         )
     arn = key_arn(services.partition, context.region, context.account, new.key_id)
-    text = request.policy or default_key_policy(services.partition, context.account)
+    text = request.policy or default_key_policy(context.account, services.partition)
     bypass = request.policy is None or request.bypass_policy_lockout_safety_check
     key = Key(
         account=context.account,

@@ -7,10 +7,14 @@ column that decides about security is written in the row or is the family's name
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from kagitori_server.model.keys import KeyUsage
 from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
 from kagitori_server.operations import aliases, data_keys, encryption, keys, lifecycle, policies, tags
+from kagitori_server.operations.admin_table import ADMIN
 from kagitori_server.operations.row import (
     Answer,
     AuditRule,
@@ -43,8 +47,8 @@ def _on_key(action: str, slot: str = "key") -> Permission:
     return Permission(action=f"kms:{action}", on=Resource.KEY, slot=slot)
 
 
-def _on_account(action: str) -> Permission:
-    return Permission(action=f"kms:{action}", on=Resource.ACCOUNT, slot=None)
+def _on_account(action: str, when: Callable[[Any], object] | None = None) -> Permission:
+    return Permission(action=f"kms:{action}", on=Resource.ACCOUNT, slot=None, when=when)
 
 
 def _on_alias(action: str) -> Permission:
@@ -64,8 +68,8 @@ KEYS: tuple[Operation, ...] = (
         keys=(), alias_member=None, account_member=None,
         permissions=(
             _on_account("CreateKey"),
-            Permission(action="kms:TagResource", on=Resource.ACCOUNT, slot=None, when=lambda request: request.tags),
-            Permission(action="kms:PutKeyPolicy", on=Resource.ACCOUNT, slot=None, when=lambda request: request.policy),
+            _on_account("TagResource", when=lambda request: request.tags),
+            _on_account("PutKeyPolicy", when=lambda request: request.policy),
         ),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(
@@ -132,7 +136,8 @@ KEYS: tuple[Operation, ...] = (
             request_shown=("key_id", "pending_window_in_days"), answer=Answer.MEMBERS,
             response_shown=("key_id", "key_state", "deletion_date", "pending_window_in_days"),
         ),
-        cost=Cost.OFFLOAD, check=lifecycle.check_schedule_key_deletion, prepare=None, handler=lifecycle.schedule_key_deletion,
+        cost=Cost.OFFLOAD, check=lifecycle.check_schedule_key_deletion, prepare=None,
+        handler=lifecycle.schedule_key_deletion,
     ),
     Operation(
         name="CancelKeyDeletion", service=KMS,
@@ -300,7 +305,8 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
         request=Shape(crypto_shapes.ReEncryptRequest), response=crypto_shapes.ReEncryptResponse,
         keys=(
             KeySlot(name="source", find=Find.CIPHERTEXT, member="source_key_id",
-                    ciphertext_member="ciphertext_blob", alias_allowed=True, states=StateRule.USABLE, usage=KeyUsage.ENCRYPT_DECRYPT),
+                    ciphertext_member="ciphertext_blob", alias_allowed=True,
+                    states=StateRule.USABLE, usage=KeyUsage.ENCRYPT_DECRYPT),
             KeySlot(name="destination", find=Find.MEMBER, member="destination_key_id",
                     alias_allowed=True, states=StateRule.USABLE, usage=KeyUsage.ENCRYPT_DECRYPT),
         ),
@@ -346,7 +352,7 @@ BATCHES: tuple[BatchOperation, ...] = (
     BatchOperation(name="BatchGenerateDataKey", item=GENERATE_DATA_KEY),
 )
 
-_ROWS: tuple[Row, ...] = (*KEYS, *ALIASES, *TAGS, *POLICIES, *CRYPTOGRAPHY, *BATCHES)
+_ROWS: tuple[Row, ...] = (*KEYS, *ALIASES, *TAGS, *POLICIES, *CRYPTOGRAPHY, *BATCHES, *ADMIN)
 
 TABLE: Table = {row.name: row for row in _ROWS}
 """Every operation that is served, by its name."""

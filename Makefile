@@ -1,0 +1,53 @@
+# Everything a fresh Debian machine with Python 3.11 needs is done by these targets.
+# `make serve` runs the service, `make test` installs what tests need and passes them.
+
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DATA   ?= data
+ARGS   ?=
+
+.PHONY: help serve test lint protos bench clean
+
+help:
+	@echo "make serve    run the service on its embedded defaults, data in ./$(DATA)  (ARGS=\"--grpc-listen …\")"
+	@echo "make test     install what tests need and run them all   (ARGS=\"-k pattern\")"
+	@echo "make lint     ruff, mypy --strict, import rules, buf lint"
+	@echo "make protos   regenerate the stubs from the .proto files"
+	@echo "make bench    measure against an empty echo service in the same run"
+
+# The user's environment: server, HSM support, client and CLI.
+$(BIN)/.installed: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: apt-get install python3.11 python3.11-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "venv is needed: apt-get install python3.11-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=24'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[all]'
+	touch $@
+
+# On top of it what developers and tests need.
+$(BIN)/.developed: $(BIN)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+serve: $(BIN)/.installed
+	$(BIN)/kagitori-server --data-dir $(DATA) $(ARGS)
+
+test: $(BIN)/.developed
+	tests/install-system-packages
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: $(BIN)/.developed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd protos && ../$(BIN)/buf lint
+
+protos: $(BIN)/.developed
+	$(BIN)/python protos/generate.py
+
+bench: $(BIN)/.developed
+	tests/install-system-packages
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,89 @@
+"""The data directory: where everything of a deployment lies, and who may look into it.
+
+    kagitori.db      the catalog (SQLite; absent with PostgreSQL)
+    root-key/        the root key's file
+    audit/           the audit trail, a folder per chain
+    tls/             the local CA and the server's certificate
+    credentials/     the root user's token from the first start
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from kagitori_server.config import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """Paths below one directory that belongs to this process's user alone."""
+
+    root: Path
+
+    @property
+    def catalog(self) -> Path:
+        """The SQLite database."""
+        return self.root / "kagitori.db"
+
+    @property
+    def root_key(self) -> Path:
+        """Folder of the root key."""
+        return self.root / "root-key"
+
+    @property
+    def audit(self) -> Path:
+        """Folder of the audit trail."""
+        return self.root / "audit"
+
+    @property
+    def tls(self) -> Path:
+        """Folder of certificates."""
+        return self.root / "tls"
+
+    @property
+    def root_token(self) -> Path:
+        """The file with the root user's token."""
+        return self.root / "credentials" / "root.token"
+
+
+def open_data_directory(root: Path) -> DataDirectory:
+    """Makes the directory if need be (mode 0700).
+
+    Raises ConfigurationError if it belongs to somebody else, or if others may write to it.
+    """
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = root.stat()
+    except OSError as error:
+        raise ConfigurationError(f"{root}: {error.strerror}") from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise ConfigurationError(f"{root} is not a directory")
+    if status.st_uid != os.geteuid():
+        raise ConfigurationError(f"{root} belongs to another user")
+    if status.st_mode & 0o022:
+        raise ConfigurationError(f"{root} can be written by others; run chmod go-w {root}")
+    return DataDirectory(root.resolve())
+
+
+def write_private_file(path: Path, content: bytes) -> None:
+    """Writes a file of mode 0600 so that it is there whole or not at all, even after a crash."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view):]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

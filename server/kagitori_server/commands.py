@@ -1,0 +1,233 @@
+"""The command line of the server: serve, a throw-away instance, and what an operator does on the spot.
+
+Exit status: 0 done, 1 it can't be done (the message says why), 2 the words are off, 3 the audit trail has problems.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from kagitori_keystore.base import KeyStoreError
+from kagitori_server.audit.verify import verify
+from kagitori_server.bootstrap.certificates import CertificatesRefused, issue_client_certificate, load_authority
+from kagitori_server.bootstrap.data_directory import DataDirectory, open_data_directory, write_private_file
+from kagitori_server.bootstrap.first_start import FirstStart
+from kagitori_server.bootstrap.hardening import harden_process
+from kagitori_server.config import Config, ConfigurationError, load_config
+from kagitori_server.identifiers import system_identifiers
+from kagitori_server.logs import configure_logs
+from kagitori_server.model.errors import KmsError
+from kagitori_server.storage.failures import CatalogUnusableError
+from kagitori_server.transports.grpc.listeners import ListenerRefused
+from kagitori_server.wiring import Addresses, Server, open_configured_catalog
+
+_FLAGS = {
+    "grpc_listen": ("listen", "grpc", "ADDR", "TLS with API tokens, host:port; empty for none"),
+    "grpc_mtls_listen": ("listen", "grpc_mtls", "ADDR", "TLS with client certificates, host:port"),
+    "grpc_plaintext_listen": ("listen", "grpc_plaintext", "ADDR", "no TLS; loopback addresses only"),
+    "grpc_socket": ("listen", "socket", "PATH", "Unix socket"),
+    "socket_principal": ("listen", "socket_principal", "ARN", "user or role that calls by the socket stand for"),
+    "metrics_listen": ("listen", "metrics", "ADDR", "Prometheus metrics and health pages"),
+    "region": ("service", "region", "NAME", "Region of calls that name none"),
+    "log_level": ("log", "level", "LEVEL", "debug, info, warning or error"),
+}
+_EXPECTED = (
+    ConfigurationError, CatalogUnusableError, CertificatesRefused, KeyStoreError, KmsError, ListenerRefused, OSError
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Does what `arguments` say and returns the exit status."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        status: int = parsed.run(parsed)
+    except _EXPECTED as error:
+        print(f"kagitori-server: {error}", file=sys.stderr)  # noqa: T201 - a command line talks to its user
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kagitori-server",
+        description="The Kagitori key management service. Without a sub-command it serves.",
+        epilog="Settings: a flag, else KAGITORI_SECTION__NAME in the environment, else the file, else the default.",
+    )
+    parser.set_defaults(run=_serve)
+    _add_settings(parser, data_dir_needed=False)
+    commands = parser.add_subparsers(title="sub-commands", metavar="")
+    dev = commands.add_parser("dev", help="a throw-away instance; its first line of output is JSON for clients")
+    _add_settings(dev, data_dir_needed=None)
+    dev.set_defaults(run=_dev)
+    token = commands.add_parser("root-token", help="revoke the root user's tokens and write a new one")
+    _add_settings(token, data_dir_needed=True)
+    token.set_defaults(run=_root_token)
+    certificate = commands.add_parser("client-certificate", help="a client certificate from the local CA")
+    _add_settings(certificate, data_dir_needed=True)
+    certificate.add_argument("--uri", metavar="URI", help="URI among its names, such as spiffe://example/app")
+    certificate.add_argument("--common-name", metavar="NAME", help="common name of its subject")
+    certificate.add_argument("--days", type=int, default=90, help="days it is good for (default: 90)")
+    certificate.add_argument("--out", metavar="PREFIX", required=True, help="writes PREFIX.crt and PREFIX.key")
+    certificate.set_defaults(run=_client_certificate)
+    check = commands.add_parser("verify-audit", help="check every link of the audit trail; the service may run")
+    _add_settings(check, data_dir_needed=True)
+    check.set_defaults(run=_verify_audit)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser, *, data_dir_needed: bool | None) -> None:
+    """The flags for settings; `data_dir_needed` None leaves out --data-dir."""
+    if data_dir_needed is not None:
+        parser.add_argument(
+            "--data-dir", metavar="DIR", type=Path, required=data_dir_needed, help="where everything is kept"
+        )
+    parser.add_argument("--config", metavar="FILE", type=Path, help="TOML file with settings")
+    parser.add_argument(
+        "--set", metavar="SECTION.NAME=VALUE", action="append", default=[], help="any setting; may be repeated"
+    )
+    for flag, (_, _, placeholder, text) in _FLAGS.items():
+        parser.add_argument(f"--{flag.replace('_', '-')}", metavar=placeholder, help=text)
+
+
+def _configured(parsed: argparse.Namespace, defaults: dict[str, dict[str, Any]] | None = None) -> Config:
+    flags: dict[str, dict[str, Any]] = defaults or {}
+    for flag, (section, name, _, _) in _FLAGS.items():
+        value = getattr(parsed, flag)
+        if value is not None:
+            flags.setdefault(section, {})[name] = value
+    for setting in parsed.set:
+        place, equals, value = setting.partition("=")
+        section, dot, name = place.partition(".")
+        if not equals or not dot:
+            raise ConfigurationError(f"--set {setting}: it has the form SECTION.NAME=VALUE")
+        flags.setdefault(section, {})[name] = value
+    return load_config(parsed.config, os.environ, flags)
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    config = _configured(parsed)
+    configure_logs(config.log)
+    if parsed.data_dir is None:
+        raise ConfigurationError("--data-dir is needed: the directory where everything is kept")
+    harden_process()
+    data = open_data_directory(parsed.data_dir)
+    server = Server(config, data)
+
+    def say_ready(addresses: Addresses) -> None:
+        if server.first_start:
+            _say(f"First start: the root user's token is in {data.root_token}")
+            _say(f"             the local CA's certificate is in {data.tls / 'ca.crt'}")
+        for kind, address in _listening(addresses).items():
+            _say(f"Listening: {kind} on {address}")
+
+    return uvloop.run(_until_signalled(server, say_ready))
+
+
+def _dev(parsed: argparse.Namespace) -> int:
+    config = _configured(parsed, {"listen": {"grpc": "127.0.0.1:0"}, "log": {"level": "warning"}})
+    configure_logs(config.log)
+    harden_process()
+    with tempfile.TemporaryDirectory(prefix="kagitori-dev-") as folder:
+        data = open_data_directory(Path(folder))
+        server = Server(config, data)
+
+        def say_ready(addresses: Addresses) -> None:
+            line = {"addresses": _listening(addresses), "env": _client_environment(addresses, data, config)}
+            _say(json.dumps(line))
+
+        return uvloop.run(_until_signalled(server, say_ready))
+
+
+async def _until_signalled(server: Server, say_ready: Any) -> int:
+    """Serves until SIGTERM or SIGINT, then finishes calls in flight."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await asyncio.to_thread(server.open)
+    say_ready(await server.start())
+    await stop.wait()
+    await server.stop()
+    return 0
+
+
+def _listening(addresses: Addresses) -> dict[str, str]:
+    named = {
+        "grpc": addresses.grpc,
+        "grpc_mtls": addresses.grpc_mtls,
+        "grpc_plaintext": addresses.grpc_plaintext,
+        "socket": addresses.socket,
+        "metrics": addresses.metrics,
+    }
+    return {kind: address for kind, address in named.items() if address is not None}
+
+
+def _client_environment(addresses: Addresses, data: DataDirectory, config: Config) -> dict[str, str]:
+    """What makes the client talk to a throw-away instance as its administrator."""
+    environment = {"KAGITORI_TOKEN_FILE": str(data.root_token), "KAGITORI_REGION": config.service.region}
+    if addresses.grpc is not None:
+        environment["KAGITORI_ENDPOINT"] = f"https://{addresses.grpc}"
+        environment["KAGITORI_CA_FILE"] = str(data.tls / "ca.crt")
+    elif addresses.grpc_plaintext is not None:
+        environment["KAGITORI_ENDPOINT"] = f"http://{addresses.grpc_plaintext}"
+    elif addresses.socket is not None:
+        environment["KAGITORI_ENDPOINT"] = f"unix://{addresses.socket}"
+    return environment
+
+
+def _root_token(parsed: argparse.Namespace) -> int:
+    config = _configured(parsed)
+    configure_logs(config.log)
+    data = open_data_directory(parsed.data_dir)
+    catalog = open_configured_catalog(config, data, time.monotonic)
+    try:
+        first = FirstStart(
+            catalog, time.time, system_identifiers(os.urandom), config.service.partition, config.service.account
+        )
+        if not first.ensure_home_account(data.root_token):
+            first.issue_root_token(data.root_token)
+    finally:
+        catalog.close()
+    _say(f"The root user's new token is in {data.root_token}")
+    return 0
+
+
+def _client_certificate(parsed: argparse.Namespace) -> int:
+    data = open_data_directory(parsed.data_dir)
+    if not parsed.uri and not parsed.common_name:
+        raise ConfigurationError("--uri or --common-name is needed: the name that the certificate is mapped by")
+    issued = issue_client_certificate(
+        load_authority(data.tls), time.time, days=parsed.days, uri_san=parsed.uri, common_name=parsed.common_name
+    )
+    write_private_file(Path(f"{parsed.out}.key"), issued.key)
+    write_private_file(Path(f"{parsed.out}.crt"), issued.certificate)
+    _say(f"Wrote {parsed.out}.crt and {parsed.out}.key")
+    return 0
+
+
+def _verify_audit(parsed: argparse.Namespace) -> int:
+    report = verify(open_data_directory(parsed.data_dir).audit)
+    for chain in report.chains:
+        _say(f"{chain.chain}: {chain.records} records, last {chain.last_seq}, head {chain.head}")
+        for problem in chain.problems:
+            _say(f"  PROBLEM {problem.segment or ''}:{problem.line or ''} {problem.description}")
+    for problem in report.problems:
+        _say(f"  PROBLEM {problem.chain}: {problem.description}")
+    _say("The trail is sound." if report.sound else "The trail has problems.")
+    return 0 if report.sound else 3
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - a command line talks to its user

@@ -1,0 +1,251 @@
+"""Configuration: frozen dataclasses, one per section, checked when the server starts.
+
+A value comes from the first of these that has it: a flag, the environment (`KAGITORI_SECTION__NAME`), the TOML file,
+the default here. Secrets are never values: where one is needed, the value is the path of a file that holds it.
+`docs/kagitori.toml` is the commented sample; a test loads it and compares it with the defaults here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_PARTITION = re.compile(r"aws[a-z-]{0,24}")
+_ENVIRONMENT_PREFIX = "KAGITORI_"
+_MAX_FILE_BYTES = 1_048_576
+
+
+class ConfigurationError(Exception):
+    """The configuration can't be used; the message says which value and what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """What this deployment is."""
+
+    account: str = "000000000000"
+    """The operator's own (home) account, 12 digits. Made on first start; its root user administers the others."""
+    region: str = "us-east-1"
+    """The Region of calls that name none."""
+    regions: tuple[str, ...] = ()
+    """All Regions that are served; empty for `region` alone."""
+    partition: str = "aws"
+    """Second part of ARNs."""
+
+    def __post_init__(self) -> None:
+        _need(_ACCOUNT.fullmatch(self.account), "service.account", "12 digits")
+        _need(_PARTITION.fullmatch(self.partition), "service.partition", "aws, aws-cn and the like")
+        for name in (self.region, *self.regions):
+            _need(_REGION.fullmatch(name), "service.region", "lower-case letters, digits and inner hyphens")
+        _need(not self.regions or self.region in self.regions, "service.regions", "a list that holds service.region")
+
+    @property
+    def served_regions(self) -> tuple[str, ...]:
+        """Every Region that calls may name."""
+        return self.regions or (self.region,)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenConfig:
+    """Where the server listens. Addresses are `host:port`; `[::1]:port` for IPv6; empty for none."""
+
+    grpc: str = "127.0.0.1:7700"
+    """TLS; callers show an API token."""
+    grpc_mtls: str = ""
+    """TLS with client certificates: nobody connects without one."""
+    grpc_plaintext: str = ""
+    """No TLS at all; loopback addresses only."""
+    socket: str = ""
+    """Path of a Unix socket, mode 0600; whoever may open it calls as `socket_principal`."""
+    socket_principal: str = ""
+    """ARN of the user or role that calls by the socket stand for. Empty: they must show a token."""
+    metrics: str = ""
+    """Prometheus metrics and health pages over plain HTTP; loopback unless `metrics_anywhere`."""
+    metrics_anywhere: bool = False
+    """Allows `metrics` on other addresses than loopback ones."""
+
+    def __post_init__(self) -> None:
+        listeners = (self.grpc, self.grpc_mtls, self.grpc_plaintext, self.socket)
+        _need(any(listeners), "listen", "at least one of grpc, grpc_mtls, grpc_plaintext and socket")
+        for name in ("grpc", "grpc_mtls", "grpc_plaintext", "metrics"):
+            address = getattr(self, name)
+            _need(not address or _is_address(address), f"listen.{name}", "host:port")
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """Certificates. Empty paths: a local CA in the data directory is made and used."""
+
+    certificate_file: str = ""
+    key_file: str = ""
+    client_ca_file: str = ""
+    """CA of client certificates on `listen.grpc_mtls`."""
+    server_names: tuple[str, ...] = ()
+    """More names and IP addresses for the generated server certificate."""
+
+    def __post_init__(self) -> None:
+        _need(bool(self.certificate_file) == bool(self.key_file), "tls", "both certificate_file and key_file, or none")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogConfig:
+    """Where keys, names and policies are kept."""
+
+    url: str = ""
+    """`postgresql://…`, or empty for SQLite in the data directory."""
+    password_file: str = ""
+    """File with the database password, so that the URL needs none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RootKeyConfig:
+    """What protects everything else at rest."""
+
+    provider: str = "file"
+    """`file` (mode 0600 in the data directory) or `passphrase` (Argon2id)."""
+    passphrase_file: str = ""
+    """For `passphrase`: the file that holds it."""
+
+    def __post_init__(self) -> None:
+        _need(self.provider in ("file", "passphrase"), "root_key.provider", "file or passphrase")
+        _need(
+            self.provider != "passphrase" or self.passphrase_file,
+            "root_key.passphrase_file", "a path, since the provider is passphrase",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """Bounds of one process."""
+
+    calls_in_flight: int = 1024
+    """Calls beyond are refused with ThrottlingException."""
+    read_threads: int = 4
+    """Threads for look-ups and other work that blocks."""
+    shutdown_seconds: float = 20.0
+    """How long a shutdown waits for calls in flight."""
+    deletion_check_seconds: float = 60.0
+    """How often keys whose waiting period is over are looked for."""
+
+    def __post_init__(self) -> None:
+        _need(1 <= self.calls_in_flight <= 100_000, "limits.calls_in_flight", "1 to 100000")
+        _need(1 <= self.read_threads <= 64, "limits.read_threads", "1 to 64")
+        _need(0 < self.shutdown_seconds <= 600, "limits.shutdown_seconds", "more than 0, at most 600")
+        _need(0 < self.deletion_check_seconds <= 86_400, "limits.deletion_check_seconds", "more than 0, at most 86400")
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """The service's own log, on standard error. It never holds payloads, keys or tokens."""
+
+    level: str = "info"
+    format: str = "auto"
+    """`json`, `text`, or `auto`: text on a terminal, JSON elsewhere."""
+
+    def __post_init__(self) -> None:
+        _need(self.level in ("debug", "info", "warning", "error"), "log.level", "debug, info, warning or error")
+        _need(self.format in ("auto", "json", "text"), "log.format", "auto, json or text")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be configured, but the data directory, which is named at the start."""
+
+    service: ServiceConfig = field(default_factory=ServiceConfig)
+    listen: ListenConfig = field(default_factory=ListenConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
+    catalog: CatalogConfig = field(default_factory=CatalogConfig)
+    root_key: RootKeyConfig = field(default_factory=RootKeyConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+def load_config(
+    file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Mapping[str, Any]]
+) -> Config:
+    """The configuration from its three sources; `flags` holds given flags only, by section and name.
+
+    Raises ConfigurationError, also for unknown sections and names: a misspelt setting must not be ignored.
+    """
+    values: dict[str, dict[str, Any]] = {section.name: {} for section in dataclasses.fields(Config)}
+    for source, found in (
+        (f"{file}", _read_file(file) if file else {}),
+        ("the environment", _read_environment(environment)),
+        ("the flags", flags),
+    ):
+        for section, members in found.items():
+            if section not in values or not isinstance(members, Mapping):
+                raise ConfigurationError(f"{source}: there is no section {section!r}")
+            values[section].update(members)
+    types = typing.get_type_hints(Config)
+    return Config(**{name: _section(name, types[name], given) for name, given in values.items()})
+
+
+def _section(name: str, cls: type[Any], given: Mapping[str, Any]) -> Any:
+    hints = typing.get_type_hints(cls)
+    unknown = given.keys() - hints.keys()
+    if unknown:
+        raise ConfigurationError(f"{name}.{min(unknown)} is not a setting")
+    return cls(**{member: _converted(f"{name}.{member}", hints[member], value) for member, value in given.items()})
+
+
+def _converted(name: str, wanted: Any, value: Any) -> Any:
+    """The value as its type wants it; texts from the environment are read as that type."""
+    if wanted is bool:
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        _need(isinstance(value, bool), name, "true or false")
+        return value
+    if wanted is str:
+        _need(isinstance(value, str), name, "text")
+        return value
+    if typing.get_origin(wanted) is tuple:
+        parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        _need(isinstance(parts, list) and all(isinstance(part, str) for part in parts), name, "a list of texts")
+        return tuple(part for part in parts if part)
+    try:
+        number = wanted(value)
+    except (TypeError, ValueError):
+        number = None
+    _need(number is not None and not isinstance(value, bool), name, f"a number ({wanted.__name__})")
+    return number
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(_MAX_FILE_BYTES + 1)
+        _need(len(content) <= _MAX_FILE_BYTES, str(file), "a file of at most 1 MiB")
+        return tomllib.loads(content.decode())
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{file} is not TOML: {error}") from None
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Variables of the form KAGITORI_SECTION__NAME; others with the prefix belong to the client."""
+    found: dict[str, dict[str, Any]] = {}
+    for variable, value in environment.items():
+        if variable.startswith(_ENVIRONMENT_PREFIX) and "__" in variable:
+            section, name = variable.removeprefix(_ENVIRONMENT_PREFIX).lower().split("__", 1)
+            found.setdefault(section, {})[name] = value
+    return found
+
+
+def _is_address(address: str) -> bool:
+    host, colon, port = address.rpartition(":")
+    return bool(host and colon) and port.isascii() and port.isdigit() and int(port) <= 65535
+
+
+def _need(condition: object, name: str, wanted: str) -> None:
+    if not condition:
+        raise ConfigurationError(f"{name} must be {wanted}")

@@ -1,0 +1,57 @@
+"""Fresh names from the system's random source."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import threading
+from collections.abc import Callable
+
+from kagitori_server.operations.context import Identifiers
+
+_POOLED = 256
+"""UUIDs made of one read of the random source, which costs as much as the rest of making one."""
+
+
+class UuidSource:
+    """Random UUIDs (RFC 9562, version 4) in their 36-character form. Thread-safe.
+
+    They name things and are no secrets, so it does no harm that the next ones lie in memory.
+    """
+
+    def __init__(self, random: Callable[[int], bytes]) -> None:
+        self._random = random
+        self._pool: list[str] = []
+        self._lock = threading.Lock()
+
+    def __call__(self) -> str:
+        """A UUID that nobody was given before."""
+        try:
+            return self._pool.pop()
+        except IndexError:
+            return self._refill()
+
+    def _refill(self) -> str:
+        with self._lock:
+            uuids = [_formatted(digits) for digits in _split(self._random(16 * _POOLED))]
+            self._pool.extend(uuids[1:])
+            return uuids[0]
+
+
+def _split(data: bytes) -> list[str]:
+    digits = data.hex()
+    return [digits[start:start + 32] for start in range(0, len(digits), 32)]
+
+
+def _formatted(digits: str) -> str:
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+def system_identifiers(random: Callable[[int], bytes]) -> Identifiers:
+    """Names for a real deployment."""
+
+    def unique_id(prefix: str) -> str:
+        return prefix + base64.b32encode(random(11)).decode()[:17]
+
+    return Identifiers(uuid=UuidSource(random), unique_id=unique_id, secret=lambda: secrets.token_urlsafe(32))

@@ -1,0 +1,1 @@
+"""The operations of AdminService: accounts, principals, credentials, the audit trail and the server itself."""

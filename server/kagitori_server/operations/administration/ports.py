@@ -1,0 +1,192 @@
+"""What administration needs of parts that operations may not know: the audit trail, the root key, the process.
+
+Wiring fits them. Results are described by the attributes that are read of them, so that the records of the audit
+fit as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which audit records are wanted. Times are seconds since the epoch, both ends included, None for no bound."""
+
+    account: str
+    """Records kept for this account, and no others."""
+    start_time: float | None
+    end_time: float | None
+    attribute: tuple[str, str] | None
+    """An attribute by CloudTrail's name (`EventName`) and the exact value it must have."""
+    max_results: int
+    next_token: str | None
+
+
+class FoundEvent(Protocol):
+    """An audit record that was found."""
+
+    @property
+    def event_id(self) -> str: ...
+    @property
+    def event_name(self) -> str: ...
+    @property
+    def read_only(self) -> str:
+        """`true` or `false`."""
+        ...
+
+    @property
+    def event_time(self) -> float: ...
+    @property
+    def event_source(self) -> str: ...
+    @property
+    def username(self) -> str | None:
+        """The user's or session's name; `root` for a root user."""
+        ...
+
+    @property
+    def access_key_id(self) -> str | None: ...
+    @property
+    def resources(self) -> Sequence[tuple[str, str]]:
+        """(type, name) pairs."""
+        ...
+
+    @property
+    def cloud_trail_event(self) -> str:
+        """The whole record, JSON."""
+        ...
+
+
+class FoundPage(Protocol):
+    """Records, newest first. There may be none although there is a `next_token` to go on from."""
+
+    @property
+    def events(self) -> Sequence[FoundEvent]: ...
+    @property
+    def next_token(self) -> str | None: ...
+
+
+class FoundProblem(Protocol):
+    """Something in the trail that isn't as it was written."""
+
+    @property
+    def chain(self) -> str: ...
+    @property
+    def segment(self) -> str | None: ...
+    @property
+    def line(self) -> int | None:
+        """Counted from 1 within the segment; None for the segment or chain as a whole."""
+        ...
+
+    @property
+    def description(self) -> str: ...
+
+
+class FoundChain(Protocol):
+    """One chain as verification found it; numbers are 0 and the head is its beginning while it has no record."""
+
+    @property
+    def chain(self) -> str: ...
+    @property
+    def records(self) -> int: ...
+    @property
+    def first_seq(self) -> int: ...
+    @property
+    def last_seq(self) -> int: ...
+    @property
+    def head(self) -> str:
+        """64 hexadecimal digits."""
+        ...
+
+    @property
+    def problems(self) -> Sequence[FoundProblem]: ...
+
+
+class FoundTrail(Protocol):
+    """All chains, and the problems that belong to none of them (a chain that is missing)."""
+
+    @property
+    def chains(self) -> Sequence[FoundChain]: ...
+    @property
+    def problems(self) -> Sequence[FoundProblem]: ...
+
+
+class ChainPosition(Protocol):
+    """The newest durable record of a chain that this process writes."""
+
+    @property
+    def chain(self) -> str: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def head(self) -> str:
+        """64 hexadecimal digits."""
+        ...
+
+
+class AuditPort(Protocol):
+    """The audit trail. `lookup` and `verify` read files and block."""
+
+    def lookup(self, query: EventQuery) -> FoundPage:
+        """One page of records. Raises ValidationException for bad bounds, values and tokens."""
+        ...
+
+    def verify(self) -> FoundTrail:
+        """Reads everything and checks every link."""
+        ...
+
+    def positions(self) -> Sequence[ChainPosition]:
+        """How far this process's chains have come."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RotatedRootKey:
+    """What a rotation of the root key did: version ids before and after, and how many keys were rewrapped."""
+
+    previous: str
+    current: str
+    rewrapped: int
+
+
+class RootKeyPort(Protocol):
+    """The root key. Both methods block and raise KeyStoreError; `root_key.RootKeyRotation` is one."""
+
+    @property
+    def provider(self) -> str:
+        """The kind of its provider, such as `file`."""
+        ...
+
+    def current_version(self) -> str:
+        """Id of the version that wraps now."""
+        ...
+
+    def rotate(self) -> RotatedRootKey:
+        """Raises ConflictException while another rotation runs, UnsupportedOperationException where none can."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What doesn't change while the process runs."""
+
+    version: str
+    """Of the software."""
+    default_region: str
+    operations: tuple[str, ...]
+    """Names of the operations it serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """The ports of AdminService's operations. Made once, by wiring."""
+
+    audit: AuditPort
+    root_key: RootKeyPort
+    server: ServerFacts
+    uptime: Callable[[], float]
+    """Seconds since the process started."""
+    monotonic: Callable[[], float]
+    """A clock in seconds for measuring how long a probe takes."""

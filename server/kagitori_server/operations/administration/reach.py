@@ -1,0 +1,44 @@
+"""Whom and what a call of AdminService may reach: the home account's callers, and entities of the call's account.
+
+What belongs to another account than the call's is answered exactly as if it weren't there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kagitori_server.model.errors import AccessDeniedException, NoSuchEntityException
+from kagitori_server.model.principals import PrincipalKind, PrincipalRecord
+from kagitori_server.operations.context import Context
+from kagitori_server.storage.reader import Reader
+
+
+def is_home(context: Context) -> bool:
+    """Whether the caller belongs to the account that runs the installation."""
+    return context.caller.account == context.services.home_account
+
+
+def check_home(context: Context, _request: Any) -> None:
+    """Refuses callers of other accounts. Raises AccessDeniedException."""
+    if not is_home(context):
+        action = context.operation.permissions[0].action
+        raise AccessDeniedException(
+            f"User: {context.caller.arn} is not authorized to perform: {action}, "
+            "which is for principals of the managing account only"
+        )
+
+
+def principal_at(context: Context, reader: Reader, arn: str) -> PrincipalRecord:
+    """The user, role or root user of that ARN. Raises NoSuchEntityException."""
+    found = reader.get_principal(arn)
+    if found is None or found.account != context.account:
+        raise NoSuchEntityException(f"The principal {arn} cannot be found.")
+    return found
+
+
+def principal_named(context: Context, reader: Reader, kind: PrincipalKind, name: str) -> PrincipalRecord:
+    """The user or role of exactly that name. Raises NoSuchEntityException."""
+    found = reader.find_principal(context.account, kind, name)
+    if found is None or found.name != name:
+        raise NoSuchEntityException(f"The {kind} with name {name} cannot be found.")
+    return found

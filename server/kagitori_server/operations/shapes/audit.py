@@ -1,0 +1,111 @@
+"""Shapes of the operations on the audit trail (AWS CloudTrail `LookupEvents`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kagitori_server.model.shape import member
+from kagitori_server.operations.shapes.principals import account_id
+
+_TOKEN_MAX = 32 * 1024
+
+
+class LookupAttributeKey(StrEnum):
+    """What records can be selected by, as CloudTrail spells it."""
+
+    EVENT_ID = "EventId"
+    EVENT_NAME = "EventName"
+    READ_ONLY = "ReadOnly"
+    USERNAME = "Username"
+    RESOURCE_TYPE = "ResourceType"
+    RESOURCE_NAME = "ResourceName"
+    EVENT_SOURCE = "EventSource"
+    ACCESS_KEY_ID = "AccessKeyId"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookupAttribute:
+    """A selection of records."""
+
+    attribute_key: LookupAttributeKey = member(required=True)
+    attribute_value: str = member(required=True, minimum=1, maximum=2_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookupEventsRequest:
+    """What LookupEvents takes."""
+
+    account_id: str | None = account_id()
+    start_time: float | None = member()
+    end_time: float | None = member()
+    lookup_attribute: LookupAttribute | None = member()
+    max_results: int | None = member(minimum=1, maximum=50)
+    next_token: str | None = member(minimum=1, maximum=_TOKEN_MAX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventResource:
+    """What a record is about."""
+
+    resource_type: str
+    resource_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """A record, with what is most asked for taken out of it."""
+
+    event_id: str
+    event_name: str
+    read_only: bool
+    event_time: float
+    event_source: str
+    username: str | None
+    access_key_id: str | None
+    resources: tuple[EventResource, ...]
+    cloud_trail_event: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookupEventsResponse:
+    """What LookupEvents answers."""
+
+    events: tuple[AuditEvent, ...]
+    next_token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyAuditTrailRequest:
+    """What VerifyAuditTrail takes."""
+
+    chain_name: str | None = member(minimum=1, maximum=128, pattern="[a-z0-9-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditProblem:
+    """Something that isn't as it was written. `line` is 0 for the file as a whole."""
+
+    chain_name: str
+    segment_file: str
+    line: int
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditChain:
+    """The state of one chain. `head_hash` is the 32 bytes of the last record's SHA-256."""
+
+    chain_name: str
+    records: int
+    first_sequence: int
+    last_sequence: int
+    head_hash: bytes
+    problems: tuple[AuditProblem, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyAuditTrailResponse:
+    """What VerifyAuditTrail answers."""
+
+    chains: tuple[AuditChain, ...]

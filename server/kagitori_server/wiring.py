@@ -1,0 +1,272 @@
+"""The one place that names concrete parts: key stores, root keys, clocks, randomness, listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from kagitori_keystore.rootkey.file import open_file_root
+from kagitori_keystore.rootkey.passphrase import open_passphrase_root
+from kagitori_keystore.rootkey.provider import RootKeyProvider
+from kagitori_keystore.software import SoftwareKeyStore
+from kagitori_server import __version__
+from kagitori_server.administration_ports import AuditFiles
+from kagitori_server.audit.trail import open_trail
+from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
+from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.bootstrap.certificates import prepare
+from kagitori_server.bootstrap.data_directory import DataDirectory
+from kagitori_server.bootstrap.first_start import FirstStart
+from kagitori_server.config import Config, ConfigurationError
+from kagitori_server.identifiers import system_identifiers
+from kagitori_server.operations.administration.ports import Administration, ServerFacts
+from kagitori_server.operations.administration.root_key import RootKeyRotation
+from kagitori_server.operations.context import DEFAULT_STORE, Services
+from kagitori_server.operations.table import TABLE
+from kagitori_server.pipeline import Pipeline, Pools
+from kagitori_server.recording import Recording
+from kagitori_server.storage.catalog import Catalog, open_catalog
+from kagitori_server.transports.grpc.dispatcher import Dispatcher
+from kagitori_server.transports.grpc.host import GrpcHost
+from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, TlsFiles
+from kagitori_server.transports.metrics.listener import MetricsListener
+from kagitori_server.transports.metrics.measures import Measures
+from kagitori_server.workers import DeletionWorker, every, recover_intents
+
+_FILE_MAX = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """What tells the time. `wall` in seconds since the epoch, `monotonic` in seconds since whenever."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a started server listens; None for listeners that aren't configured."""
+
+    grpc: str | None
+    grpc_mtls: str | None
+    grpc_plaintext: str | None
+    socket: str | None
+    metrics: str | None
+
+
+class Server:
+    """A whole deployment in one process. `open` blocks; `start` and `stop` run in the event loop that serves."""
+
+    def __init__(self, config: Config, data: DataDirectory, clocks: Clocks | None = None) -> None:
+        self._config = config
+        self._data = data
+        self._clocks = clocks or Clocks()
+        self._ids = system_identifiers(os.urandom)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ready = False
+        self.first_start = False
+        """True when `open` made the home account and its root credential."""
+
+    def open(self) -> None:
+        """Opens catalog, root key, key store and trail, and makes what is missing.
+
+        Raises ConfigurationError, CatalogUnusableError, KeyStoreError, KmsError or OSError with a text for the
+        operator.
+        """
+        config, data = self._config, self._data
+        self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
+        root_key = open_root_key(config, data)
+        self._store = SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
+        first = FirstStart(
+            self._catalog, self._clocks.wall, self._ids, config.service.partition, config.service.account
+        )
+        self.first_start = first.ensure_home_account(data.root_token)
+        self._trail = open_trail(data.audit)
+        self._measures = Measures(
+            TABLE,
+            in_flight=lambda: self._dispatcher.in_flight,
+            audit_position=lambda: self._trail.position().seq,
+        )
+        self._services = self._make_services(root_key)
+        recover_intents(self._services, self._trail, data.audit)
+        self._recording = Recording(
+            clock=self._clocks.wall,
+            new_event_id=self._ids.uuid,
+            partition=config.service.partition,
+            home_account=config.service.account,
+            default_region=config.service.region,
+        )
+        self._pools = Pools(
+            reads=ThreadPoolExecutor(config.limits.read_threads, "reads"),
+            writes=ThreadPoolExecutor(1, "writes"),
+        )
+        self._pipeline = self._make_pipeline()
+        self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
+        self._host = GrpcHost(
+            self._dispatcher, self._listeners()
+        )
+
+    async def start(self) -> Addresses:
+        """Listens and serves. Raises ListenerRefused or OSError."""
+        await self._host.start()
+        listen = self._config.listen
+        self._metrics = None
+        if listen.metrics:
+            self._metrics = MetricsListener(listen.metrics, self._measures, lambda: self._ready)
+            await self._metrics.start()
+        deletion = DeletionWorker(self._services, self._recording, self._trail)
+        seconds = self._config.limits.deletion_check_seconds
+        for job, name in ((deletion.run_once, "destroying due keys"), (self._pipeline.settle, "settling intents")):
+            self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
+        self._host.set_serving(True)
+        self._ready = True
+        return self._addresses()
+
+    async def stop(self) -> None:
+        """Takes no more calls, finishes those in flight, makes everything durable and lets go of it."""
+        self._ready = False
+        await self._host.stop(self._config.limits.shutdown_seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._metrics is not None:
+            await self._metrics.stop()
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._pools.writes.shutdown()
+        self._pools.reads.shutdown()
+        self._pipeline.settle()
+        self._trail.close()
+        self._store.close()
+        self._catalog.close()
+
+    def _make_services(self, root_key: RootKeyProvider) -> Services:
+        config = self._config
+        self._authorizer = Authorizer()
+        started = self._clocks.monotonic()
+        administration = Administration(
+            audit=AuditFiles(self._data.audit, self._trail),
+            root_key=RootKeyRotation(
+                config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
+            ),
+            server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
+            uptime=lambda: self._clocks.monotonic() - started,
+            monotonic=self._clocks.monotonic,
+        )
+        return Services(
+            catalog=self._catalog,
+            stores={DEFAULT_STORE: self._store},
+            clock=self._clocks.wall,
+            ids=self._ids,
+            partition=config.service.partition,
+            home_account=config.service.account,
+            regions=config.service.served_regions,
+            lockout_check=self._authorizer.check_lockout,
+            administration=administration,
+        )
+
+    def _make_pipeline(self) -> Pipeline:
+        config, listen = self._config, self._config.listen
+        socket = None
+        if listen.socket_principal:
+            socket = SocketIdentity(listen.socket_principal, "socket", self._clocks.wall())
+        return Pipeline(
+            table=TABLE,
+            services=self._services,
+            authenticator=Authenticator(self._clocks.wall, config.service.partition, socket),
+            authorizer=self._authorizer,
+            recording=self._recording,
+            trail=self._trail,
+            pools=self._pools,
+            observer=self._measures,
+            default_region=config.service.region,
+            monotonic=self._clocks.monotonic,
+        )
+
+    def _listeners(self) -> list[Listener]:
+        listen = self._config.listen
+        listeners = []
+        if listen.grpc:
+            listeners.append(Listener(listen.grpc, ListenerKind.TLS, self._tls()))
+        if listen.grpc_mtls:
+            listeners.append(Listener(listen.grpc_mtls, ListenerKind.MTLS, self._tls()))
+        if listen.grpc_plaintext:
+            listeners.append(Listener(listen.grpc_plaintext, ListenerKind.PLAINTEXT))
+        if listen.socket:
+            listeners.append(Listener(listen.socket, ListenerKind.UNIX))
+        return listeners
+
+    def _tls(self) -> TlsFiles:
+        tls = self._config.tls
+        if tls.certificate_file and tls.client_ca_file:
+            local = None
+        else:
+            local = prepare(self._data.tls, tls.server_names, self._clocks.wall)
+        own_ca = local.authority.pem if local is not None else None
+        client_ca = read_file(tls.client_ca_file) if tls.client_ca_file else own_ca
+        if tls.certificate_file:
+            return TlsFiles(read_file(tls.certificate_file), read_secret(tls.key_file), client_ca)
+        if local is None:
+            raise ConfigurationError("tls: there is no server certificate")
+        return TlsFiles(local.server.certificate, local.server.key, client_ca)
+
+    def _addresses(self) -> Addresses:
+        bound = iter(self._host.addresses)
+        listen = self._config.listen
+        return Addresses(
+            grpc=next(bound) if listen.grpc else None,
+            grpc_mtls=next(bound) if listen.grpc_mtls else None,
+            grpc_plaintext=next(bound) if listen.grpc_plaintext else None,
+            socket=next(bound) if listen.socket else None,
+            metrics=self._metrics.address if self._metrics is not None else None,
+        )
+
+
+def open_configured_catalog(config: Config, data: DataDirectory, monotonic: Callable[[], float]) -> Catalog:
+    """The catalog that the configuration names. Raises as `open_catalog`, and ConfigurationError."""
+    if not config.catalog.url:
+        return open_catalog(data.catalog, monotonic=monotonic)
+    url = config.catalog.url
+    if config.catalog.password_file:
+        password = read_secret(config.catalog.password_file).decode().strip()
+        url = make_url(url).set(password=password).render_as_string(hide_password=False)
+    return open_catalog(url, monotonic=monotonic)
+
+
+def open_root_key(config: Config, data: DataDirectory) -> RootKeyProvider:
+    """The root key that the configuration names. Raises ConfigurationError or KeyStoreError."""
+    if config.root_key.provider == "passphrase":
+        passphrase = read_secret(config.root_key.passphrase_file).rstrip(b"\r\n")
+        return open_passphrase_root(data.root_key, passphrase, os.urandom)
+    return open_file_root(data.root_key, os.urandom)
+
+
+def read_file(path: str) -> bytes:
+    """A file of at most 1 MiB. Raises ConfigurationError."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    if len(content) > _FILE_MAX:
+        raise ConfigurationError(f"{path} is larger than {_FILE_MAX} bytes")
+    return content
+
+
+def read_secret(path: str) -> bytes:
+    """A file that only its owner may read. Raises ConfigurationError."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    if mode & 0o077:
+        raise ConfigurationError(f"{path} can be read by others; run chmod 600 {path}")
+    return read_file(path)

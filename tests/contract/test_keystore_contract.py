@@ -1,0 +1,40 @@
+"""The contract over every store there is. A new store is one more row of `STORES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.keystore_contract import CONTRACT, Check, StoreUnderTest
+from tests.support.keystore_parts import Workshop
+
+from kagitori_keystore.base import StoreKind, SymmetricKeyStore
+
+
+def software(place: Path) -> StoreUnderTest:
+    """The software store over a root key file."""
+    shop = Workshop(place)
+
+    def sever() -> SymmetricKeyStore:
+        shop.root.close()
+        shop.shelf.lost = True
+        return shop.another_process()
+
+    return StoreUnderTest(shop.store, StoreKind.SOFTWARE, sever, holds_material=False)
+
+
+STORES: dict[str, Callable[[Path], StoreUnderTest]] = {"software": software}
+
+
+@pytest.fixture(params=STORES)
+def under_test(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreUnderTest]:
+    under = STORES[request.param](tmp_path)
+    yield under
+    under.store.close()
+
+
+@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
+def test_store_keeps_its_promise(under_test: StoreUnderTest, check: Check) -> None:
+    """Each store passes each check."""
+    check(under_test)
