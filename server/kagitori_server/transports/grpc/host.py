@@ -10,14 +10,16 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import grpc
 from grpc import aio
 
+from kagitori_server.model.call import TlsFacts
 from kagitori_server.transports.grpc.bystanders import Bystanders
-from kagitori_server.transports.grpc.dispatcher import Answer, Dispatcher
+from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.listeners import (
     Listener,
     ListenerKind,
@@ -34,6 +36,7 @@ WAITING_FACTOR = 4
 """Calls that grpcio may hold, as a multiple of those that are worked on: bounds what half-sent requests occupy."""
 
 _SOCKET_UMASK = 0o177
+_UNKNOWN = "-"
 _log = logging.getLogger(__name__)
 
 _Context = aio.ServicerContext[bytes, bytes]
@@ -75,7 +78,8 @@ class GrpcHost:
     async def start(self) -> None:
         """Bind and accept calls; health says NOT_SERVING still.
 
-        Raises ListenerRefused when one place can't be had, having let go of the others.
+        Raises ListenerRefused when one place can't be had; the host is of no use then, and grpcio keeps the
+        others bound until it is collected.
         """
         addresses = []
         try:
@@ -91,6 +95,11 @@ class GrpcHost:
             await self.stop(0)
             raise
         self._addresses = tuple(addresses)
+
+    @property
+    def streams(self) -> int:
+        """How many streams of health and reflection are open."""
+        return self._bystanders.streams
 
     def set_serving(self, serving: bool) -> None:
         """What health says from now on. Calls are taken in any case."""
@@ -125,32 +134,39 @@ class _Everything(grpc.GenericRpcHandler):
         dispatch, peer_of = self._dispatcher.dispatch, self._peer_of
 
         async def handle(body: bytes, context: _Context) -> bytes:
-            return _deliver(await dispatch(path, metadata, peer_of(context), body), context)
+            answer = await dispatch(path, metadata, peer_of(context), body)
+            if answer.code is not grpc.StatusCode.OK:
+                # Setting the code and returning would send an empty message before the status.
+                await context.abort(answer.code, answer.message, answer.trailers)
+            context.set_trailing_metadata(answer.trailers)
+            return answer.body
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def _deliver(answer: Answer, context: _Context) -> bytes:
-    context.set_trailing_metadata(answer.trailers)
-    if answer.code is not grpc.StatusCode.OK:
-        context.set_code(answer.code)
-        context.set_details(answer.message)
-    return answer.body
+def _plaintext_peer(context: _Context) -> Peer:
+    return _peer_at(context.peer(), None)
 
 
-def _network_peer(context: _Context) -> Peer:
-    return _peer_at(context.peer())
-
-
-@lru_cache(maxsize=1024)
-def _peer_at(address: str) -> Peer:
-    """A peer that is known by its address alone."""
-    return Peer(source_ip(address))
+def _tls_peer(context: _Context) -> Peer:
+    return _peer_at(context.peer(), _first(context, "ssl_tls_version"))
 
 
 def _mutual_tls_peer(context: _Context) -> Peer:
-    certificates = context.auth_context().get("x509_pem_cert", ())
-    return Peer(source_ip(context.peer()), certificate=next(iter(certificates), None))
+    # Made anew for each call: an address may belong to another caller the next moment, with another certificate.
+    known = _peer_at(context.peer(), _first(context, "ssl_tls_version"))
+    return replace(known, certificate=_first(context, "x509_pem_cert"))
+
+
+def _first(context: _Context, key: str) -> bytes | None:
+    return next(iter(context.auth_context().get(key, ())), None)
+
+
+@lru_cache(maxsize=1024)
+def _peer_at(address: str, tls_version: bytes | None) -> Peer:
+    """A peer as far as it is known without a certificate. grpcio tells neither cipher suite nor host name."""
+    tls = None if tls_version is None else TlsFacts(tls_version.decode("ascii", "replace"), _UNKNOWN)
+    return Peer(source_ip(address), tls=tls)
 
 
 _SOCKET_PEER = Peer(local_socket=True)
@@ -161,9 +177,9 @@ def _socket_peer(_: _Context) -> Peer:
 
 
 _PEERS: dict[ListenerKind, _PeerOf] = {
-    ListenerKind.TLS: _network_peer,
+    ListenerKind.TLS: _tls_peer,
     ListenerKind.MTLS: _mutual_tls_peer,
-    ListenerKind.PLAINTEXT: _network_peer,
+    ListenerKind.PLAINTEXT: _plaintext_peer,
     ListenerKind.UNIX: _socket_peer,
 }
 
