@@ -175,6 +175,7 @@ class _SqliteProver:
     def close(self) -> None:
         """Closes the connection."""
         with self._lock:
+            self._seen_mark = -1
             self._connection.close()
 
     def _catch_up(self) -> None:

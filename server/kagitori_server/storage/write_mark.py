@@ -38,6 +38,7 @@ class WriteMark:
         self._words[0] = (self._words[0] + 1) % _WRAP
 
     def close(self) -> None:
-        """Lets go of the memory."""
+        """Lets go of the memory. From then on the number is 0, which tells nothing."""
         self._words.release()
         self._map.close()
+        self._words = memoryview(bytes(_BYTES)).cast("Q")
