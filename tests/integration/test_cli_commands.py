@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
 import stat
+import subprocess
 from pathlib import Path
 
+import botocore
 import pytest
 from tests.support.commandline import CommandLine
 from tests.support.devserver import DevServer
@@ -359,6 +362,37 @@ def test_options_stand_before_or_behind_the_command(cli: CommandLine) -> None:
     before = cli.done("--output", "json", "principal", "whoami").json
     assert cli.done("principal", "whoami", "--output", "json").json == before
     assert cli.done("--output", "table", "principal", "whoami", "--output", "json").json == before
+
+
+def test_server_that_the_ca_does_not_vouch_for(cli: CommandLine) -> None:
+    """In a process of its own: gRPC's core has lines of its own for this, which nobody wants to see."""
+    with cli.process(["--ca-file", "other.crt", "status"], stderr=subprocess.PIPE) as process:
+        assert process.wait(30) == 2
+    (cli.folder / "other.crt").symlink_to(Path(botocore.__file__).with_name("cacert.pem"))
+    with cli.process(["--ca-file", "other.crt", "status"], stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        lines = process.stderr.read().decode().splitlines()
+    assert process.returncode == 3
+    assert [line.partition(": ")[0] for line in lines] == ["error", "hint"]
+    assert lines[1] == "hint: the server's certificate isn't signed by the CA file: check --ca-file"
+
+
+def test_following_the_trail(cli: CommandLine, key: str) -> None:
+    arguments = ["audit", "tail", "-n", "1", "--follow", "--filter", f"resource-name={key}", "--output", "json"]
+    with cli.process(arguments, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["event_name"] == "CreateKey"
+        cli.done("key", "disable", key)
+        assert json.loads(process.stdout.readline())["event_name"] == "DisableKey"
+        cli.done("key", "enable", key)
+        assert json.loads(process.stdout.readline())["event_name"] == "EnableKey"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+
+
+def test_arguments_that_are_not_text(cli: CommandLine, key: str) -> None:
+    refused = cli("key", "set-description", key, "\udcff")
+    assert (refused.code, refused.err) == (2, "error: Usage: an argument is not UTF-8 text\n")
 
 
 def test_debug_shows_where(cli: CommandLine) -> None:

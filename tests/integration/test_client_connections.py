@@ -17,18 +17,21 @@ from kagitori.kms.v1.credentials_pb2 import (
     RegisterCertificateRequest,
     RevokeTokenRequest,
 )
+from kagitori.kms.v1.keys_pb2 import CreateKeyRequest
 from kagitori.kms.v1.principals_pb2 import CreateUserRequest
 from kagitori_client import (
     BearerToken,
     Connection,
     ConnectionFailed,
     KmsClient,
+    NoUsableKey,
     Retries,
     ServiceError,
     Settings,
     load_settings,
     parse_endpoint,
 )
+from kagitori_client.envelope import Envelope, KeysOfMessage, NamedKeys
 
 SPIFFE = "spiffe://example.org/connections"
 ONCE = Retries(attempts=1)
@@ -42,6 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[DevServer]:
     arguments = [
+        "--set", "service.regions=us-east-1,eu-central-1",
         "--grpc-mtls-listen", "127.0.0.1:0",
         "--grpc-plaintext-listen", "127.0.0.1:0",
         "--grpc-socket", str(folder / "kms.sock"),
@@ -73,6 +77,20 @@ def test_plaintext_on_loopback(server: DevServer) -> None:
     token = Settings(endpoint=there, token_file=server.variables["KAGITORI_TOKEN_FILE"])
     with KmsClient.from_settings(token) as client:
         assert _whoami(client) == "arn:aws:iam::000000000000:root"
+
+
+def test_arn_says_which_region_to_call(server: DevServer) -> None:
+    there = (("kagitori-region", "eu-central-1"),)
+    with _administrator(server) as client:
+        arn = client.keys.CreateKey(CreateKeyRequest(), metadata=there).key_metadata.arn
+        assert ":eu-central-1:" in arn
+        envelope = Envelope(client)
+        message = envelope.encrypt_bytes(b"x", keys=NamedKeys((arn,)))
+        for choice in (NamedKeys((arn,)), KeysOfMessage()):
+            assert envelope.decrypt_bytes(message, keys=choice) == b"x"
+        # A bare id is one of the client's own Region.
+        with pytest.raises(NoUsableKey):
+            envelope.decrypt_bytes(message, keys=NamedKeys((arn.rpartition("/")[2],)))
 
 
 def test_unix_socket_needs_no_credential(server: DevServer, folder: Path) -> None:
