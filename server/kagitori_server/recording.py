@@ -64,7 +64,7 @@ class Recording:
         self._identities: dict[Caller, bytes] = {}
 
     def of_call(self, trace: Trace) -> list[Record]:
-        """The record of a call; one more for the owner when another account's key was used."""
+        """The record of a call; one more for the owner when another account's key or principals were used."""
         call, caller, context, row = trace.call, trace.caller, trace.context, trace.operation
         account = caller.account if caller is not None else self._home_account
         foreign = None if context is None or trace.error is not None else _foreign_owner(context, account)
@@ -144,10 +144,11 @@ class Recording:
 
 
 def _foreign_owner(context: Context, account: str) -> str | None:
+    """The other account whose key or principals the call was about, if there is one."""
     for key in context.keys.values():
         if key.account != account:
             return key.account
-    return None
+    return context.account if context.account != account else None
 
 
 def _request_shown(row: Operation | None, request: Any) -> dict[str, object] | None:

@@ -63,7 +63,8 @@ class Catalog:
             self.view = View(options.view_entries, reader.version, self.read)
         self.view.rely_on(database.prover(self.view))
         self.kek_shelf = KekShelf(self.read, self.write)
-        self._scrub_owed = False
+        # A process that was killed before us may have left its log behind.
+        self._scrub_owed = True
 
     @property
     def kind(self) -> DatabaseKind:
@@ -92,16 +93,16 @@ class Catalog:
                 yield writer
                 self._record(connection, writer)
             self.view.advance(Progress(version, writer.touched))
-            if writer.scrub:
-                self._scrub_owed = True
-            if self._scrub_owed:
-                self._scrub()
+            if writer.scrub or self._scrub_owed:
+                self._scrub(patiently=writer.scrub)
 
     def health(self) -> CatalogHealth:
         """Asks the database. Raises DependencyTimeoutException."""
         began = self._monotonic()
         with self.read() as reader:
             version = reader.version
+        if self._scrub_owed:
+            self._scrub(patiently=False)
         return CatalogHealth(self.kind, self.schema_revision, version, self._monotonic() - began)
 
     def close(self) -> None:
@@ -132,9 +133,10 @@ class Catalog:
             connection.execute(delete(schema.changes).where(schema.changes.c.version <= horizon))
             connection.execute(update(schema.catalog_clock).values(horizon=horizon))
 
-    def _scrub(self) -> None:
+    def _scrub(self, *, patiently: bool) -> None:
+        self._scrub_owed = True
         try:
-            self._scrub_owed = not self._database.scrub()
+            self._scrub_owed = not self._database.scrub(patiently=patiently)
         except (sqlalchemy.exc.SQLAlchemyError, DependencyTimeoutException) as error:
             # The change is committed and its caller must hear so; the log is emptied after a later write.
             _log.warning("the database's log could not be emptied yet: %s", reason(error))

@@ -25,6 +25,7 @@ _PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "tr
 _BUSY_SECONDS = 5.0
 _PROVER_BUSY_SECONDS = 1.0
 _SCRUB_BUSY_MILLISECONDS = 250
+_SCRUB_TURN_SECONDS = 0.05
 
 
 class SqliteDatabase:
@@ -38,8 +39,9 @@ class SqliteDatabase:
         self._options = options
         self._monotonic = monotonic
         _make_private(path)
-        self._read_engine = _engine(path, options.read_connections, "BEGIN", options.write_wait_seconds)
-        self._write_engine = _engine(path, 1, "BEGIN IMMEDIATE", options.write_wait_seconds)
+        wait = options.write_wait_seconds
+        self._read_engine = _engine(path, options.read_connections, wait, "BEGIN", "query_only = ON")
+        self._write_engine = _engine(path, 1, wait, "BEGIN IMMEDIATE")
         self._line = FairLock()
         self._turn = FileTurn(path, monotonic)
         self._prover: _SqliteProver | None = None
@@ -64,14 +66,15 @@ class SqliteDatabase:
             with self._write_engine.begin() as connection:
                 yield connection
 
-    def scrub(self) -> bool:
+    def scrub(self, *, patiently: bool) -> bool:
         """Moves the log into the database and cuts it to nothing."""
-        with self._exclusively(), self._write_engine.connect() as connection:
+        turn = self._exclusively(None if patiently else _SCRUB_TURN_SECONDS)
+        with turn, self._write_engine.connect() as connection:
             raw = connection.connection.driver_connection
             if not isinstance(raw, sqlite3.Connection):
                 raise TypeError("not the sqlite3 driver")
             # Writers wait behind this: don't wait long for readers, rather come again.
-            raw.execute(f"PRAGMA busy_timeout = {_SCRUB_BUSY_MILLISECONDS}")
+            raw.execute(f"PRAGMA busy_timeout = {_SCRUB_BUSY_MILLISECONDS if patiently else 0}")
             try:
                 busy: int = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             finally:
@@ -105,9 +108,10 @@ class SqliteDatabase:
             raise CatalogUnusableError(f"{self._path}: this file system can't hold a write-ahead log")
 
     @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        end = self._monotonic() + self._options.write_wait_seconds
-        if not self._line.acquire(self._options.write_wait_seconds):
+    def _exclusively(self, seconds: float | None = None) -> Iterator[None]:
+        wait = self._options.write_wait_seconds if seconds is None else seconds
+        end = self._monotonic() + wait
+        if not self._line.acquire(wait):
             raise timed_out("too many writes are waiting")
         try:
             if not self._turn.acquire(max(0.0, end - self._monotonic())):
@@ -172,7 +176,7 @@ class _SqliteProver:
         self._view.advance(progress(since, version, horizon, changes))
 
 
-def _engine(path: Path, connections: int, begin: str, wait: float) -> Engine:
+def _engine(path: Path, connections: int, wait: float, begin: str, *pragmas: str) -> Engine:
     engine = create_engine(
         URL.create("sqlite+pysqlite", database=str(path)),
         pool_size=connections,
@@ -186,7 +190,7 @@ def _engine(path: Path, connections: int, begin: str, wait: float) -> Engine:
     def _prepare(raw: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
         # We begin transactions ourselves: the driver wouldn't before a SELECT.
         raw.isolation_level = None
-        for pragma in _PRAGMAS:
+        for pragma in (*_PRAGMAS, *pragmas):
             raw.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-_FIRST_NAP_SECONDS = 0.0001
-_LONGEST_NAP_SECONDS = 0.002
+_NAP_SECONDS = 0.00005
+_LONGEST_TURNSTILE_NAP_SECONDS = 0.001
 
 
 class FairLock:
@@ -67,10 +67,11 @@ class FileTurn:
     def acquire(self, timeout: float) -> bool:
         """False when `timeout` seconds passed first."""
         end = self._monotonic() + timeout
-        if not self._lock(self._turnstile, end):
+        if not self._lock(self._turnstile, end, _LONGEST_TURNSTILE_NAP_SECONDS):
             return False
         try:
-            return self._lock(self._writer, end)
+            # One process alone waits here, so it may look often.
+            return self._lock(self._writer, end, _NAP_SECONDS)
         finally:
             fcntl.flock(self._turnstile, fcntl.LOCK_UN)
 
@@ -83,8 +84,8 @@ class FileTurn:
         os.close(self._turnstile)
         os.close(self._writer)
 
-    def _lock(self, descriptor: int, end: float) -> bool:
-        nap = _FIRST_NAP_SECONDS
+    def _lock(self, descriptor: int, end: float, longest_nap: float) -> bool:
+        nap = _NAP_SECONDS
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,6 +93,6 @@ class FileTurn:
                 if self._monotonic() >= end:
                     return False
                 time.sleep(nap)
-                nap = min(nap * 1.5, _LONGEST_NAP_SECONDS)
+                nap = min(nap * 1.5, longest_nap)
             else:
                 return True

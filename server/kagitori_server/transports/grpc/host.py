@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import grpc
@@ -119,12 +120,12 @@ class _Everything(grpc.GenericRpcHandler):
         self._peer_of = peer_of
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
-        path = handler_call_details.method
+        # Both are at hand here; the context would make the metadata once more.
+        path, metadata = handler_call_details.method, handler_call_details.invocation_metadata
         dispatch, peer_of = self._dispatcher.dispatch, self._peer_of
 
         async def handle(body: bytes, context: _Context) -> bytes:
-            answer = await dispatch(path, context.invocation_metadata() or (), peer_of(context), body)
-            return _deliver(answer, context)
+            return _deliver(await dispatch(path, metadata, peer_of(context), body), context)
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -138,7 +139,13 @@ def _deliver(answer: Answer, context: _Context) -> bytes:
 
 
 def _network_peer(context: _Context) -> Peer:
-    return Peer(source_ip(context.peer()))
+    return _peer_at(context.peer())
+
+
+@lru_cache(maxsize=1024)
+def _peer_at(address: str) -> Peer:
+    """A peer that is known by its address alone."""
+    return Peer(source_ip(address))
 
 
 def _mutual_tls_peer(context: _Context) -> Peer:
@@ -146,8 +153,11 @@ def _mutual_tls_peer(context: _Context) -> Peer:
     return Peer(source_ip(context.peer()), certificate=next(iter(certificates), None))
 
 
+_SOCKET_PEER = Peer(local_socket=True)
+
+
 def _socket_peer(_: _Context) -> Peer:
-    return Peer(local_socket=True)
+    return _SOCKET_PEER
 
 
 _PEERS: dict[ListenerKind, _PeerOf] = {
