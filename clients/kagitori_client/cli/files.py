@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from kagitori_client.cli.failures import LocalFileError, UsageError
+from kagitori_client.cli.patient import patient_reader
 
 STANDARD = "-"
 _MAX_DOCUMENT = 1 << 20
@@ -40,12 +41,26 @@ def read_document(name: str) -> str:
 def open_input(name: str) -> Iterator[IO[bytes]]:
     """Opens a file for reading, `-` for stdin."""
     if name == STANDARD:
-        yield sys.stdin.buffer
-        return
-    with _failures(name):
-        file = Path(name).open("rb")  # noqa: SIM115  # closed below; only the opening may be reported as ours
-    with file:
-        yield file
+        file: IO[bytes] = sys.stdin.buffer
+    else:
+        with _failures(name):
+            file = Path(name).open("rb")  # noqa: SIM115  # closed below; only the opening is reported as ours
+    with contextlib.nullcontext(file) if name == STANDARD else file:
+        if _may_wait(file):
+            with patient_reader(file.fileno()) as reader:
+                yield reader
+        else:
+            yield file
+
+
+def _may_wait(file: IO[bytes]) -> bool:
+    """True for pipes, sockets and terminals."""
+    try:
+        mode = os.fstat(file.fileno()).st_mode
+    except OSError:
+        # No file of the system's, such as a stand-in for stdin in memory.
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def refuse_same_file(source: str, target: str) -> None:
