@@ -168,6 +168,18 @@ def test_no_unverified_byte_reaches_stdout(cli: CommandLine, key: str) -> None:
         assert refused.err.startswith("error: DoesNotVerify: ")
 
 
+def test_damage_anywhere_leaves_no_output(cli: CommandLine, key: str) -> None:
+    """Steps small enough to hit every part: version, suite, id, context, keys, frame length, tags, frame, footer."""
+    sealed = cli.done("encrypt", "--key", key, "-", "-", stdin=b"x" * 100).out
+    for position in range(0, len(sealed), 9):
+        flipped = sealed[:position] + bytes([sealed[position] ^ 0x41]) + sealed[position + 1 :]
+        for damaged in (flipped, sealed[:position]):
+            (cli.folder / "enc").write_bytes(damaged)
+            refused = cli("decrypt", "enc", "out")
+            assert refused.code in {1, 4}, (position, refused.err)
+            assert (refused.out, cli.files()) == (b"", {"enc"})
+
+
 def test_key_that_is_not_named(cli: CommandLine, key: str) -> None:
     other = cli.json("key", "create", "--alias", "alias/other-of-files")["arn"]
     (cli.folder / "in").write_bytes(b"x")
