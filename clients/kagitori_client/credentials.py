@@ -47,12 +47,18 @@ def read_token(path: Path) -> BearerToken:
 
     Raises ConfigurationError if the file can't be read, may be read by others, or holds something else.
     """
-    text = _read(path, _MAX_TOKEN_FILE, secret=True)
+    return parse_token(_read(path, _MAX_TOKEN_FILE, secret=True), str(path))
+
+
+def parse_token(content: bytes, source: str) -> BearerToken:
+    """A token and white space around it. Raises ConfigurationError, naming the source, for anything else."""
     try:
-        return BearerToken(text.decode("ascii").strip())
+        return BearerToken(content.decode("ascii").strip())
     except (UnicodeDecodeError, ConfigurationError):
-        # Not chained: the decoding error holds the bytes of the file.
-        raise ConfigurationError(f"{path} holds no API token", hint="it holds kgt_ and 43 characters") from None
+        # Not chained: the decoding error holds the bytes.
+        raise ConfigurationError(
+            f"{source} holds no API token", hint="a token is kgt_ and 43 characters after it"
+        ) from None
 
 
 def read_private_key(path: Path) -> bytes:

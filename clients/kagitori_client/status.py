@@ -19,17 +19,21 @@ _DOMAIN = "kms.kagitori"
 
 # What gRPC's own texts mean for the user, by a part of them.
 _OTHER_NAME = "the server's certificate is for another name: check the endpoint's host"
+_UNKNOWN_HOST = "the host name of the endpoint is unknown"
+_HANDSHAKE = "the TLS handshake failed: check the CA file and the client certificate, if any"
 _HINTS = (
     ("CERTIFICATE_VERIFY_FAILED", "the server's certificate isn't signed by the CA file: check --ca-file"),
     ("No match found for server name", _OTHER_NAME),
     ("Hostname Verification Check failed", _OTHER_NAME),
     ("WRONG_VERSION_NUMBER", "the server doesn't speak TLS there: check the endpoint"),
     ("CERTIFICATE_REQUIRED", "the server wants a client certificate there: set cert_file and key_file"),
-    ("DNS resolution failed", "the host name of the endpoint is unknown"),
+    ("DNS resolution failed", _UNKNOWN_HOST),
+    ("errors resolving", _UNKNOWN_HOST),
     ("Connection refused", "nothing listens there: is kagitori-server running, and is the endpoint right?"),
     ("No such file or directory", "there is no such socket: is kagitori-server running with it?"),
     ("Permission denied", "this user may not use the socket"),
-    ("Ssl handshake failed", "the TLS handshake failed: check the CA file and the client certificate, if any"),
+    ("Ssl handshake failed", _HANDSHAKE),
+    ("Tls handshake failed", _HANDSHAKE),
     ("Socket closed", "the connection was closed: a server with TLS needs an https:// endpoint"),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import Any
 
 import aws_encryption_sdk
@@ -144,8 +145,8 @@ def test_frames_that_would_fill_the_memory_are_refused(client: KmsClient, key: s
         Envelope(client).decrypt_bytes(message, keys=NamedKeys((key,)))
 
 
-def test_message_of_another_provider(client: KmsClient, key: str) -> None:
-    raw = RawMasterKey(
+def _raw() -> RawMasterKey:
+    return RawMasterKey(
         provider_id="elsewhere",
         key_id="k",
         wrapping_key=WrappingKey(
@@ -154,10 +155,24 @@ def test_message_of_another_provider(client: KmsClient, key: str) -> None:
             wrapping_key_type=EncryptionKeyType.SYMMETRIC,
         ),
     )
-    message, _ = SDK.encrypt(source=b"x", key_provider=raw)
+
+
+def test_message_of_another_provider(client: KmsClient, key: str) -> None:
+    message, _ = SDK.encrypt(source=b"x", key_provider=_raw())
     for choice in (NamedKeys((key,)), KeysOfMessage()):
         with pytest.raises(NoUsableKey, match="no data key of a KMS key"):
             Envelope(client).decrypt_bytes(message, keys=choice)
+
+
+@pytest.mark.usefixtures("_stock")
+def test_message_of_two_providers(client: KmsClient, key: str) -> None:
+    """Key information of other providers may be anything, also no text."""
+    provider = StrictAwsKmsMasterKeyProvider(key_ids=[key])
+    provider.add_master_key_provider(_raw())
+    message, _ = SDK.encrypt(source=b"x", key_provider=provider)
+    sink = BytesIO()
+    facts = Envelope(client).decrypt(BytesIO(message), sink, keys=KeysOfMessage())
+    assert (sink.getvalue(), facts.key_arns) == (b"x", (key,))
 
 
 def test_the_sdks_data_key_cache_takes_our_provider(client: KmsClient, key: str) -> None:

@@ -46,13 +46,15 @@ class CommandLine:
         self.folder = folder
         self._monkeypatch = monkeypatch
 
-    def __call__(self, *arguments: str, stdin: bytes = b"", **environment: str) -> Result:
+    def __call__(
+        self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+    ) -> Result:
         """Runs one command inside this process."""
         out, err = _capture(), _capture()
         with self._monkeypatch.context() as patch, _kept_signals():
             for name in [n for n in os.environ if n.startswith("KAGITORI_")]:
                 patch.delenv(name)
-            for name, value in {**self.environment, **environment}.items():
+            for name, value in {**self.environment, **(environment or {})}.items():
                 patch.setenv(name, value)
             patch.chdir(self.folder)
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
@@ -66,9 +68,11 @@ class CommandLine:
         assert isinstance(code, int)
         return Result(code, _content(out), _content(err).decode())
 
-    def done(self, *arguments: str, stdin: bytes = b"", **environment: str) -> Result:
+    def done(
+        self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+    ) -> Result:
         """The same, for what must succeed."""
-        result = self(*arguments, stdin=stdin, **environment)
+        result = self(*arguments, stdin=stdin, environment=environment)
         assert result.code == 0, result.err
         return result
 

@@ -8,6 +8,7 @@ signal that ended it.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "hint: pip install 'kagitori-kms[cli]'\n"
         )
         sys.exit(2)
+    # gRPC's core would write its own lines about failed handshakes between ours; what they say is in our errors.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # Only now: the bare install of the client has no typer.
     from kagitori_client.cli.app import run
 

@@ -11,7 +11,7 @@ from typing import Any, Never
 import typer
 
 from kagitori_client.cli import aliases, audit, encryption, keys, policies, principals, service, tags, tokens
-from kagitori_client.cli.failures import LocalFileError, report
+from kagitori_client.cli.failures import LocalFileError, UsageError, report
 from kagitori_client.cli.session import Options, shared_parameters
 from kagitori_client.errors import KagitoriError
 
@@ -68,6 +68,9 @@ def run(arguments: list[str]) -> Never:
         build()(args=arguments, prog_name="kagitori", obj=options)
     except KagitoriError as error:
         sys.exit(report(error, debug=bool(options.debug)))
+    except UnicodeEncodeError:
+        # Of all we encode only arguments can hold what isn't text; the contract's strings are UTF-8.
+        sys.exit(report(UsageError("an argument is not UTF-8 text"), debug=bool(options.debug)))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         failed = LocalFileError(f"{where}{error.strerror or type(error).__name__}")

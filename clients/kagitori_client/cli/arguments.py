@@ -10,6 +10,7 @@ from kagitori.kms.v1.resources_pb2 import Tag
 from kagitori_client.cli.failures import UsageError
 from kagitori_client.cli.session import Session
 
+_INT32 = 2**31 - 1
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -36,7 +37,10 @@ def seconds(text: str) -> int:
     match = re.fullmatch(r"(\d{1,9})([smhd])", text, re.ASCII)
     if match is None:
         raise UsageError(f"{text!r} is no duration", hint="write a number and s, m, h or d, such as 90d")
-    return int(match[1]) * _UNITS[match[2]]
+    result = int(match[1]) * _UNITS[match[2]]
+    if result > _INT32:
+        raise UsageError(f"{text!r} is too long")
+    return result
 
 
 def principal_arn(session: Session, name: str) -> str:

@@ -33,6 +33,7 @@ _ATTRIBUTES = {
     if number != LookupAttributeKey.LOOKUP_ATTRIBUTE_KEY_UNSPECIFIED
 }
 _POLL = 2.0
+_OVERLAP = 10  # seconds; records of several server processes don't come strictly in order
 _REMEMBERED = 10_000
 
 
@@ -109,7 +110,7 @@ def tail(
             if event.event_id not in seen and _record(event).get("requestID") not in own:
                 seen.append(event.event_id)
                 _print(session, event)
-                request.start_time.CopyFrom(event.event_time)
+                request.start_time.FromSeconds(event.event_time.seconds - _OVERLAP)
         if not follow:
             return
         limit = None if request.HasField("start_time") else number

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
 import shutil
 import stat
 import sys
@@ -16,9 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from kagitori_client.cli.failures import LocalFileError, UsageError
+from kagitori_client.cli.patient import patient_reader
 
 STANDARD = "-"
 _MAX_DOCUMENT = 1 << 20
+_PARTIAL = ".partial"
 
 
 def read_document(name: str) -> str:
@@ -37,12 +41,26 @@ def read_document(name: str) -> str:
 def open_input(name: str) -> Iterator[IO[bytes]]:
     """Opens a file for reading, `-` for stdin."""
     if name == STANDARD:
-        yield sys.stdin.buffer
-        return
-    with _failures(name):
-        file = Path(name).open("rb")  # noqa: SIM115  # closed below; only the opening may be reported as ours
-    with file:
-        yield file
+        file: IO[bytes] = sys.stdin.buffer
+    else:
+        with _failures(name):
+            file = Path(name).open("rb")  # noqa: SIM115  # closed below; only the opening is reported as ours
+    with contextlib.nullcontext(file) if name == STANDARD else file:
+        if _may_wait(file):
+            with patient_reader(file.fileno()) as reader:
+                yield reader
+        else:
+            yield file
+
+
+def _may_wait(file: IO[bytes]) -> bool:
+    """True for pipes, sockets and terminals."""
+    try:
+        mode = os.fstat(file.fileno()).st_mode
+    except OSError:
+        # No file of the system's, such as a stand-in for stdin in memory.
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def refuse_same_file(source: str, target: str) -> None:
@@ -70,33 +88,62 @@ def check_target(target: str, *, force: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"{target} exists and is no regular file", hint="use - for stdout")
     if not force:
-        raise UsageError(f"{target} exists", hint="--force replaces it")
+        raise _exists(path)
 
 
 @contextlib.contextmanager
 def replaced_file(target: str, *, force: bool) -> Iterator[IO[bytes]]:
     """A new file that appears under its name, mode 0600, only when the block ends well.
 
-    Until then it is a temporary file in the same folder, removed if the block fails in any way, by a signal as
-    well. The content is on disk before the name is. An existing file is replaced only with `force`, also if it
-    came to be in the meantime.
+    Until then it has no name at all (O_TMPFILE), so that not even a killed process leaves anything behind; on
+    file systems without that it has a temporary one, removed when the block fails. The content is on disk
+    before the name is. An existing file is replaced only with `force`, also if it came to be in the meantime.
     """
     check_target(target, force=force)
     path = Path(target)
     with _failures(target):
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".partial")
-    temporary = Path(name)
+        descriptor, temporary = _open_hidden(path)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             with _failures(target):
                 file.flush()
                 os.fsync(file.fileno())
+                if temporary is None:
+                    temporary = _name(file.fileno(), path, force=force)
         with _failures(target):
-            _publish(temporary, path, force=force)
+            if temporary is not None:
+                _publish(temporary, path, force=force)
             _sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _open_hidden(path: Path) -> tuple[int, Path | None]:
+    """A new file beside `path`, open for writing: without a name, or with the one answered."""
+    try:
+        return os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600), None
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}:
+            raise
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=_PARTIAL)
+    return descriptor, Path(name)
+
+
+def _name(descriptor: int, path: Path, *, force: bool) -> Path | None:
+    """Names a nameless file: as it shall be called (None), or, to replace a file, with a temporary name."""
+    named = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}{_PARTIAL}") if force else path
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # A link, unlike a rename, fails where the name exists. The folder's descriptor makes Python call
+        # linkat(2), which alone can link what /proc/self/fd points at.
+        os.link(f"/proc/self/fd/{descriptor}", named.name, src_dir_fd=folder, dst_dir_fd=folder)
+    except FileExistsError:
+        raise _exists(path) from None
+    finally:
+        os.close(folder)
+    return named if force else None
 
 
 def _publish(temporary: Path, path: Path, *, force: bool) -> None:
@@ -104,14 +151,17 @@ def _publish(temporary: Path, path: Path, *, force: bool) -> None:
         temporary.replace(path)
         return
     try:
-        # Unlike a rename, a link fails where the name exists.
         path.hardlink_to(temporary)
     except FileExistsError:
-        raise UsageError(f"{path} exists", hint="--force replaces it") from None
+        raise _exists(path) from None
     except OSError:
         # Some file systems have no hard links. The name was free when the work began, and is looked at again.
         check_target(str(path), force=False)
         temporary.replace(path)
+
+
+def _exists(path: Path) -> UsageError:
+    return UsageError(f"{path} exists", hint="--force replaces it")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -23,9 +23,8 @@ from kagitori.kms.v1.principals_pb2 import (
     ListRolesRequest,
     ListUsersRequest,
 )
-from kagitori_client.cli.arguments import principal_arn, seconds, tags
+from kagitori_client.cli.arguments import principal_arn, tags
 from kagitori_client.cli.failures import UsageError
-from kagitori_client.cli.files import read_document
 from kagitori_client.cli.policies import Principal
 from kagitori_client.cli.session import Session, command
 from kagitori_client.client import pages
@@ -96,29 +95,19 @@ def delete_user(session: Session, name: Name, account: Account = None) -> None:
     session.done(f"user {name} is removed", user_name=name)
 
 
-@command(app, "create-role", epilog="Example: kagitori principal create-role backup --max-session 12h")
+@command(app, "create-role", epilog="Example: kagitori principal create-role backup --description nightly")
 def create_role(
     session: Session,
     name: Name,
     path: Path = None,
-    trust_policy: Annotated[
-        str | None, typer.Option(help="File with the trust policy, - for stdin.", metavar="FILE")
-    ] = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
-    max_session: Annotated[
-        str | None, typer.Option(help="Longest session, 1h to 12h; 1h when absent.", metavar="TIME")
-    ] = None,
     tag: TagOption = None,
     account: Account = None,
 ) -> None:
-    """Make a role, without permissions."""
+    """Make a role, without permissions. Its sessions come from tokens and certificates made for it."""
     request = CreateRoleRequest(
         role_name=name, path=path, description=description, tags=tags(tag), account_id=account
     )
-    if trust_policy is not None:
-        request.assume_role_policy_document = read_document(trust_policy)
-    if max_session is not None:
-        request.max_session_duration = seconds(max_session)
     session.record(session.client.admin.CreateRole(request).role)
 
 

@@ -18,7 +18,7 @@ from kagitori_client.cli.failures import Unhealthy, UsageError
 from kagitori_client.cli.session import Session, command
 from kagitori_client.cli.text import Plain, plain
 from kagitori_client.client import KmsClient
-from kagitori_client.credentials import BearerToken
+from kagitori_client.credentials import BearerToken, parse_token
 from kagitori_client.errors import ConfigurationError, ServiceError
 from kagitori_client.settings import (
     DEFAULT_PROFILE,
@@ -106,7 +106,7 @@ def init(
 def _token_from_stdin() -> BearerToken:
     if sys.stdin.isatty():
         raise UsageError("--token-stdin reads from a pipe", hint="kagitori init --token-stdin ... < FILE")
-    return BearerToken(sys.stdin.read(_MAX_TOKEN).strip())
+    return parse_token(sys.stdin.buffer.read(_MAX_TOKEN), "stdin")
 
 
 def _try(session: Session, settings: Settings) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
@@ -82,7 +82,7 @@ def _enum(kind: EnumDescriptor, number: int) -> Plain:
 
 def moment(time: Timestamp) -> str:
     """A time as RFC 3339 in UTC, to the millisecond."""
-    at = datetime.fromtimestamp(time.seconds + time.nanos / 1e9, UTC)
+    at = datetime.fromtimestamp(time.seconds, UTC) + timedelta(microseconds=time.nanos // 1000)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

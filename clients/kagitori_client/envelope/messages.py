@@ -27,6 +27,7 @@ from kagitori_client.envelope.provider import (
     EncryptingProvider,
     KeysOfMessage,
     NamedKeys,
+    key_arn,
 )
 from kagitori_client.errors import ConfigurationError, DoesNotVerify, EnvelopeError, TooLarge
 
@@ -193,7 +194,7 @@ def _copy(stream: Any, sink: IO[bytes]) -> int:
 
 def _facts(header: MessageHeader, length: int) -> MessageFacts:
     return MessageFacts(
-        key_arns=tuple(sorted(key.key_provider.key_info.decode() for key in header.encrypted_data_keys)),
+        key_arns=tuple(sorted(filter(None, map(key_arn, header.encrypted_data_keys)))),
         encryption_context={k: v for k, v in header.encryption_context.items() if not k.startswith(_RESERVED)},
         plaintext_length=length,
     )

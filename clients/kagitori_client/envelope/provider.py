@@ -197,7 +197,7 @@ class DecryptingProvider(MasterKeyProvider):  # type: ignore[misc]  # the librar
         named: list[str] = []
         # In the SDK they are a set; a fixed order makes failures repeatable.
         for candidate in sorted(encrypted_data_keys, key=lambda k: k.key_provider.key_info):
-            arn = _arn_of(candidate)
+            arn = key_arn(candidate)
             if arn is None:
                 continue
             named.append(arn)
@@ -222,7 +222,7 @@ class DecryptingProvider(MasterKeyProvider):  # type: ignore[misc]  # the librar
                 ciphertext_blob=candidate.encrypted_data_key,
                 encryption_context=dict(encryption_context),
             ),
-            metadata=_region(arn),
+            metadata=_region(key),
         )
         if answer.key_id != arn or len(answer.plaintext) != algorithm.kdf_input_len:
             raise ServiceError("IncorrectKeyException", "the data key is not the one that the message describes")
@@ -233,7 +233,7 @@ class DecryptingProvider(MasterKeyProvider):  # type: ignore[misc]  # the librar
         )
 
 
-def _arn_of(candidate: EncryptedDataKey) -> str | None:
+def key_arn(candidate: EncryptedDataKey) -> str | None:
     """The key ARN an encrypted data key names; None for those of other providers and for nonsense."""
     if candidate.key_provider.provider_id != PROVIDER_ID:
         return None
