@@ -180,7 +180,7 @@ async def test_a_call_that_is_given_up_is_finished() -> None:
 
     pipeline = ScriptedPipeline(slow)
     async with serving(pipeline) as host, aio.insecure_channel(host.addresses[0]) as channel:
-        going = unary(channel, ENCRYPT)(REQUEST.SerializeToString())
+        going = unary(channel, CREATE_KEY)(REQUEST.SerializeToString())
         await begun.wait()
         going.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -202,7 +202,7 @@ async def test_a_deadline_that_passes_does_not_stop_the_call() -> None:
     pipeline = ScriptedPipeline(slow)
     async with serving(pipeline) as host, aio.insecure_channel(host.addresses[0]) as channel:
         with pytest.raises(aio.AioRpcError) as caught:
-            await unary(channel, ENCRYPT)(REQUEST.SerializeToString(), timeout=0.2)
+            await unary(channel, CREATE_KEY)(REQUEST.SerializeToString(), timeout=0.2)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         go_on.set()
         await until(lambda: pipeline.finished == 1)
@@ -285,7 +285,7 @@ async def test_stopping_waits_for_a_call_whose_caller_has_gone() -> None:
     pipeline = ScriptedPipeline(slow)
     async with serving(pipeline) as host:
         async with aio.insecure_channel(host.addresses[0]) as channel:
-            going = unary(channel, ENCRYPT)(REQUEST.SerializeToString())
+            going = unary(channel, CREATE_KEY)(REQUEST.SerializeToString())
             await begun.wait()
             going.cancel()
         await host.stop(5.0)

@@ -65,8 +65,8 @@ class Answer(NamedTuple):
 class Dispatcher:
     """Takes calls from a host to the pipeline and the answers back.
 
-    A call that its caller gives up is still worked to its end: its audit record and what it commits don't depend on
-    anybody waiting for them.
+    A call that its caller gives up is still worked to its end where that takes more than one go (`Method.detached`):
+    its audit record and what it commits don't depend on anybody waiting for them.
     """
 
     def __init__(
@@ -78,11 +78,12 @@ class Dispatcher:
         self._request_ids = request_ids
         self.most_in_flight = most_in_flight
         self._running: set[asyncio.Task[Answer]] = set()
+        self._attached = 0
 
     @property
     def in_flight(self) -> int:
         """How many calls are worked on now."""
-        return len(self._running)
+        return len(self._running) + self._attached
 
     async def dispatch(self, path: str, metadata: Metadata, peer: Peer, body: bytes) -> Answer:
         """Answer one call. Raises nothing but CancelledError, when the host cancels it."""
@@ -91,9 +92,15 @@ class Dispatcher:
         if method is None:
             unknown = UnknownOperationException(f"{shortened(path)} is not an operation of this service.")
             return refusal(unknown, request_id)
-        if len(self._running) >= self.most_in_flight:
+        if self.in_flight >= self.most_in_flight:
             busy = ThrottlingException("The service is busy. Please try again.", retry_after=_RETRY_SECONDS)
             return refusal(busy, request_id)
+        if not method.detached:
+            self._attached += 1
+            try:
+                return await self._answer(method, request_id, metadata, peer, body)
+            finally:
+                self._attached -= 1
         # The work is a task of its own, and what is waited for is a future beside it: cancelling the one who waits
         # ends the waiting alone. (asyncio.shield does the same with twice the callbacks.)
         loop = asyncio.get_running_loop()
@@ -116,7 +123,7 @@ class Dispatcher:
             waiter.set_result(task.result())
 
     async def drained(self) -> None:
-        """Return when no call is worked on any more."""
+        """Return when no call is worked on any more that goes on without its caller."""
         while self._running:
             await asyncio.wait(self._running)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -149,17 +148,18 @@ def _plaintext_peer(context: _Context) -> Peer:
 
 
 def _tls_peer(context: _Context) -> Peer:
-    return _peer_at(context.peer(), _first(context, "ssl_tls_version"))
+    return _peer_at(context.peer(), _first(context.auth_context(), "ssl_tls_version"))
 
 
 def _mutual_tls_peer(context: _Context) -> Peer:
     # Made anew for each call: an address may belong to another caller the next moment, with another certificate.
-    known = _peer_at(context.peer(), _first(context, "ssl_tls_version"))
-    return replace(known, certificate=_first(context, "x509_pem_cert"))
+    facts = context.auth_context()
+    known = _peer_at(context.peer(), _first(facts, "ssl_tls_version"))
+    return Peer(known.source_ip, certificate=_first(facts, "x509_pem_cert"), tls=known.tls)
 
 
-def _first(context: _Context, key: str) -> bytes | None:
-    return next(iter(context.auth_context().get(key, ())), None)
+def _first(facts: Mapping[str, Iterable[bytes]], key: str) -> bytes | None:
+    return next(iter(facts.get(key, ())), None)
 
 
 @lru_cache(maxsize=1024)
