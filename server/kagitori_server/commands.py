@@ -43,6 +43,7 @@ _FLAGS = {
     "region": ("service", "region", "NAME", "Region of calls that name none"),
     "log_level": ("log", "level", "LEVEL", "debug, info, warning or error"),
 }
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _EXPECTED = (
     ConfigurationError, CatalogUnusableError, CertificatesRefused, KeyStoreError, KmsError, ListenerRefused, OSError
 )
@@ -50,7 +51,11 @@ _EXPECTED = (
 
 def run(arguments: Sequence[str]) -> int:
     """Does what `arguments` say and returns the exit status."""
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.command is not None and arguments[0] != parsed.command:
+        # argparse would take them and forget them.
+        parser.error(f"the options of {parsed.command} come after it")
     try:
         status: int = parsed.run(parsed)
     except _EXPECTED as error:
@@ -64,10 +69,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="kagitori-server",
         description="The Kagitori key management service. Without a sub-command it serves.",
         epilog="Settings: a flag, else KAGITORI_SECTION__NAME in the environment, else the file, else the default.",
+        allow_abbrev=False,
     )
     parser.set_defaults(run=_serve)
     _add_settings(parser, data_dir_needed=False)
-    commands = parser.add_subparsers(title="sub-commands", metavar="")
+    commands = parser.add_subparsers(title="sub-commands", metavar="", dest="command")
     dev = commands.add_parser("dev", help="a throw-away instance; its first line of output is JSON for clients")
     _add_settings(dev, data_dir_needed=None)
     dev.set_defaults(run=_dev)
@@ -123,6 +129,7 @@ def _serve(parsed: argparse.Namespace) -> int:
         raise ConfigurationError("--data-dir is needed: the directory where everything is kept")
     harden_process()
     data = open_data_directory(parsed.data_dir)
+    data.check_root_token()
     server = Server(config, data)
 
     def say_ready(addresses: Addresses) -> None:
@@ -147,19 +154,26 @@ def _dev(parsed: argparse.Namespace) -> int:
             line = {"addresses": _listening(addresses), "env": _client_environment(addresses, data, config)}
             _say(json.dumps(line))
 
-        return uvloop.run(_until_signalled(server, say_ready))
+        try:
+            return uvloop.run(_until_signalled(server, say_ready))
+        finally:
+            # Whoever asks a second time gets what they want; the folder must not stay behind for it.
+            for number in _END_SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
 
 
 async def _until_signalled(server: Server, say_ready: Any) -> int:
     """Serves until SIGTERM or SIGINT, then finishes calls in flight."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _END_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     await asyncio.to_thread(server.open)
-    say_ready(await server.start())
-    await stop.wait()
-    await server.stop()
+    try:
+        say_ready(await server.start())
+        await stop.wait()
+    finally:
+        await server.stop()
     return 0
 
 
@@ -190,7 +204,7 @@ def _client_environment(addresses: Addresses, data: DataDirectory, config: Confi
 def _root_token(parsed: argparse.Namespace) -> int:
     config = _configured(parsed)
     configure_logs(config.log)
-    data = open_data_directory(parsed.data_dir)
+    data = open_data_directory(parsed.data_dir, make=False)
     catalog = open_configured_catalog(config, data, time.monotonic)
     try:
         first = FirstStart(
@@ -205,12 +219,16 @@ def _root_token(parsed: argparse.Namespace) -> int:
 
 
 def _client_certificate(parsed: argparse.Namespace) -> int:
-    data = open_data_directory(parsed.data_dir)
+    data = open_data_directory(parsed.data_dir, make=False)
     if not parsed.uri and not parsed.common_name:
         raise ConfigurationError("--uri or --common-name is needed: the name that the certificate is mapped by")
-    issued = issue_client_certificate(
-        load_authority(data.tls), time.time, days=parsed.days, uri_san=parsed.uri, common_name=parsed.common_name
-    )
+    authority = load_authority(data.tls)
+    try:
+        issued = issue_client_certificate(
+            authority, time.time, days=parsed.days, uri_san=parsed.uri, common_name=parsed.common_name
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
     write_private_file(Path(f"{parsed.out}.key"), issued.key)
     write_private_file(Path(f"{parsed.out}.crt"), issued.certificate)
     _say(f"Wrote {parsed.out}.crt and {parsed.out}.key")
@@ -218,7 +236,10 @@ def _client_certificate(parsed: argparse.Namespace) -> int:
 
 
 def _verify_audit(parsed: argparse.Namespace) -> int:
-    report = verify(open_data_directory(parsed.data_dir).audit)
+    audit = open_data_directory(parsed.data_dir, make=False).audit
+    report = verify(audit)
+    if not report.chains and not report.problems:
+        raise ConfigurationError(f"there is no audit trail in {audit}")
     for chain in report.chains:
         _say(f"{chain.chain}: {chain.records} records, last {chain.last_seq}, head {chain.head}")
         for problem in chain.problems:
