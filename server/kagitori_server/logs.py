@@ -8,7 +8,6 @@ the values it met. The audit trail is something else and lives in `audit/`.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import traceback
 
@@ -45,8 +44,6 @@ def configure_logs(config: LogConfig) -> None:
     root.setLevel(config.level.upper())
     # Its migrations announce every step; what went wrong is raised anyway.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # gRPC's core writes lines of its own beside ours, one for every handshake that fails; whoever wants them asks.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def _without_texts(exc_info: structlog.typing.ExcInfo) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from kagitori_keystore.base import RootKeyRefused
 from kagitori_keystore.rootkey.file import open_file_root
 from kagitori_keystore.rootkey.passphrase import open_passphrase_root
 from kagitori_keystore.rootkey.provider import RootKeyProvider
@@ -275,10 +276,13 @@ def check_metrics_address(config: Config) -> None:
 
 def open_root_key(config: Config, data: DataDirectory) -> RootKeyProvider:
     """The root key that the configuration names. Raises ConfigurationError or KeyStoreError."""
-    if config.root_key.provider == "passphrase":
-        passphrase = read_secret(config.root_key.passphrase_file).rstrip(b"\r\n")
-        return open_passphrase_root(data.root_key, passphrase, os.urandom)
-    return open_file_root(data.root_key, os.urandom)
+    try:
+        if config.root_key.provider == "passphrase":
+            passphrase = read_secret(config.root_key.passphrase_file).rstrip(b"\r\n")
+            return open_passphrase_root(data.root_key, passphrase, os.urandom)
+        return open_file_root(data.root_key, os.urandom)
+    except RootKeyRefused as error:
+        raise ConfigurationError(f"{data.root_key}: {error}") from None
 
 
 def read_file(path: str) -> bytes:
