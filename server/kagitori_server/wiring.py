@@ -24,7 +24,7 @@ from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
 from kagitori_server.authz.authorizer import Authorizer
-from kagitori_server.bootstrap.certificates import prepare
+from kagitori_server.bootstrap.certificates import Issued, check_pair, prepare
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.config import Config, ConfigurationError
@@ -226,7 +226,9 @@ class Server:
         own_ca = local.authority.pem if local is not None else None
         client_ca = read_file(tls.client_ca_file) if tls.client_ca_file else own_ca
         if tls.certificate_file:
-            return TlsFiles(read_file(tls.certificate_file), read_secret(tls.key_file), client_ca)
+            own = Issued(read_file(tls.certificate_file), read_secret(tls.key_file))
+            check_pair(own)
+            return TlsFiles(own.certificate, own.key, client_ca)
         if local is None:
             raise ConfigurationError("tls: there is no server certificate")
         return TlsFiles(local.server.certificate, local.server.key, client_ca)
