@@ -45,6 +45,8 @@ from kagitori_server.transports.metrics.measures import Measures
 from kagitori_server.workers import DeletionWorker, every, recover_intents
 
 _FILE_MAX = 1_048_576
+_ROOT_KEY_LOOKS = 3
+"""Another process may rotate the root key between two looks at once."""
 _log = logging.getLogger(__name__)
 
 
@@ -91,6 +93,7 @@ class Server:
         check_metrics_address(config)
         self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
         root_key = open_root_key(config, data)
+        check_root_key(root_key, self._catalog)
         self._store = SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
         first = FirstStart(
             self._catalog, self._clocks.wall, self._ids, config.service.partition, config.service.account
@@ -285,6 +288,18 @@ def open_root_key(config: Config, data: DataDirectory) -> RootKeyProvider:
         return open_file_root(data.root_key, os.urandom)
     except RootKeyRefused as error:
         raise ConfigurationError(f"{data.root_key}: {error}") from None
+
+
+def check_root_key(root_key: RootKeyProvider, catalog: Catalog) -> None:
+    """Raises ConfigurationError if the root key can't open what the catalog holds: another provider or data
+    directory was configured, or the file got lost and a new one was just made."""
+    for _ in range(_ROOT_KEY_LOOKS):
+        named = {root_key.version_of(wrapped) for _, _, wrapped in catalog.kek_shelf.all()}
+        if named <= set(root_key.versions()):
+            return
+    raise ConfigurationError(
+        "the root key here isn't the one that the keys in the catalog are under; see root_key.provider and --data-dir"
+    )
 
 
 def read_file(path: str) -> bytes:

@@ -89,7 +89,8 @@ def _session(root: Stubs, server: OperatedServer) -> list[bytes]:
             assert not _try(stranger.crypto.Encrypt, encrypt, **bearer(token))
             basic = {"metadata": (("authorization", f"Basic {token}"),)}
             assert not _try(stranger.crypto.Encrypt, encrypt, **basic)
-        raw = stranger.channel.unary_unary("/kagitori.kms.v1.CryptoService/Encrypt")
+        path = "/kagitori.kms.v1.CryptoService/Encrypt"
+        raw: grpc.UnaryUnaryMultiCallable[bytes, bytes] = stranger.channel.unary_unary(path)
         for body in (PAYLOAD, b"\xff" + PAYLOAD, encrypt.SerializeToString() + b"\x1a\xff" + PAYLOAD):
             with pytest.raises(grpc.RpcError):
                 raw(body, **bearer(server.root_token))
