@@ -43,7 +43,7 @@ _FLAGS = {
     "region": ("service", "region", "NAME", "Region of calls that name none"),
     "log_level": ("log", "level", "LEVEL", "debug, info, warning or error"),
 }
-_END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _EXPECTED = (
     ConfigurationError, CatalogUnusableError, CertificatesRefused, KeyStoreError, KmsError, ListenerRefused, OSError
 )
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument("--uri", metavar="URI", help="URI among its names, such as spiffe://example/app")
     certificate.add_argument("--common-name", metavar="NAME", help="common name of its subject")
     certificate.add_argument("--days", type=int, default=90, help="days it is good for (default: 90)")
-    certificate.add_argument("--out", metavar="PREFIX", required=True, help="writes PREFIX.crt and PREFIX.key")
+    certificate.add_argument("--out", metavar="PREFIX", default="client", help="writes PREFIX.crt and PREFIX.key")
     certificate.set_defaults(run=_client_certificate)
     check = commands.add_parser("verify-audit", help="check every link of the audit trail; the service may run")
     _add_settings(check, data_dir_needed=True)
@@ -130,6 +130,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     harden_process()
     data = open_data_directory(parsed.data_dir)
     data.check_root_token()
+    _hold_signals()
     server = Server(config, data)
 
     def say_ready(addresses: Addresses) -> None:
@@ -146,6 +147,7 @@ def _dev(parsed: argparse.Namespace) -> int:
     config = _configured(parsed, {"listen": {"grpc": "127.0.0.1:0"}, "log": {"level": "warning"}})
     configure_logs(config.log)
     harden_process()
+    _hold_signals()
     with tempfile.TemporaryDirectory(prefix="kagitori-dev-") as folder:
         data = open_data_directory(Path(folder))
         server = Server(config, data)
@@ -154,27 +156,35 @@ def _dev(parsed: argparse.Namespace) -> int:
             line = {"addresses": _listening(addresses), "env": _client_environment(addresses, data, config)}
             _say(json.dumps(line))
 
-        try:
-            return uvloop.run(_until_signalled(server, say_ready))
-        finally:
-            # Whoever asks a second time gets what they want; the folder must not stay behind for it.
-            for number in _END_SIGNALS:
-                signal.signal(number, signal.SIG_IGN)
+        return uvloop.run(_until_signalled(server, say_ready))
 
 
 async def _until_signalled(server: Server, say_ready: Any) -> int:
-    """Serves until SIGTERM or SIGINT, then finishes calls in flight."""
+    """Serves until SIGTERM, SIGINT or SIGHUP, then finishes calls in flight. Later signals change nothing."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in _END_SIGNALS:
+    # Those that whoever started us had ignored stay so, as nohup(1) wants it.
+    awaited = [number for number in _END_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in awaited:
         loop.add_signal_handler(number, stop.set)
-    await asyncio.to_thread(server.open)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _END_SIGNALS)
     try:
-        say_ready(await server.start())
-        await stop.wait()
+        await asyncio.to_thread(server.open)
+        try:
+            say_ready(await server.start())
+            await stop.wait()
+        finally:
+            await server.stop()
     finally:
-        await server.stop()
+        for number in awaited:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
     return 0
+
+
+def _hold_signals() -> None:
+    """Signals wait until they are listened to, so that none comes between making a folder and removing it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
 
 
 def _listening(addresses: Addresses) -> dict[str, str]:

@@ -131,6 +131,8 @@ def test_certificate_names_that_are_refused(server: OperatedServer, tmp_path: Pa
         assert done.returncode == 1, words
         assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+    done = command("client-certificate", "--data-dir", server.data, "--uri", URI, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "Wrote client.crt and client.key\n")
 
 
 def test_tls_listener_takes_tokens_alone(server: OperatedServer, tmp_path: Path) -> None:

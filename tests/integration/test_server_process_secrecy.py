@@ -94,10 +94,9 @@ def _session(root: Stubs, server: OperatedServer) -> list[bytes]:
         for body in (PAYLOAD, b"\xff" + PAYLOAD, encrypt.SerializeToString() + b"\x1a\xff" + PAYLOAD):
             with pytest.raises(grpc.RpcError):
                 raw(body, **bearer(server.root_token))
+        raw = stranger.channel.unary_unary("/kagitori.kms.v1.CryptoService/NoSuchCall")
         with pytest.raises(grpc.RpcError):
-            stranger.channel.unary_unary("/kagitori.kms.v1.CryptoService/NoSuchCall")(
-                PAYLOAD, **bearer(server.root_token)
-            )
+            raw(PAYLOAD, **bearer(server.root_token))
         assert stranger.whoami(**bearer(made.token)) == user
     root.admin.RevokeToken(credentials_pb2.RevokeTokenRequest(token_id=made.token_id))
     assert not _try(root.admin.PutIdentityPolicy, identity_policies_pb2.PutIdentityPolicyRequest(

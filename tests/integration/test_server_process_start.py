@@ -26,7 +26,7 @@ def _modes(data: Path) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory that was used once, under a wide umask's worst case: the modes are the server's doing."""
+    """A data directory that was used once."""
     data = tmp_path_factory.mktemp("start") / "data"
     with OperatedServer(data, "--log-level", "warning") as server, server.stubs() as root:
         token = server.root_token

@@ -113,7 +113,38 @@ def test_sigterm_under_load(tmp_path: Path, signals: int) -> None:
     assert _pending(data) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    """SIGHUP ends the server, as a terminal's end does, unless whoever started it had it ignored."""
+    with OperatedServer(tmp_path / "data", "--log-level", "warning") as server:
+        server.process.send_signal(signal.SIGHUP)
+        assert server.ended() == 0
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        server = OperatedServer(tmp_path / "data", "--log-level", "warning")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with server, server.stubs() as root:
+        server.process.send_signal(signal.SIGHUP)
+        assert root.whoami().endswith(":root")
+        assert server.terminate() == 0
+
+
+def test_dev_that_is_stopped_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    """The signal comes as soon as the folder is there."""
+    with subprocess.Popen(
+        [*PROGRAM, "dev"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(TMPDIR=str(tmp_path)),
+    ) as process:
+        end = time.monotonic() + PATIENCE
+        while not list(tmp_path.iterdir()) and time.monotonic() < end:
+            time.sleep(0.0005)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_dev_serves_its_administrator_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     """The first line is JSON that makes the client its administrator; after the signal the folder is gone."""
     with subprocess.Popen(

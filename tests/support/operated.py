@@ -40,9 +40,12 @@ _numbers = itertools.count(1)
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What a server process is given, with nothing of the outside that could configure it."""
+    """What a server process is given, with nothing of the outside that could configure it.
+
+    gRPC's core is kept quiet, since it writes lines of its own to standard error beside the server's log.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("KAGITORI_")}
-    return {**kept, "PYTHONPATH": IMPORT_ROOTS, **more}
+    return {**kept, "PYTHONPATH": IMPORT_ROOTS, "GRPC_VERBOSITY": "NONE", **more}
 
 
 def command(*arguments: object, cwd: Path, **variables: str) -> Done:
@@ -105,7 +108,8 @@ class OperatedServer:
         with self.stderr.open("wb") as log:
             self.process = subprocess.Popen(
                 [*PROGRAM, "--data-dir", str(data), "--grpc-listen", listen, *arguments],
-                stdout=subprocess.PIPE, stderr=log, text=True, env=environment(**variables),
+                # The widest mask: modes of files have to be the server's own doing.
+                stdout=subprocess.PIPE, stderr=log, text=True, env=environment(**variables), umask=0,
             )
         wanted = {kind for flag, kind in _FLAGS.items() if flag in arguments} | ({"grpc"} if listen else set())
         self.said: list[str] = []

@@ -36,7 +36,7 @@ def _config(*words: str) -> Config:
         ["dev", "--data-dir", "x"],
         ["verify-audit"],
         ["root-token"],
-        ["client-certificate", "--data-dir", "x", "--uri", "spiffe://a/b"],
+        ["client-certificate", "--uri", "spiffe://a/b"],
         ["client-certificate", "--data-dir", "x", "--uri", "spiffe://a/b", "--out", "x", "--days", "many"],
         ["--grpc-listen", "127.0.0.1:1", "dev"],
         ["--set", "log.level=debug", "dev"],
