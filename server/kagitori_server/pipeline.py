@@ -45,10 +45,11 @@ from kagitori_server.model.errors import (
 from kagitori_server.model.limits import BATCH_ITEMS_MAX
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
-from kagitori_server.operations.resolve import UNREADABLE, resolve_slot
-from kagitori_server.operations.row import BatchOperation, Cost, Find, Operation, Permission, Resource, Table
+from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
+from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Resource, Table
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
 from kagitori_server.operations.store_errors import as_kms_error
+from kagitori_server.policy.evaluate import Basis
 from kagitori_server.recording import Record, Recording, Trace
 from kagitori_server.storage.view import NotLoaded
 
@@ -277,12 +278,15 @@ class Pipeline:
             slot = row.slot(permission.slot or "")
             key = context.keys.get(slot.name)
             if key is None:
-                key = context.keys[slot.name] = resolve_slot(context, slot, request)
+                key = context.keys[slot.name] = resolve_slot(context, slot, request, action)
             decision = self._authorizer.on_key(caller, action, key, cross_account=row.cross_account)
             resource = key.arn
-            if not decision.allowed and key.account != caller.account and slot.find is Find.CIPHERTEXT:
+            if not decision.allowed and key.account != caller.account:
+                # Neither the answer nor the record, which the caller's account may read, tells that it exists.
                 del context.keys[slot.name]
-                raise AccessDeniedException(UNREADABLE)
+                admitted = decision.basis is Basis.NO_IDENTITY_POLICY
+                reason = decision.basis.reason.format(action=action) if admitted else ""
+                raise foreign_refusal(context, slot, request, action, reason)
         elif permission.on is Resource.ALIAS:
             name: str = getattr(request, row.alias_member or "")
             check_new_alias_name(name)

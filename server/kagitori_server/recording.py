@@ -64,10 +64,10 @@ class Recording:
         self._identities: dict[Caller, bytes] = {}
 
     def of_call(self, trace: Trace) -> list[Record]:
-        """The record of a call; one more for the owner when another account's key was used."""
+        """The record of a call; one more for each other account whose key was used."""
         call, caller, context, row = trace.call, trace.caller, trace.context, trace.operation
         account = caller.account if caller is not None else self._home_account
-        foreign = None if context is None or trace.error is not None else _foreign_owner(context, account)
+        owners = () if context is None or trace.error is not None else _foreign_owners(context, account)
         event_id = self._new_event_id()
         facts = CallFacts(
             event_id=event_id,
@@ -88,12 +88,10 @@ class Recording:
             error_message=trace.error.message if trace.error is not None and trace.error.message else None,
             resources=self._resources(row, trace.request, context),
             tls=call.evidence.tls,
-            shared_event_id=event_id if foreign else None,
+            shared_event_id=event_id if owners else None,
         )
-        records = [Record(event_id, render_record(facts))]
-        if foreign:
-            records.append(self._owners_copy(facts, account, foreign))
-        return records
+        copies = [self._owners_copy(facts, account, owner) for owner in owners]
+        return [Record(event_id, render_record(facts)), *copies]
 
     def of_service(self, name: str, key: Key, details: dict[str, object] | None) -> Record:
         """The record of something the service did by itself to a key."""
@@ -143,11 +141,8 @@ class Recording:
         return (Resource(context.account, name), *found)
 
 
-def _foreign_owner(context: Context, account: str) -> str | None:
-    for key in context.keys.values():
-        if key.account != account:
-            return key.account
-    return None
+def _foreign_owners(context: Context, account: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(key.account for key in context.keys.values() if key.account != account))
 
 
 def _request_shown(row: Operation | None, request: Any) -> dict[str, object] | None:
