@@ -181,11 +181,16 @@ def _expired(token: TokenRecord, now: float) -> bool:
 def _normal_subject(text: str) -> str:
     """The subject as it is written of a certificate that has it. Raises ValidationException."""
     try:
-        subject = x509.Name.from_rfc4514_string(text).rfc4514_string()
-        stable = x509.Name.from_rfc4514_string(subject).rfc4514_string() == subject
+        name = x509.Name.from_rfc4514_string(text)
+        subject = name.rfc4514_string()
+        stable = x509.Name.from_rfc4514_string(subject) == name
     except ValueError:
         raise ValidationException("The subject is no distinguished name in the form of RFC 4514.") from None
-    if not stable or len(subject) > SUBJECT_MAX or not subject.isprintable():
+    # Certificates order the attributes of one such part by their encoding, which the text doesn't tell.
+    if any(len(part) != 1 for part in name.rdns):
+        raise ValidationException("A subject with several attributes in one part can't be registered.")
+    printable = all(isinstance(item.value, str) and item.value.isprintable() for item in name)
+    if not stable or not printable or len(subject) > SUBJECT_MAX:
         raise ValidationException(
             f"The subject must have at most {SUBJECT_MAX} characters, all of them printable."
         )

@@ -1,0 +1,183 @@
+"""A whole service without transports, of real parts in a folder: what tests of operations call.
+
+    with InProcess(tmp_path) as service:
+        token = service.new_user("alice", policies={"all": ALLOW_ALL})
+        service.call("CreateKey", {}, token=token)      # the answer, or raises KmsError
+        assert service.records()[-1]["eventName"] == "CreateKey"
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from kagitori_keystore.rootkey.file import open_file_root
+from kagitori_keystore.software import SoftwareKeyStore
+from kagitori_server.administration_ports import AuditFiles
+from kagitori_server.audit.trail import open_trail
+from kagitori_server.authn.authenticator import Authenticator
+from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.bootstrap.first_start import FirstStart
+from kagitori_server.identifiers import system_identifiers
+from kagitori_server.model.arn import root_arn
+from kagitori_server.model.call import Call, Evidence
+from kagitori_server.operations.administration.ports import Administration, ServerFacts
+from kagitori_server.operations.administration.root_key import RootKeyRotation
+from kagitori_server.operations.context import DEFAULT_STORE, Services
+from kagitori_server.operations.table import TABLE
+from kagitori_server.pipeline import Pipeline, Pools
+from kagitori_server.recording import Recording
+from kagitori_server.storage.catalog import open_catalog
+
+HOME = "000000000000"
+REGION = "us-east-1"
+REGIONS = (REGION, "eu-west-1")
+START = 1_790_000_000.0
+"""What the clock shows at first, seconds since the epoch."""
+
+ALLOW_ALL = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
+
+
+class FakeClock:
+    """Shows what it's told to."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Lets time pass."""
+        self.now += seconds
+
+
+class Silent:
+    """An observer that isn't interested."""
+
+    def observed(self, operation: str, error_code: str | None, seconds: float) -> None:
+        """Forgets it."""
+
+
+class InProcess:
+    """Opens (or reopens) a service in `folder`; a context manager that closes it. For one thread."""
+
+    def __init__(self, folder: Path, clock: FakeClock | None = None) -> None:
+        self.clock = clock or FakeClock(START)
+        self.ids = system_identifiers(os.urandom)
+        self.catalog = open_catalog(folder / "kagitori.db", monotonic=time.monotonic)
+        self.root_keys = open_file_root(folder / "root-key", os.urandom)
+        self.store = SoftwareKeyStore(self.root_keys, self.catalog.kek_shelf, os.urandom)
+        self.audit_folder = folder / "audit"
+        self.trail = open_trail(self.audit_folder)
+        self._authorizer = Authorizer()
+        self._pools = Pools(reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1))
+        self._runner = asyncio.Runner()
+        first = FirstStart(self.catalog, self.clock, self.ids, "aws", HOME)
+        first.ensure_home_account(folder / "root.token")
+        self.root_token = (folder / "root.token").read_text().strip()
+        self.services = self._make_services()
+        self.pipeline = Pipeline(
+            table=TABLE,
+            services=self.services,
+            authenticator=Authenticator(self.clock, "aws", None),
+            authorizer=self._authorizer,
+            recording=Recording(
+                clock=self.clock, new_event_id=self.ids.uuid, partition="aws", home_account=HOME,
+                default_region=REGION,
+            ),
+            trail=self.trail,
+            pools=self._pools,
+            observer=Silent(),
+            default_region=REGION,
+            monotonic=time.monotonic,
+        )
+
+    def _make_services(self) -> Services:
+        return Services(
+            catalog=self.catalog,
+            stores={DEFAULT_STORE: self.store},
+            clock=self.clock,
+            ids=self.ids,
+            partition="aws",
+            home_account=HOME,
+            regions=REGIONS,
+            lockout_check=self._authorizer.check_lockout,
+            administration=Administration(
+                audit=AuditFiles(self.audit_folder, self.trail),
+                root_key=RootKeyRotation("file", self.root_keys, self.store.rewrap_kek, self.catalog.kek_shelf),
+                server=ServerFacts("0.0.0", REGION, tuple(TABLE)),
+                uptime=lambda: self.clock() - START,
+                monotonic=time.monotonic,
+            ),
+        )
+
+    def __enter__(self) -> InProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runner.close()
+        self._pools.reads.shutdown()
+        self._pools.writes.shutdown()
+        self.trail.close()
+        self.store.close()
+        self.root_keys.close()
+        self.catalog.close()
+
+    def call(
+        self, operation: str, values: Mapping[str, Any] | None = None, *, token: str | None = None,
+        certificate: bytes | None = None, region: str | None = None,
+    ) -> Any:
+        """The answer to a call by the home account's root, or by whom `token` or `certificate` proves.
+
+        Raises KmsError.
+        """
+        if token is None and certificate is None:
+            token = self.root_token
+        return self.send(operation, values, Evidence(token=token, certificate=certificate), region)
+
+    def send(
+        self, operation: str, values: Mapping[str, Any] | None, evidence: Evidence, region: str | None = None
+    ) -> Any:
+        """The answer to a call with just this evidence. Raises KmsError."""
+        members = dict(values or {})
+        call = Call(operation, self.ids.uuid(), evidence, region, lambda: members)
+        return self._runner.run(self.pipeline.handle(call))
+
+    def new_account(self, account: str, name: str = "tenant") -> str:
+        """Makes an account. Returns a token of its root user."""
+        self.call("CreateAccount", {"account_id": account, "name": name})
+        return self.new_token(root_arn("aws", account))
+
+    def new_user(self, name: str, *, account: str = HOME, policies: Mapping[str, str] | None = None) -> str:
+        """Makes a user with identity policies by name. Returns a token of it."""
+        user = self.call("CreateUser", {"account_id": account, "user_name": name}).user
+        for policy_name, document in (policies or {}).items():
+            values = {"principal_arn": user.arn, "policy_name": policy_name, "policy_document": document}
+            self.call("PutIdentityPolicy", values)
+        return self.new_token(user.arn)
+
+    def new_token(self, principal_arn: str, session_name: str | None = None) -> str:
+        """A token of a user, role or root user that never expires."""
+        values = {"principal_arn": principal_arn}
+        if session_name is not None:
+            values["session_name"] = session_name
+        token: str = self.call("CreateToken", values).token
+        return token
+
+    def audit_text(self) -> str:
+        """Everything that the trail holds, as it is on the disk."""
+        return "".join(path.read_text() for path in sorted(self.audit_folder.rglob("*.jsonl")))
+
+    def records(self) -> list[dict[str, Any]]:
+        """The audit records, oldest first."""
+        return [json.loads(line)["event"] for line in self.audit_text().splitlines()]

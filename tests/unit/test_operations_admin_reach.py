@@ -1,0 +1,199 @@
+"""Whom AdminService serves: by permission, by account, and with a record of every call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.inprocess import ALLOW_ALL, HOME, InProcess
+
+from kagitori_server.model.arn import root_arn
+from kagitori_server.model.errors import AccessDeniedException, KmsError, NoSuchEntityException, ValidationException
+from kagitori_server.operations.admin_table import ADMIN
+
+TENANT = "111111111111"
+OTHER = "222222222222"
+HOME_ONLY = {
+    "CreateAccount": {"name": "x"},
+    "DeleteAccount": {"account_id": OTHER},
+    "GetServerStatus": {},
+    "ListKeyStoreHealth": {},
+    "RotateRootKey": {},
+    "VerifyAuditTrail": {},
+}
+
+
+def _inside(account: str) -> dict[str, dict[str, Any]]:
+    """Calls about what is in an account, by the name of the operation."""
+    user = f"arn:aws:iam::{account}:user/alice"
+    policy = {"principal_arn": user, "policy_name": "p"}
+    return {
+        "ListUsers": {"account_id": account},
+        "ListRoles": {"account_id": account},
+        "ListTokens": {"account_id": account},
+        "ListCertificates": {"account_id": account},
+        "LookupEvents": {"account_id": account},
+        "GetUser": {"account_id": account, "user_name": "alice"},
+        "GetRole": {"account_id": account, "role_name": "worker"},
+        "PutIdentityPolicy": {**policy, "policy_document": ALLOW_ALL},
+        "GetIdentityPolicy": policy,
+        "ListIdentityPolicies": {"principal_arn": user},
+        "DeleteIdentityPolicy": policy,
+        "CreateToken": {"principal_arn": user},
+        "RegisterCertificate": {"principal_arn": user, "uri_san": "spiffe://a/b"},
+        "DeregisterCertificate": {"account_id": account, "certificate_id": "crt-1"},
+        "RevokeToken": {"account_id": account, "token_id": "tok-1"},
+        "DeleteUser": {"account_id": account, "user_name": "alice"},
+        "DeleteRole": {"account_id": account, "role_name": "worker"},
+        "CreateUser": {"account_id": account, "user_name": "bob"},
+        "CreateRole": {"account_id": account, "role_name": "bob"},
+    }
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[InProcess]:
+    with InProcess(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[InProcess, str]]:
+    """A service with a user in a second account, and a token of a third account's root."""
+    with InProcess(tmp_path_factory.mktemp("two")) as opened:
+        root = opened.new_account(OTHER)
+        opened.call("CreateUser", {"user_name": "alice"}, token=root)
+        opened.call("CreateRole", {"role_name": "worker"}, token=root)
+        yield opened, opened.new_account(TENANT)
+
+
+def test_every_operation_is_asked_here() -> None:
+    asked = {*HOME_ONLY, *_inside(TENANT), "GetCallerIdentity", "ListAccounts"}
+    assert asked == {row.name for row in ADMIN}
+
+
+@pytest.mark.parametrize("operation", HOME_ONLY)
+def test_what_is_for_the_home_account_is_refused_to_others(two: tuple[InProcess, str], operation: str) -> None:
+    service, tenant = two
+    with pytest.raises(AccessDeniedException):
+        service.call(operation, HOME_ONLY[operation], token=tenant)
+    record = service.records()[-1]
+    assert (record["eventName"], record["errorCode"]) == (operation, "AccessDenied")
+    assert record["recipientAccountId"] == TENANT
+
+
+@pytest.mark.parametrize("operation", _inside(OTHER))
+@pytest.mark.parametrize("account", [OTHER, HOME, "999999999999"])
+def test_another_account_is_out_of_reach_whether_or_not_it_exists(
+    two: tuple[InProcess, str], operation: str, account: str
+) -> None:
+    service, tenant = two
+    with pytest.raises(AccessDeniedException) as refused:
+        service.call(operation, _inside(account)[operation], token=tenant)
+    assert "in another account" in refused.value.message
+    assert service.records()[-1]["errorCode"] == "AccessDenied"
+
+
+@pytest.mark.parametrize("operation", ["ListTokens", "ListCertificates"])
+def test_a_foreign_principal_is_out_of_reach_of_lists(two: tuple[InProcess, str], operation: str) -> None:
+    service, tenant = two
+    foreign = root_arn("aws", OTHER)
+    with pytest.raises(AccessDeniedException):
+        service.call(operation, {"principal_arn": foreign}, token=tenant)
+    with pytest.raises(NoSuchEntityException):
+        service.call(operation, {"account_id": TENANT, "principal_arn": foreign}, token=tenant)
+
+
+def test_ids_of_another_account_are_as_good_as_unknown(service: InProcess) -> None:
+    tenant, other = service.new_account(TENANT), service.new_account(OTHER)
+    [token] = service.call("ListTokens", {}, token=other).tokens
+    certificate = service.call(
+        "RegisterCertificate", {"principal_arn": root_arn("aws", OTHER), "uri_san": "spiffe://a/b"}, token=other
+    ).certificate_id
+    for values in ({}, {"account_id": TENANT}):
+        for by in (tenant, service.root_token):
+            with pytest.raises(NoSuchEntityException):
+                service.call("RevokeToken", {"token_id": token.token_id, **values}, token=by)
+            with pytest.raises(NoSuchEntityException):
+                service.call("DeregisterCertificate", {"certificate_id": certificate, **values}, token=by)
+    service.call("GetCallerIdentity", token=other)
+    assert len(service.call("ListCertificates", {}, token=other).certificates) == 1
+
+
+def test_administrators_of_the_home_account_reach_into_others(service: InProcess) -> None:
+    service.new_account(OTHER)
+    admin = service.new_user("admin", policies={"all": ALLOW_ALL})
+    for kind in ("User", "Role"):
+        for name in ("alice", "worker"):
+            service.call(f"Create{kind}", {"account_id": OTHER, f"{kind.lower()}_name": name}, token=admin)
+    calls = _inside(OTHER)
+    token = service.call("CreateToken", {"principal_arn": root_arn("aws", OTHER)}, token=admin).token_id
+    certificate = service.call("RegisterCertificate", calls["RegisterCertificate"], token=admin).certificate_id
+    calls["RevokeToken"]["token_id"] = token
+    calls["DeregisterCertificate"]["certificate_id"] = certificate
+    for operation in calls.keys() - {"RegisterCertificate", "CreateToken", "DeleteUser"}:
+        if operation not in ("GetIdentityPolicy", "DeleteIdentityPolicy", "PutIdentityPolicy", "DeleteRole", "GetRole"):
+            service.call(operation, calls[operation], token=admin)
+    for operation in ("PutIdentityPolicy", "GetIdentityPolicy", "DeleteIdentityPolicy", "GetRole", "DeleteRole"):
+        service.call(operation, calls[operation], token=admin)
+    service.call("DeleteUser", calls["DeleteUser"], token=admin)
+    assert service.call("ListUsers", {}).users[0].user_name == "admin", "nothing was made at home"
+    assert {record["recipientAccountId"] for record in service.records()} == {HOME}
+
+
+@pytest.mark.parametrize("operation", [*HOME_ONLY, *_inside(HOME), "ListAccounts"])
+def test_without_a_policy_nothing_is_permitted(two: tuple[InProcess, str], operation: str) -> None:
+    service, _ = two
+    name = f"nobody-{operation}"
+    token = service.new_user(name)
+    values = HOME_ONLY.get(operation, _inside(HOME).get(operation, {}))
+    with pytest.raises(AccessDeniedException) as refused:
+        service.call(operation, values, token=token)
+    assert f"kagitori:{operation}" in refused.value.message
+
+
+def test_a_policy_permits_the_operations_it_names(service: InProcess) -> None:
+    document = json.dumps(
+        {"Statement": {"Effect": "Allow", "Action": ["kagitori:List*", "kagitori:CreateUser"], "Resource": "*"}}
+    )
+    token = service.new_user("lister", policies={"list": document})
+    service.call("ListUsers", {}, token=token)
+    service.call("CreateUser", {"user_name": "x"}, token=token)
+    for operation, values in (("CreateRole", {"role_name": "x"}), ("GetUser", {"user_name": "x"}), ("GetServerStatus", {})):
+        with pytest.raises(AccessDeniedException):
+            service.call(operation, values, token=token)
+
+
+@pytest.mark.parametrize("account", ["", "1", "11111111111x", "1111111111111", "\u0661" * 12])
+def test_what_is_no_account_is_refused(two: tuple[InProcess, str], account: str) -> None:
+    service, tenant = two
+    for operation, values in _inside(TENANT).items():
+        if "account_id" in values:
+            with pytest.raises(ValidationException):
+                service.call(operation, {**values, "account_id": account}, token=tenant)
+
+
+def test_every_call_leaves_exactly_one_record(service: InProcess) -> None:
+    tenant = service.new_account(TENANT)
+    calls = {**HOME_ONLY, **_inside(HOME), "GetCallerIdentity": {}, "ListAccounts": {}}
+    for by in (service.root_token, tenant):
+        for operation, values in calls.items():
+            before = len(service.records())
+            code = None
+            try:
+                service.call(operation, values, token=by)
+            except AccessDeniedException:
+                code = "AccessDenied"
+            except KmsError as error:
+                code = error.code()
+            added = service.records()[before:]
+            assert [record["eventName"] for record in added] == [operation]
+            assert added[0].get("errorCode") == code
+            assert added[0]["eventSource"] == "kagitori.amazonaws.com"
+    text = service.audit_text()
+    for secret in (service.root_token, tenant):
+        assert secret.removeprefix("kgt_") not in text
+    assert "kgt_" not in text
+    assert service.call("VerifyAuditTrail").chains[0].problems == ()
