@@ -153,6 +153,7 @@ class Pipeline:
             raise UnknownOperationException(f"The operation {trace.call.operation} is not served.")
         loop = asyncio.get_running_loop()
         if isinstance(row, BatchOperation):
+            trace.batch = row
             return await self._batch(trace, row)
         trace.operation = row
         if row.writes:

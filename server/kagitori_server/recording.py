@@ -21,7 +21,7 @@ from kagitori_server.model.errors import AccessDeniedException, KmsError
 from kagitori_server.model.keys import Key
 from kagitori_server.model.principals import Caller, PrincipalKind
 from kagitori_server.operations.context import Context
-from kagitori_server.operations.row import Answer, Operation
+from kagitori_server.operations.row import Answer, BatchOperation, Operation
 
 _EMPTY: tuple[object, ...] = (None, (), {})
 _NOBODY = render_identity(IdentityType.UNKNOWN)
@@ -33,6 +33,8 @@ class Trace:
 
     call: Call
     operation: Operation | None = None
+    batch: BatchOperation | None = None
+    """Set for a batch as a whole; each of its items has a trace of its own, with the item's operation."""
     caller: Caller | None = None
     request: Any = None
     context: Context | None = None
@@ -79,7 +81,7 @@ class Recording:
             user_identity=_NOBODY if caller is None else self._identity(caller),
             source_ip=call.evidence.source_ip,
             user_agent=call.evidence.user_agent,
-            read_only=row is not None and row.read_only,
+            read_only=_is_read_only(trace),
             recipient_account=account,
             request_parameters=_request_shown(row, trace.request),
             response_elements=_answer_shown(row, trace),
@@ -139,6 +141,11 @@ class Recording:
             return found
         name = alias_arn(self._partition, context.region, context.account, getattr(request, row.alias_member))
         return (Resource(context.account, name), *found)
+
+
+def _is_read_only(trace: Trace) -> bool:
+    row = trace.operation if trace.batch is None else trace.batch.item
+    return row is not None and row.read_only
 
 
 def _foreign_owners(context: Context, account: str) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ def test_a_key_made_with_nothing_said(service: InProcess) -> None:
 
 def test_a_key_made_with_everything_said(service: InProcess) -> None:
     """Description, tags, policy, spec and usage are kept and recorded."""
-    values = {
+    values: dict[str, Any] = {
         "description": "für 鍵 & Co", "key_spec": "SYMMETRIC_DEFAULT", "key_usage": "ENCRYPT_DECRYPT",
         "origin": "AWS_KMS", "multi_region": False, "policy": delegating(),
         "tags": [{"tag_key": "b", "tag_value": ""}, {"tag_key": "a", "tag_value": "1"}],
@@ -398,10 +398,11 @@ def test_whether_a_foreign_key_exists_is_not_told(
         for number, key in enumerate(keys):
             service.call("CreateAlias", {"alias_name": f"alias/there-{number}", "target_key_id": key.key_id})
         blob = service.call("Encrypt", {"key_id": keys[0].key_id, "plaintext": b"x"}).ciphertext_blob
-        more: dict[str, Any] = {
+        members: dict[str, dict[str, Any]] = {
             "DescribeKey": {}, "Encrypt": {"plaintext": b"x"}, "GenerateDataKey": {"number_of_bytes": 1},
             "Decrypt": {"ciphertext_blob": blob},
-        }[operation]
+        }
+        more = members[operation]
         names = [keys[0].arn, keys[1].arn, key_arn(ABSENT_ID), alias_arn("alias/there-0"),
                  alias_arn("alias/there-1"), alias_arn("alias/absent")]
         for name in names:
