@@ -58,7 +58,8 @@ def _build(**values: Any) -> Outer:
         {"text": "ab"}, {"text": "abcd"}, {"secret": ""}, {"blob": b"x"}, {"blob": b"xx"}, {"number": 1},
         {"number": 9}, {"flag": True}, {"when": 0}, {"when": 253_402_300_799}, {"when": 1.5}, {"colour": "RED"},
         {"names": ["a", "bb"]}, {"names": ("a",)}, {"pairs": {}}, {"pairs": {"": ""}}, {"pairs": {"a": "1", "b": "2"}},
-        {"inner": {"name": "x"}}, {"inners": []}, {"inners": [{"name": "x"}, {"name": "y", "more": ""}]}, {"number": None, "inner": None},
+        {"inner": {"name": "x"}}, {"inners": []},
+        {"inners": [{"name": "x"}, {"name": "y", "more": ""}]}, {"number": None, "inner": None},
     ],
 )
 def test_what_fits(values: dict[str, Any]) -> None:
