@@ -13,7 +13,8 @@
 
 Nothing else may authorise, perform or audit a call. Refusals are recorded too; if a record can't be made durable
 the call fails. A write commits its change together with the record it is going to leave, so that a crash in
-between loses neither: what isn't in the trail by then is brought there at the next start.
+between loses neither: what isn't in the trail by then is brought there at the next start. A process that outlives
+the failure of its trail brings it there as soon as it can.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -106,6 +108,7 @@ class Pipeline:
         self._default_region = default_region
         self._monotonic = monotonic
         self._settled = SettledIntents()
+        self._owed: deque[Record] = deque()
 
     async def handle(self, call: Call) -> Any:
         """The answer to a call, an instance of its row's `response` (`BatchResponse` for batches).
@@ -126,8 +129,10 @@ class Pipeline:
             await self._trail.append_all([record.event for record in records])
         except Exception as failure:  # noqa: BLE001 - an answer without a record must not leave
             error = _as_kms_error(failure)
+            if trace.error is None and trace.writes:
+                self._owed.extend(records)
         else:
-            self._settled.add(records, written=trace.operation is not None and trace.operation.writes)
+            self._settled.add(records, written=trace.writes)
         self._observer.observed(
             call.operation, None if error is None else error.code(), self._monotonic() - started
         )
@@ -136,8 +141,16 @@ class Pipeline:
         return trace.answer
 
     def settle(self) -> None:
-        """Lets the catalog forget intents whose records are in the trail. Writes do it on their way; this is for
-        quiet times and the end. Blocks."""
+        """Brings into the trail what it refused when its change was committed, and lets the catalog forget intents
+        whose records are there. Writes do the latter on their way; this is for quiet times and the end. Blocks.
+
+        Raises KmsError when trail or catalog fail; what is left is done by a later call, or at the next start.
+        """
+        while self._owed:
+            record = self._owed[0]
+            self._trail.append_blocking(record.event)
+            self._owed.popleft()
+            self._settled.add([record], written=True)
         settled = self._settled.peek()
         if settled:
             with self._services.catalog.write() as writer:

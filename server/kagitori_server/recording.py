@@ -41,6 +41,11 @@ class Trace:
     answer: Any = None
     error: KmsError | None = None
 
+    @property
+    def writes(self) -> bool:
+        """Whether the call changes the catalog."""
+        return self.operation is not None and self.operation.writes
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

@@ -13,6 +13,7 @@ from tests.support.kms_calls import (
     alias_arn,
     database_bytes,
     delegating,
+    deletion_worker,
     encrypt,
     identity_policy,
     last_record,
@@ -31,8 +32,7 @@ from kagitori_server.model.errors import (
     ValidationException,
 )
 from kagitori_server.model.keys import KeyState
-from kagitori_server.recording import Recording
-from kagitori_server.workers import DeletionWorker, recover_intents
+from kagitori_server.workers import recover_intents
 
 ENABLED, DISABLED, DYING = "Enabled", "Disabled", "PendingDeletion"
 OK, D1, S3, S4 = "ok", "is disabled.", "is pending deletion.", "is not pending deletion."
@@ -201,13 +201,6 @@ def test_waiting_periods_that_are_refused(service: InProcess, days: int) -> None
 # --- the end ------------------------------------------------------------------------------------------------
 
 
-def _worker(service: InProcess) -> DeletionWorker:
-    recording = Recording(
-        clock=service.clock, new_event_id=service.ids.uuid, partition="aws", home_account=HOME, default_region=REGION
-    )
-    return DeletionWorker(service.services, recording, service.trail)
-
-
 def test_the_end_of_a_key(tmp_path: Path) -> None:
     """Not a second early. Then the key, its aliases and the wrapped material are gone, from the files too."""
     with InProcess(tmp_path) as service:
@@ -221,7 +214,7 @@ def test_the_end_of_a_key(tmp_path: Path) -> None:
         wrapped, untouched = found.materials[0].reference, other.materials[0].reference
         assert wrapped in database_bytes(tmp_path)
         service.call("ScheduleKeyDeletion", {"key_id": key.key_id, "pending_window_in_days": 7})
-        worker = _worker(service)
+        worker = deletion_worker(service)
         service.clock.advance(7 * DAY - 1)
         assert worker.run_once() == 0
         service.clock.advance(1)
@@ -258,7 +251,7 @@ def test_material_that_was_cached_is_forgotten(tmp_path: Path) -> None:
         assert two.call("Decrypt", {"ciphertext_blob": blob}, token=one.root_token).plaintext == b"attack at dawn"
         one.call("ScheduleKeyDeletion", {"key_id": key.key_id, "pending_window_in_days": 7})
         one.clock.advance(7 * DAY)
-        assert _worker(one).run_once() == 1
+        assert deletion_worker(one).run_once() == 1
         with pytest.raises(AccessDeniedException):
             two.call("Decrypt", {"ciphertext_blob": blob}, token=one.root_token)
 
@@ -275,7 +268,7 @@ def test_rescue(tmp_path: Path) -> None:
         found = service.call("DescribeKey", {"key_id": key.key_id}).key_metadata
         assert (found.key_state, found.deletion_date) == (KeyState.DISABLED, None)
         service.clock.advance(365 * DAY)
-        assert _worker(service).run_once() == 0
+        assert deletion_worker(service).run_once() == 0
         refused(service, DisabledException, "Decrypt", {"ciphertext_blob": blob})
         service.call("EnableKey", {"key_id": key.key_id})
         assert service.call("Decrypt", {"ciphertext_blob": blob}).plaintext == b"attack at dawn"
@@ -291,7 +284,7 @@ def test_two_workers_on_one_catalog(tmp_path: Path) -> None:
         for key in keys:
             one.call("ScheduleKeyDeletion", {"key_id": key.key_id, "pending_window_in_days": 7})
         one.clock.advance(8 * DAY)
-        first, second = _worker(one), _worker(two)
+        first, second = deletion_worker(one), deletion_worker(two)
         # The second has made its list when the first does its work.
         with two.services.catalog.read() as reader:
             due = reader.due_deletions(two.services.clock(), 100)
@@ -311,7 +304,7 @@ def test_a_deletion_whose_record_can_not_be_written(tmp_path: Path) -> None:
         key = new_key(service)
         service.call("ScheduleKeyDeletion", {"key_id": key.key_id, "pending_window_in_days": 7})
         clock.advance(7 * DAY)
-        worker = _worker(service)
+        worker = deletion_worker(service)
         service.pipeline.settle()
         service.trail.close()
         with pytest.raises(AuditUnavailable):

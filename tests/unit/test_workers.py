@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 from tests.support.inprocess import InProcess
-from tests.support.kms_calls import encrypt, new_key
+from tests.support.kms_calls import DAY, deletion_worker, encrypt, new_key
 
+from kagitori_server.audit.disk import Disk
 from kagitori_server.audit.trail import AuditUnavailable
 from kagitori_server.audit.verify import verify
 from kagitori_server.model.errors import DependencyTimeoutException, KmsError
@@ -136,6 +138,54 @@ def test_settling(tmp_path: Path) -> None:
         assert pending() == 0
         service.pipeline.settle()
         assert pending() == 0
+
+
+class FullDisk(Disk):
+    """A disk that takes nothing while it is full."""
+
+    full = False
+
+    def write_durably(self, descriptor: int, data: bytes, offset: int) -> None:
+        """Fails half way."""
+        if self.full:
+            super().write_durably(descriptor, data[: len(data) // 2], offset)
+            raise OSError(errno.ENOSPC, "no space")
+        super().write_durably(descriptor, data, offset)
+
+
+def test_a_process_that_outlives_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls fail while the trail can't grow; the records of changes made meanwhile come as soon as it can."""
+    disk = FullDisk()
+    with InProcess(tmp_path) as service:
+        monkeypatch.setattr(service.trail, "_disk", disk)
+        key, doomed = new_key(service), new_key(service)
+        service.call("ScheduleKeyDeletion", {"key_id": doomed.key_id, "pending_window_in_days": 7})
+        service.clock.advance(7 * DAY)
+        worker = deletion_worker(service)
+        disk.full = True
+        for operation in ("DisableKey", "EnableKey", "DisableKey"):
+            with pytest.raises(AuditUnavailable):
+                service.call(operation, {"key_id": key.key_id})
+        with pytest.raises(AuditUnavailable):
+            service.call("DescribeKey", {"key_id": key.key_id})
+        for _ in range(2):
+            with pytest.raises(AuditUnavailable):
+                worker.run_once()
+            with pytest.raises(AuditUnavailable):
+                service.pipeline.settle()
+        disk.full = False
+        assert worker.run_once() == 0
+        service.pipeline.settle()
+        assert (_count(service, "DisableKey"), _count(service, "EnableKey"), _count(service, "DeleteKey")) == (2, 1, 1)
+        assert _count(service, "DescribeKey") == 0
+        with service.catalog.read() as reader:
+            assert reader.pending_intents(service.trail.position().chain) == []
+        service.pipeline.settle()
+        assert worker.run_once() == 0
+    with InProcess(tmp_path) as service:
+        assert _recover(service) == 0
+        assert (_count(service, "DisableKey"), _count(service, "EnableKey"), _count(service, "DeleteKey")) == (2, 1, 1)
+    assert not verify(tmp_path / "audit").problems
 
 
 def test_jobs_go_on(caplog: pytest.LogCaptureFixture) -> None:
