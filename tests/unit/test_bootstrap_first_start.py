@@ -15,6 +15,7 @@ from kagitori_server.bootstrap.data_directory import open_data_directory, write_
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.config import ConfigurationError
 from kagitori_server.model.errors import UnrecognizedClientException
+from kagitori_server.model.principals import TokenRecord
 
 
 def _first(service: InProcess) -> FirstStart:
@@ -63,6 +64,11 @@ def test_a_new_root_credential(tmp_path: Path) -> None:
     with InProcess(tmp_path) as service:
         alice = service.new_user("alice")
         old = [service.root_token, service.new_token(root(HOME)), service.new_token(root(HOME))]
+        with service.catalog.write() as writer:
+            for number in range(1_100):
+                writer.insert_token(TokenRecord(
+                    f"token-{number}", number.to_bytes(32), root(HOME), HOME, "", "", service.clock(), None
+                ))
         _first(service).issue_root_token(tmp_path / "again" / "root.token")
         for token in old:
             with pytest.raises(UnrecognizedClientException):

@@ -218,7 +218,9 @@ def test_the_end_of_a_key(tmp_path: Path) -> None:
         service.clock.advance(7 * DAY - 1)
         assert worker.run_once() == 0
         service.clock.advance(1)
+        opened = len(service.store._materials)
         assert worker.run_once() == 1
+        assert len(service.store._materials) == opened - 1, "the unwrapped material is forgotten too"
         record = last_record(service)
         assert (record["eventName"], record["eventType"]) == ("DeleteKey", "AwsServiceEvent")
         assert record["userIdentity"] == {"accountId": HOME, "invokedBy": "AWS Internal"}
@@ -243,8 +245,8 @@ def test_the_end_of_a_key(tmp_path: Path) -> None:
     assert wrapped not in database_bytes(tmp_path)
 
 
-def test_material_that_was_cached_is_forgotten(tmp_path: Path) -> None:
-    """The store holds no unwrapped copy of a destroyed key; another process's is unreachable."""
+def test_material_that_another_process_holds_is_out_of_reach(tmp_path: Path) -> None:
+    """It had opened the key before; the key's end binds it at once."""
     with InProcess(tmp_path) as one, InProcess(tmp_path, one.clock) as two:
         key = new_key(one)
         blob = encrypt(one, key.key_id)
@@ -295,6 +297,20 @@ def test_two_workers_on_one_catalog(tmp_path: Path) -> None:
         deleted = [record for record in one.records() if record["eventName"] == "DeleteKey"]
         assert len(deleted) == 3
         assert {record["resources"][0]["ARN"] for record in deleted} == {key.arn for key in keys[1:]}
+
+
+def test_a_key_that_got_another_date_meanwhile(tmp_path: Path) -> None:
+    """What counts is the date when the worker's turn comes, not when it made its list."""
+    with InProcess(tmp_path) as service:
+        key = new_key(service)
+        service.call("ScheduleKeyDeletion", {"key_id": key.key_id, "pending_window_in_days": 7})
+        service.clock.advance(7 * DAY)
+        service.call("CancelKeyDeletion", {"key_id": key.key_id})
+        service.call("ScheduleKeyDeletion", {"key_id": key.key_id, "pending_window_in_days": 30})
+        worker = deletion_worker(service)
+        assert worker._end(REGION, key.key_id) is False
+        assert worker._end(REGION, "absent") is False
+        assert service.call("DescribeKey", {"key_id": key.key_id}).key_metadata.key_state is KeyState.PENDING_DELETION
 
 
 def test_a_deletion_whose_record_can_not_be_written(tmp_path: Path) -> None:

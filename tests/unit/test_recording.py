@@ -11,7 +11,7 @@ from tests.support.kms_calls import OTHER, delegating, encrypt, last_record, new
 
 from kagitori_server.audit.members import camel_case
 from kagitori_server.model.call import Call, Evidence, TlsFacts
-from kagitori_server.model.errors import AccessDeniedException, KmsError
+from kagitori_server.model.errors import AccessDeniedException, DisabledException, InvalidCiphertextException, KmsError
 from kagitori_server.operations.row import Operation
 from kagitori_server.operations.table import TABLE
 
@@ -111,6 +111,20 @@ def test_cross_account_success_has_two_records(service: InProcess) -> None:
     refused(service, AccessDeniedException, "Encrypt", {"key_id": new_key(service).arn, "plaintext": b"x"}, token=guest)
     assert last_record(service)["recipientAccountId"] == OTHER
     assert "sharedEventID" not in last_record(service)
+
+
+def test_a_cross_account_call_that_fails_is_the_caller_s_alone(service: InProcess) -> None:
+    """Whatever it fails of after the permission was given."""
+    account = "666677778888"
+    service.new_account(account)
+    guest = service.new_token(root(account))
+    key = new_key(service, policy=delegating(statement(root(account), "kms:*")))
+    blob = encrypt(service, key.arn)
+    values = {"ciphertext_blob": blob, "encryption_context": {"not": "this"}}
+    refused(service, InvalidCiphertextException, "Decrypt", values, token=guest)
+    service.call("DisableKey", {"key_id": key.key_id})
+    refused(service, DisabledException, "Decrypt", {"ciphertext_blob": blob}, token=guest)
+    assert last_record(service)["recipientAccountId"] == account
 
 
 def test_within_an_account_there_is_one_record(service: InProcess) -> None:
