@@ -20,7 +20,7 @@ which is all a caller needs to choose between refusing, retrying and raising the
 Messages hold no plaintext, no key and no part of either.
 """
 
-# ruff: noqa: N818  (names say what was found, as those of the API model do; an Error suffix would say nothing)
+
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from kagitori_server.audit.lookup import LookupPage, LookupQuery, lookup_events
 from kagitori_server.audit.matching import LookupKey
 from kagitori_server.audit.trail import Position, Trail
-from kagitori_server.audit.verify import VerifyReport, verify
+from kagitori_server.audit.verify import ExpectedHead, VerifyReport, verify
 from kagitori_server.operations.administration.ports import EventQuery
 
 
@@ -38,8 +38,10 @@ class AuditFiles:
         )
 
     def verify(self) -> VerifyReport:
-        """Reads every chain and checks every link."""
-        return verify(self._root)
+        """Reads every chain and checks every link, and that this process's own chain ends no earlier than it wrote."""
+        position = self._trail.position()
+        expected = {position.chain: ExpectedHead(position.seq, position.head)} if position.seq else None
+        return verify(self._root, expected_heads=expected)
 
     def positions(self) -> Sequence[Position]:
         """How far this process's chain has come."""

@@ -52,6 +52,6 @@ def system_identifiers(random: Callable[[int], bytes]) -> Identifiers:
     """Names for a real deployment."""
 
     def unique_id(prefix: str) -> str:
-        return prefix + base64.b32encode(random(10)).decode()[:17]
+        return prefix + base64.b32encode(random(11)).decode()[:17]
 
     return Identifiers(uuid=UuidSource(random), unique_id=unique_id, secret=lambda: secrets.token_urlsafe(32))

@@ -306,6 +306,10 @@ class Pipeline:
             check_new_alias_name(name)
             resource = alias_arn(services.partition, context.region, context.account, name)
             decision = self._authorizer.on_identity(caller, action, resource, context.account)
+        elif permission.on is Resource.PRINCIPAL:
+            # Whether the call may reach that principal's account was decided by `_choose_account`.
+            resource = request.principal_arn
+            decision = self._authorizer.on_identity(caller, action, resource, caller.account)
         else:
             resource = service_arn(services.partition, row.service, context.region, caller.account)
             decision = self._authorizer.on_identity(caller, action, resource, caller.account)

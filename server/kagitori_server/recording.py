@@ -71,7 +71,7 @@ class Recording:
         self._identities: dict[Caller, bytes] = {}
 
     def of_call(self, trace: Trace) -> list[Record]:
-        """The record of a call; one more for each other account whose key was used."""
+        """The record of a call; one more for each other account whose keys or principals it was about."""
         call, caller, context, row = trace.call, trace.caller, trace.context, trace.operation
         account = caller.account if caller is not None else self._home_account
         owners = () if context is None or trace.error is not None else _foreign_owners(context, account)
@@ -154,7 +154,9 @@ def _is_read_only(trace: Trace) -> bool:
 
 
 def _foreign_owners(context: Context, account: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(key.account for key in context.keys.values() if key.account != account))
+    """The other accounts whose keys or principals the call was about."""
+    concerned = (*(key.account for key in context.keys.values()), context.account)
+    return tuple(dict.fromkeys(owner for owner in concerned if owner != account))
 
 
 def _request_shown(row: Operation | None, request: Any) -> dict[str, object] | None:

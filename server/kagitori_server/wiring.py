@@ -21,7 +21,7 @@ from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
 from kagitori_server.authz.authorizer import Authorizer
-from kagitori_server.bootstrap.certificates import prepare
+from kagitori_server.bootstrap.certificates import host_names, prepare
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.config import Config, ConfigurationError
@@ -210,7 +210,7 @@ class Server:
         if tls.certificate_file and tls.client_ca_file:
             local = None
         else:
-            local = prepare(self._data.tls, tls.server_names, self._clocks.wall)
+            local = prepare(self._data.tls, (*host_names(), *tls.server_names), self._clocks.wall)
         own_ca = local.authority.pem if local is not None else None
         client_ca = read_file(tls.client_ca_file) if tls.client_ca_file else own_ca
         if tls.certificate_file:

@@ -29,6 +29,7 @@ from tests.support.transport import (
 
 from kagitori.kms.v1 import crypto_service_pb2_grpc, cryptography_pb2, keys_pb2
 from kagitori_server.bootstrap.certificates import issue_client_certificate
+from kagitori_server.model.call import TlsFacts
 from kagitori_server.model.errors import AccessDeniedException, KMSInvalidStateException, ThrottlingException
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind
 
@@ -49,6 +50,7 @@ async def test_plaintext_call_reaches_the_pipeline() -> None:
     assert (seen.evidence.source_ip, seen.evidence.local_socket) == ("127.0.0.1", False)
     assert seen.evidence.user_agent.startswith("grpc-python-asyncio/")
     assert seen.evidence.certificate is None
+    assert seen.evidence.tls is None
     assert pipeline.requests[0].encryption_context == {"tenant": "t1"}
 
 
@@ -76,6 +78,7 @@ async def test_tls_and_mutual_tls(tmp_path: Path) -> None:
                 await call(channel)
     by_tls, by_mutual_tls = pipeline.calls
     assert by_tls.evidence.certificate is None
+    assert by_tls.evidence.tls == by_mutual_tls.evidence.tls == TlsFacts("TLSv1.3", "-")
     assert by_mutual_tls.evidence.certificate == client.certificate
     assert by_mutual_tls.evidence.source_ip == "127.0.0.1"
 
@@ -177,7 +180,7 @@ async def test_a_call_that_is_given_up_is_finished() -> None:
 
     pipeline = ScriptedPipeline(slow)
     async with serving(pipeline) as host, aio.insecure_channel(host.addresses[0]) as channel:
-        going = unary(channel, ENCRYPT)(REQUEST.SerializeToString())
+        going = unary(channel, CREATE_KEY)(REQUEST.SerializeToString())
         await begun.wait()
         going.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -199,7 +202,7 @@ async def test_a_deadline_that_passes_does_not_stop_the_call() -> None:
     pipeline = ScriptedPipeline(slow)
     async with serving(pipeline) as host, aio.insecure_channel(host.addresses[0]) as channel:
         with pytest.raises(aio.AioRpcError) as caught:
-            await unary(channel, ENCRYPT)(REQUEST.SerializeToString(), timeout=0.2)
+            await unary(channel, CREATE_KEY)(REQUEST.SerializeToString(), timeout=0.2)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         go_on.set()
         await until(lambda: pipeline.finished == 1)
@@ -251,6 +254,25 @@ async def test_a_call_in_flight_is_finished_when_the_server_stops() -> None:
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_call_that_does_not_end_is_broken_off() -> None:
+    """Stopping takes the grace it was given, then as much again for what the pipeline has begun, and no more."""
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def stuck(_: Any) -> Any:
+        begun.set()
+        await never.wait()
+
+    async with serving(ScriptedPipeline(stuck)) as host, aio.insecure_channel(host.addresses[0]) as channel:
+        going = asyncio.ensure_future(unary(channel, ENCRYPT)(REQUEST.SerializeToString(), timeout=10))
+        await begun.wait()
+        async with asyncio.timeout(3):
+            await host.stop(0.2)
+        with pytest.raises(aio.AioRpcError) as caught:
+            await going
+        assert caught.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+        never.set()
+
+
 async def test_stopping_waits_for_a_call_whose_caller_has_gone() -> None:
     """What was begun is done before `stop` returns."""
     begun = asyncio.Event()
@@ -263,7 +285,7 @@ async def test_stopping_waits_for_a_call_whose_caller_has_gone() -> None:
     pipeline = ScriptedPipeline(slow)
     async with serving(pipeline) as host:
         async with aio.insecure_channel(host.addresses[0]) as channel:
-            going = unary(channel, ENCRYPT)(REQUEST.SerializeToString())
+            going = unary(channel, CREATE_KEY)(REQUEST.SerializeToString())
             await begun.wait()
             going.cancel()
         await host.stop(5.0)

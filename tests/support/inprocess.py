@@ -84,15 +84,15 @@ class InProcess:
         first.ensure_home_account(folder / "root.token")
         self.root_token = (folder / "root.token").read_text().strip()
         self.services = self._make_services()
+        self.recording = Recording(
+            clock=self.clock, new_event_id=self.ids.uuid, partition="aws", home_account=HOME, default_region=REGION
+        )
         self.pipeline = Pipeline(
             table=TABLE,
             services=self.services,
             authenticator=Authenticator(self.clock, "aws", None),
             authorizer=self._authorizer,
-            recording=Recording(
-                clock=self.clock, new_event_id=self.ids.uuid, partition="aws", home_account=HOME,
-                default_region=REGION,
-            ),
+            recording=self.recording,
             trail=self.trail,
             pools=self._pools,
             observer=Silent(),

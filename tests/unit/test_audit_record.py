@@ -24,9 +24,9 @@ from kagitori_server.audit.record import (
     CallFacts,
     EventType,
     Resource,
-    TlsFacts,
     render_record,
 )
+from kagitori_server.model.call import TlsFacts
 
 ACCOUNT = "111122223333"
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"

@@ -99,7 +99,7 @@ def test_the_secret_is_shown_once_and_kept_nowhere(service: InProcess) -> None:
     secret = made.token.removeprefix("kgt_")
     assert secret not in repr(made)
     assert service.records()[-1]["responseElements"] == {
-        "tokenId": made.token_id, "expiration": START + 900
+        "tokenId": made.token_id, "expiration": "Sep 21, 2026, 2:28:20 PM"
     }
     assert secret not in service.audit_text()
     digest = hashlib.sha256(made.token.encode()).digest()
@@ -216,7 +216,9 @@ def test_a_principal_has_a_most_of_tokens_of_which_expired_ones_do_not_count(
 
 def test_tokens_are_listed_oldest_first_in_pages(service: InProcess) -> None:
     made = []
-    owners = ((ALICE, {}), (WORKER, {"session_name": "one"}), (ALICE, {}), (WORKER, {"session_name": "two"}))
+    owners: tuple[tuple[str, dict[str, str]], ...] = (
+        (ALICE, {}), (WORKER, {"session_name": "one"}), (ALICE, {}), (WORKER, {"session_name": "two"}),
+    )
     for arn, session in owners:
         made.append(service.call("CreateToken", {"principal_arn": arn, **session}).token_id)
         service.clock.advance(1)

@@ -13,6 +13,7 @@ from tests.support.inprocess import ALLOW_ALL, HOME, InProcess
 from kagitori_server.model.arn import root_arn
 from kagitori_server.model.errors import AccessDeniedException, KmsError, NoSuchEntityException, ValidationException
 from kagitori_server.operations.admin_table import ADMIN
+from kagitori_server.workers import DeletionWorker
 
 TENANT = "111111111111"
 OTHER = "222222222222"
@@ -125,22 +126,19 @@ def test_ids_of_another_account_are_as_good_as_unknown(service: InProcess) -> No
 def test_administrators_of_the_home_account_reach_into_others(service: InProcess) -> None:
     service.new_account(OTHER)
     admin = service.new_user("admin", policies={"all": ALLOW_ALL})
-    for kind in ("User", "Role"):
-        for name in ("alice", "worker"):
-            service.call(f"Create{kind}", {"account_id": OTHER, f"{kind.lower()}_name": name}, token=admin)
-    calls = _inside(OTHER)
-    token = service.call("CreateToken", {"principal_arn": root_arn("aws", OTHER)}, token=admin).token_id
-    certificate = service.call("RegisterCertificate", calls["RegisterCertificate"], token=admin).certificate_id
-    calls["RevokeToken"]["token_id"] = token
-    calls["DeregisterCertificate"]["certificate_id"] = certificate
-    for operation in calls.keys() - {"RegisterCertificate", "CreateToken", "DeleteUser"}:
-        if operation not in ("GetIdentityPolicy", "DeleteIdentityPolicy", "PutIdentityPolicy", "DeleteRole", "GetRole"):
-            service.call(operation, calls[operation], token=admin)
-    for operation in ("PutIdentityPolicy", "GetIdentityPolicy", "DeleteIdentityPolicy", "GetRole", "DeleteRole"):
-        service.call(operation, calls[operation], token=admin)
-    service.call("DeleteUser", calls["DeleteUser"], token=admin)
+    service.call("CreateUser", {"account_id": OTHER, "user_name": "alice"}, token=admin)
+    service.call("CreateRole", {"account_id": OTHER, "role_name": "worker"}, token=admin)
+    ids: dict[str, dict[str, str]] = {}
+    for operation, values in _inside(OTHER).items():
+        answer = service.call(operation, {**values, **ids.get(operation, {})}, token=admin)
+        if operation == "CreateToken":
+            assert service.call("GetCallerIdentity", token=answer.token).account_id == OTHER
+            ids["RevokeToken"] = {"token_id": answer.token_id}
+        if operation == "RegisterCertificate":
+            ids["DeregisterCertificate"] = {"certificate_id": answer.certificate_id}
     assert service.call("ListUsers", {}).users[0].user_name == "admin", "nothing was made at home"
-    assert {record["recipientAccountId"] for record in service.records()} == {HOME}
+    by_admin = [record for record in service.records() if record["userIdentity"].get("userName") == "admin"]
+    assert {record["recipientAccountId"] for record in by_admin} == {HOME}
 
 
 @pytest.mark.parametrize("operation", [*HOME_ONLY, *_inside(HOME), "ListAccounts"])
@@ -161,9 +159,9 @@ def test_a_policy_permits_the_operations_it_names(service: InProcess) -> None:
     token = service.new_user("lister", policies={"list": document})
     service.call("ListUsers", {}, token=token)
     service.call("CreateUser", {"user_name": "x"}, token=token)
-    for operation, values in (("CreateRole", {"role_name": "x"}), ("GetUser", {"user_name": "x"}), ("GetServerStatus", {})):
+    for operation in ("CreateRole", "GetUser", "LookupEvents"):
         with pytest.raises(AccessDeniedException):
-            service.call(operation, values, token=token)
+            service.call(operation, _inside(HOME)[operation], token=token)
 
 
 @pytest.mark.parametrize("account", ["", "1", "11111111111x", "1111111111111", "\u0661" * 12])
@@ -197,3 +195,40 @@ def test_every_call_leaves_exactly_one_record(service: InProcess) -> None:
         assert secret.removeprefix("kgt_") not in text
     assert "kgt_" not in text
     assert service.call("VerifyAuditTrail").chains[0].problems == ()
+
+
+def test_a_deny_on_a_principals_arn_is_heeded(service: InProcess) -> None:
+    """Credentials and policies of a principal are decided on its ARN, so a Deny there stops an administrator."""
+    everything = {"Effect": "Allow", "Action": "kagitori:*", "Resource": "*"}
+    but_admin = {"Effect": "Deny", "Action": "kagitori:*", "Resource": "arn:aws:iam::*:user/admin"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [everything, but_admin]})
+    token = service.new_user("helper", policies={"most": policy})
+    admin = service.call("CreateUser", {"user_name": "admin"}).user.arn
+    other = service.call("CreateUser", {"user_name": "other"}).user.arn
+    for operation, values in (
+        ("CreateToken", {}),
+        ("RegisterCertificate", {"uri_san": "spiffe://a/b"}),
+        ("PutIdentityPolicy", {"policy_name": "p", "policy_document": ALLOW_ALL}),
+        ("ListIdentityPolicies", {}),
+    ):
+        service.call(operation, {"principal_arn": other, **values}, token=token)
+        with pytest.raises(AccessDeniedException, match="explicit deny"):
+            service.call(operation, {"principal_arn": admin, **values}, token=token)
+
+
+def test_an_account_id_can_be_used_again(service: InProcess, tmp_path: Path) -> None:
+    """Keys of an account made under the id of a deleted one still open after a restart."""
+    worker = DeletionWorker(service.services, service.recording, service.trail)
+    service.call("CreateAccount", {"account_id": TENANT, "name": "first"})
+    made = service.call("CreateToken", {"principal_arn": root_arn("aws", TENANT)})
+    key_id = service.call("CreateKey", {}, token=made.token).key_metadata.key_id
+    service.call("ScheduleKeyDeletion", {"key_id": key_id, "pending_window_in_days": 7}, token=made.token)
+    service.clock.advance(8 * 86_400)
+    assert worker.run_once() == 1
+    service.call("RevokeToken", {"account_id": TENANT, "token_id": made.token_id})
+    service.call("DeleteAccount", {"account_id": TENANT})
+    token = service.new_account(TENANT)
+    key_id = service.call("CreateKey", {}, token=token).key_metadata.key_id
+    sealed = service.call("Encrypt", {"key_id": key_id, "plaintext": b"kept"}, token=token).ciphertext_blob
+    with InProcess(tmp_path, service.clock) as restarted:
+        assert restarted.call("Decrypt", {"ciphertext_blob": sealed}, token=token).plaintext == b"kept"

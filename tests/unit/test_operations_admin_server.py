@@ -163,4 +163,5 @@ def test_a_root_key_out_of_reach_is_told_of(service: InProcess) -> None:
 def test_stores_are_ordered_by_id(service: InProcess) -> None:
     stores = {"zz": service.store, DEFAULT_STORE: service.store, "aa": service.store}
     service.pipeline._services = dataclasses.replace(service.services, stores=stores)
-    assert [health.key_store_id for health in service.call("ListKeyStoreHealth").key_stores] == ["aa", "software", "zz"]
+    healths = service.call("ListKeyStoreHealth").key_stores
+    assert [health.key_store_id for health in healths] == ["aa", "software", "zz"]

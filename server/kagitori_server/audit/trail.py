@@ -116,6 +116,7 @@ class Trail:
         self._buffered_records = 0
         self._buffered_bytes = 0
         self._idle = False
+        self._waking: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self._writer = threading.Thread(target=self._run, name=f"audit-{chain_dir.name}", daemon=True)
         self._writer.start()
@@ -180,9 +181,26 @@ class Trail:
             self._buffered_records = records
             self._buffered_bytes = size
             self._waiting.append(waiting)
-            if self._idle:
-                self._idle = False
-                self._work.notify()
+            if not isinstance(waiting.future, asyncio.Future):
+                self._wake()
+                return
+        loop = waiting.future.get_loop()
+        if loop is not self._waking:
+            # When this turn of the event loop is over: woken at once, the writer would compete for the
+            # interpreter with the very calls that are to share its flush.
+            self._waking = loop
+            loop.call_soon(self._wake_from_loop)
+
+    def _wake_from_loop(self) -> None:
+        self._waking = None
+        with self._mutex:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Sets the writer to work if it waits. Under the mutex."""
+        if self._idle:
+            self._idle = False
+            self._work.notify()
 
     # What follows runs in the writer thread alone; it owns the descriptor, the offset and the head.
 

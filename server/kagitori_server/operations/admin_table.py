@@ -1,6 +1,7 @@
 """The rows of AdminService. What they have in common is what the two functions below say:
 
-the permission is `kagitori:` and the operation's name, asked of identity policies on the account; no grant gives it
+the permission is `kagitori:` and the operation's name, asked of identity policies on the account, or on the principal
+that the request names by its ARN; no grant gives it
 and no other account's caller gets it, but for the home account's, in the account that the request names.
 """
 
@@ -38,8 +39,8 @@ from kagitori_server.operations.shapes.empty import Empty
 KAGITORI = "kagitori"
 
 
-def _permission(name: str) -> Permission:
-    return Permission(action=f"{KAGITORI}:{name}", on=Resource.ACCOUNT, slot=None)
+def _permission(name: str, on: Resource) -> Permission:
+    return Permission(action=f"{KAGITORI}:{name}", on=on, slot=None)
 
 
 def _checks(check: Check | None, *, home_only: bool) -> Check | None:
@@ -58,12 +59,12 @@ def _checks(check: Check | None, *, home_only: bool) -> Check | None:
 
 def _reading(
     name: str, request: type[Any], response: type[Any], handler: Handler, *,
-    account_member: str | None, home_only: bool, shown: tuple[str, ...],
+    on: Resource, account_member: str | None, home_only: bool, shown: tuple[str, ...],
 ) -> Operation:
     """An operation that changes nothing and whose answer isn't recorded."""
     return Operation(
         name=name, service=KAGITORI, request=Shape(request), response=response,
-        keys=(), alias_member=None, account_member=account_member, permissions=(_permission(name),),
+        keys=(), alias_member=None, account_member=account_member, permissions=(_permission(name, on),),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=shown, answer=Answer.NOTHING),
         cost=Cost.OFFLOAD, check=_checks(None, home_only=home_only), prepare=None, handler=handler,
@@ -72,13 +73,14 @@ def _reading(
 
 def _writing(
     name: str, request: type[Any], response: type[Any], handler: Handler, *,
-    account_member: str | None, home_only: bool, shown: tuple[str, ...], answer_shown: tuple[str, ...] = (),
+    on: Resource, account_member: str | None, home_only: bool,
+    shown: tuple[str, ...], answer_shown: tuple[str, ...] = (),
     check: Check | None = None,
 ) -> Operation:
     """An operation that changes the catalog; of its answer, the record shows `answer_shown`."""
     return Operation(
         name=name, service=KAGITORI, request=Shape(request), response=response,
-        keys=(), alias_member=None, account_member=account_member, permissions=(_permission(name),),
+        keys=(), alias_member=None, account_member=account_member, permissions=(_permission(name, on),),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(
             request_shown=shown, answer=Answer.MEMBERS if answer_shown else Answer.NOTHING,
@@ -92,44 +94,46 @@ ACCOUNTS: tuple[Operation, ...] = (
     _writing(
         "CreateAccount", principal_shapes.CreateAccountRequest, principal_shapes.CreateAccountResponse,
         accounts.create_account,
-        account_member=None, home_only=True, shown=("account_id", "name"), answer_shown=("account",),
+        on=Resource.ACCOUNT, account_member=None, home_only=True,
+        shown=("account_id", "name"), answer_shown=("account",),
     ),
     _reading(
         "ListAccounts", principal_shapes.ListAccountsRequest, principal_shapes.ListAccountsResponse,
         accounts.list_accounts,
-        account_member=None, home_only=False, shown=("limit", "marker"),
+        on=Resource.ACCOUNT, account_member=None, home_only=False, shown=("limit", "marker"),
     ),
     _writing(
         "DeleteAccount", principal_shapes.DeleteAccountRequest, Empty, accounts.delete_account,
-        account_member=None, home_only=True, shown=("account_id",),
+        on=Resource.ACCOUNT, account_member=None, home_only=True, shown=("account_id",),
     ),
 )
 
 USERS: tuple[Operation, ...] = (
     _writing(
         "CreateUser", principal_shapes.CreateUserRequest, principal_shapes.UserResponse, entities.create_user,
-        account_member="account_id", home_only=False, shown=("account_id", "user_name", "path", "tags"),
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        shown=("account_id", "user_name", "path", "tags"),
         answer_shown=("user",), check=entities.check_create_user,
     ),
     _reading(
         "GetUser", principal_shapes.UserRequest, principal_shapes.UserResponse, entities.get_user,
-        account_member="account_id", home_only=False, shown=("account_id", "user_name"),
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "user_name"),
     ),
     _reading(
         "ListUsers", principal_shapes.ListUsersRequest, principal_shapes.ListUsersResponse, entities.list_users,
-        account_member="account_id", home_only=False,
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
         shown=("account_id", "path_prefix", "group_name", "limit", "marker"),
     ),
     _writing(
         "DeleteUser", principal_shapes.UserRequest, Empty, entities.delete_user,
-        account_member="account_id", home_only=False, shown=("account_id", "user_name"),
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "user_name"),
     ),
 )
 
 ROLES: tuple[Operation, ...] = (
     _writing(
         "CreateRole", principal_shapes.CreateRoleRequest, principal_shapes.RoleResponse, entities.create_role,
-        account_member="account_id", home_only=False,
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
         shown=(
             "account_id", "role_name", "path", "assume_role_policy_document", "description", "max_session_duration",
             "tags",
@@ -138,38 +142,41 @@ ROLES: tuple[Operation, ...] = (
     ),
     _reading(
         "GetRole", principal_shapes.RoleRequest, principal_shapes.RoleResponse, entities.get_role,
-        account_member="account_id", home_only=False, shown=("account_id", "role_name"),
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "role_name"),
     ),
     _reading(
         "ListRoles", principal_shapes.ListRolesRequest, principal_shapes.ListRolesResponse, entities.list_roles,
-        account_member="account_id", home_only=False, shown=("account_id", "path_prefix", "limit", "marker"),
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        shown=("account_id", "path_prefix", "limit", "marker"),
     ),
     _writing(
         "DeleteRole", principal_shapes.RoleRequest, Empty, entities.delete_role,
-        account_member="account_id", home_only=False, shown=("account_id", "role_name"),
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "role_name"),
     ),
 )
 
 IDENTITY_POLICIES: tuple[Operation, ...] = (
     _writing(
         "PutIdentityPolicy", policy_shapes.PutIdentityPolicyRequest, Empty, identity_policies.put_identity_policy,
-        account_member="principal_arn", home_only=False, shown=("principal_arn", "policy_name", "policy_document"),
+        on=Resource.PRINCIPAL, account_member="principal_arn", home_only=False,
+        shown=("principal_arn", "policy_name", "policy_document"),
         check=identity_policies.check_put_identity_policy,
     ),
     _reading(
         "GetIdentityPolicy", policy_shapes.IdentityPolicyRequest, policy_shapes.GetIdentityPolicyResponse,
         identity_policies.get_identity_policy,
-        account_member="principal_arn", home_only=False, shown=("principal_arn", "policy_name"),
+        on=Resource.PRINCIPAL, account_member="principal_arn", home_only=False, shown=("principal_arn", "policy_name"),
     ),
     _reading(
         "ListIdentityPolicies", policy_shapes.ListIdentityPoliciesRequest,
         policy_shapes.ListIdentityPoliciesResponse, identity_policies.list_identity_policies,
-        account_member="principal_arn", home_only=False, shown=("principal_arn", "limit", "marker"),
+        on=Resource.PRINCIPAL, account_member="principal_arn", home_only=False,
+        shown=("principal_arn", "limit", "marker"),
     ),
     _writing(
         "DeleteIdentityPolicy", policy_shapes.IdentityPolicyRequest, Empty,
         identity_policies.delete_identity_policy,
-        account_member="principal_arn", home_only=False, shown=("principal_arn", "policy_name"),
+        on=Resource.PRINCIPAL, account_member="principal_arn", home_only=False, shown=("principal_arn", "policy_name"),
     ),
 )
 
@@ -177,35 +184,37 @@ CREDENTIALS: tuple[Operation, ...] = (
     _writing(
         "CreateToken", credential_shapes.CreateTokenRequest, credential_shapes.CreateTokenResponse,
         credentials.create_token,
-        account_member="principal_arn", home_only=False,
+        on=Resource.PRINCIPAL, account_member="principal_arn", home_only=False,
         shown=("principal_arn", "description", "duration_seconds", "session_name"),
         answer_shown=("token_id", "expiration"), check=credentials.check_session_name,
     ),
     _reading(
         "ListTokens", credential_shapes.ListCredentialsRequest, credential_shapes.ListTokensResponse,
         credentials.list_tokens,
-        account_member="account_named", home_only=False, shown=("account_id", "principal_arn", "limit", "marker"),
+        on=Resource.ACCOUNT, account_member="account_named", home_only=False,
+        shown=("account_id", "principal_arn", "limit", "marker"),
     ),
     _writing(
         "RevokeToken", credential_shapes.RevokeTokenRequest, Empty, credentials.revoke_token,
-        account_member="account_id", home_only=False, shown=("account_id", "token_id"),
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "token_id"),
     ),
     _writing(
         "RegisterCertificate", credential_shapes.RegisterCertificateRequest,
         credential_shapes.RegisterCertificateResponse, credentials.register_certificate,
-        account_member="principal_arn", home_only=False,
+        on=Resource.PRINCIPAL, account_member="principal_arn", home_only=False,
         shown=("principal_arn", "uri_san", "subject", "description", "session_name"),
         answer_shown=("certificate_id",), check=credentials.check_register_certificate,
     ),
     _reading(
         "ListCertificates", credential_shapes.ListCredentialsRequest, credential_shapes.ListCertificatesResponse,
         credentials.list_certificates,
-        account_member="account_named", home_only=False, shown=("account_id", "principal_arn", "limit", "marker"),
+        on=Resource.ACCOUNT, account_member="account_named", home_only=False,
+        shown=("account_id", "principal_arn", "limit", "marker"),
     ),
     _writing(
         "DeregisterCertificate", credential_shapes.DeregisterCertificateRequest, Empty,
         credentials.deregister_certificate,
-        account_member="account_id", home_only=False, shown=("account_id", "certificate_id"),
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "certificate_id"),
     ),
     Operation(
         name="GetCallerIdentity", service=KAGITORI,
@@ -221,13 +230,13 @@ CREDENTIALS: tuple[Operation, ...] = (
 AUDIT: tuple[Operation, ...] = (
     _reading(
         "LookupEvents", audit_shapes.LookupEventsRequest, audit_shapes.LookupEventsResponse, trail.lookup_events,
-        account_member="account_id", home_only=False,
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
         shown=("account_id", "start_time", "end_time", "lookup_attribute", "max_results", "next_token"),
     ),
     _reading(
         "VerifyAuditTrail", audit_shapes.VerifyAuditTrailRequest, audit_shapes.VerifyAuditTrailResponse,
         trail.verify_audit_trail,
-        account_member=None, home_only=True, shown=("chain_name",),
+        on=Resource.ACCOUNT, account_member=None, home_only=True, shown=("chain_name",),
     ),
 )
 
@@ -235,17 +244,17 @@ SERVER: tuple[Operation, ...] = (
     _reading(
         "GetServerStatus", service_shapes.NoMembers, service_shapes.GetServerStatusResponse,
         server.get_server_status,
-        account_member=None, home_only=True, shown=(),
+        on=Resource.ACCOUNT, account_member=None, home_only=True, shown=(),
     ),
     _reading(
         "ListKeyStoreHealth", service_shapes.NoMembers, service_shapes.ListKeyStoreHealthResponse,
         server.list_key_store_health,
-        account_member=None, home_only=True, shown=(),
+        on=Resource.ACCOUNT, account_member=None, home_only=True, shown=(),
     ),
     Operation(
         name="RotateRootKey", service=KAGITORI,
         request=Shape(service_shapes.NoMembers), response=service_shapes.RotateRootKeyResponse,
-        keys=(), alias_member=None, account_member=None, permissions=(_permission("RotateRootKey"),),
+        keys=(), alias_member=None, account_member=None, permissions=(_permission("RotateRootKey", Resource.ACCOUNT),),
         grantable=False, cross_account=False, read_only=False,
         writes=False,  # it needs several transactions, with the root key's file written in between
         audit=AuditRule(

@@ -61,6 +61,8 @@ class Resource(Enum):
     """The key of a slot: key policy, identity policies, grants."""
     ALIAS = "alias"
     """The alias that the request names: identity policies alone."""
+    PRINCIPAL = "principal"
+    """The principal whose ARN the request member `principal_arn` holds: identity policies alone."""
     ACCOUNT = "account"
     """No resource: identity policies alone."""
 

@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 
+from kagitori_server.model.errors import DependencyTimeoutException
 from kagitori_server.storage.failures import timed_out
+
+_log = logging.getLogger(__name__)
+
+_UNPROVEN = "it could not be proven that nothing has changed"
+
+
+class _Batch:
+    """All who wait for the same run."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.worked = False
+        self.on_loops: dict[asyncio.AbstractEventLoop, asyncio.Future[bool]] = {}
+
+    def settle(self, *, worked: bool) -> None:
+        """Lets everybody go on. Nobody joins any more."""
+        self.worked = worked
+        self.done.set()
+        for loop, future in self.on_loops.items():
+            # A loop that is closed has nobody left who waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_set, future, worked)
 
 
 class Barrier:
@@ -18,11 +42,11 @@ class Barrier:
     """
 
     def __init__(self, work: Callable[[], None], seconds: float, name: str) -> None:
-        """Starts the thread. `work` reports failure by raising what its callers shall see."""
+        """Starts the thread, named `name`. `work` tells of failure by DependencyTimeoutException."""
         self._work = work
         self._seconds = seconds
         self._arrived = threading.Condition()
-        self._waiting: list[Future[None]] = []
+        self._next: _Batch | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -30,61 +54,67 @@ class Barrier:
     async def passed(self) -> None:
         """Returns once a run that began after this call has succeeded.
 
-        Raises DependencyTimeoutException after `seconds`, or what the run raised.
+        Raises DependencyTimeoutException after `seconds`, or when the run failed.
         """
+        loop = asyncio.get_running_loop()
+        with self._arrived:
+            batch = self._joined()
+            # One future per loop and batch: waking a loop from another thread is what costs.
+            shared = batch.on_loops.setdefault(loop, loop.create_future())
         try:
             async with asyncio.timeout(self._seconds):
-                await asyncio.wrap_future(self._arrive())
+                worked = await asyncio.shield(shared)
         except TimeoutError:
-            raise timed_out("it could not be proven that nothing has changed") from None
+            worked = False
+        if not worked:
+            raise timed_out(_UNPROVEN)
 
     def passed_blocking(self) -> None:
         """The same for threads."""
-        place = self._arrive()
-        try:
-            place.result(self._seconds)
-        except TimeoutError:
-            place.cancel()
-            raise timed_out("it could not be proven that nothing has changed") from None
+        with self._arrived:
+            batch = self._joined()
+        if not batch.done.wait(self._seconds) or not batch.worked:
+            raise timed_out(_UNPROVEN)
 
     def close(self) -> None:
         """Refuses who waits or still comes, and ends the thread when its run has ended."""
         with self._arrived:
             self._closed = True
-            left, self._waiting = self._waiting, []
+            left, self._next = self._next, None
             self._arrived.notify()
-        for place in left:
-            if place.set_running_or_notify_cancel():
-                place.set_exception(timed_out("it is closed"))
+        if left is not None:
+            left.settle(worked=False)
         self._thread.join()
 
-    def _arrive(self) -> Future[None]:
-        place: Future[None] = Future()
-        with self._arrived:
-            if self._closed:
-                raise timed_out("it is closed")
-            self._waiting.append(place)
+    def _joined(self) -> _Batch:
+        if self._closed:
+            raise timed_out("it is closed")
+        if self._next is None:
+            self._next = _Batch()
             self._arrived.notify()
-        return place
+        return self._next
 
     def _run(self) -> None:
         while True:
             with self._arrived:
-                while not self._waiting and not self._closed:
+                while self._next is None and not self._closed:
                     self._arrived.wait()
-                if self._closed:
-                    return
-                batch, self._waiting = self._waiting, []
-            self._answer([place for place in batch if place.set_running_or_notify_cancel()])
+                batch, self._next = self._next, None
+            if batch is None:
+                return
+            batch.settle(worked=self._worked())
 
-    def _answer(self, batch: list[Future[None]]) -> None:
-        if not batch:
-            return
+    def _worked(self) -> bool:
         try:
             self._work()
-        except Exception as error:  # noqa: BLE001 - each caller gets it; the thread must outlive any failure
-            for place in batch:
-                place.set_exception(error)
-        else:
-            for place in batch:
-                place.set_result(None)
+        except DependencyTimeoutException:
+            return False
+        except Exception as error:  # noqa: BLE001 - whoever waits is refused; the thread must outlive it
+            _log.error("%s failed: %s", self._thread.name, type(error).__name__)
+            return False
+        return True
+
+
+def _set(future: asyncio.Future[bool], worked: bool) -> None:
+    if not future.done():
+        future.set_result(worked)

@@ -15,7 +15,7 @@ from kagitori_server.model.errors import DependencyTimeoutException
 from kagitori_server.storage import migrate, schema
 from kagitori_server.storage.changes import Progress
 from kagitori_server.storage.database import Database, DatabaseKind, progress_since
-from kagitori_server.storage.failures import CatalogUnusableError, reason, translated
+from kagitori_server.storage.failures import CatalogUnusableError, reason, timed_out, translated
 from kagitori_server.storage.kek_shelf import KekShelf
 from kagitori_server.storage.options import CatalogOptions
 from kagitori_server.storage.postgres import PostgresDatabase
@@ -59,11 +59,13 @@ class Catalog:
         self._options = options
         self._monotonic = monotonic
         self.schema_revision = schema_revision
+        self._closed = False
         with self.read() as reader:
             self.view = View(options.view_entries, reader.version, self.read)
         self.view.rely_on(database.prover(self.view))
         self.kek_shelf = KekShelf(self.read, self.write)
-        self._scrub_owed = False
+        # A process that was killed before us may have left its log behind.
+        self._scrub_owed = True
 
     @property
     def kind(self) -> DatabaseKind:
@@ -73,6 +75,7 @@ class Catalog:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """One consistent snapshot."""
+        self._check_open()
         with translated(), self._database.reading() as connection:
             yield Reader(connection, connection.execute(select(schema.catalog_clock.c.version)).scalar_one())
 
@@ -84,6 +87,7 @@ class Catalog:
         shows in the writer at once and in the view after the commit. An exception rolls everything back. When
         the commit itself fails with DependencyTimeoutException, the change may have been made all the same.
         """
+        self._check_open()
         with translated():
             with self._database.writing() as connection:
                 version = connection.execute(_TICK).scalar_one()
@@ -92,21 +96,27 @@ class Catalog:
                 yield writer
                 self._record(connection, writer)
             self.view.advance(Progress(version, writer.touched))
-            if writer.scrub:
-                self._scrub_owed = True
-            if self._scrub_owed:
-                self._scrub()
+            if writer.scrub or self._scrub_owed:
+                self._scrub(patiently=writer.scrub)
 
     def health(self) -> CatalogHealth:
         """Asks the database. Raises DependencyTimeoutException."""
         began = self._monotonic()
         with self.read() as reader:
             version = reader.version
+        if self._scrub_owed:
+            self._scrub(patiently=False)
         return CatalogHealth(self.kind, self.schema_revision, version, self._monotonic() - began)
 
     def close(self) -> None:
-        """Closes every connection; the catalog can't be used any more."""
-        self._database.close()
+        """Closes every connection; the catalog can't be used any more. Once is enough, twice does no harm."""
+        if not self._closed:
+            self._closed = True
+            self._database.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise timed_out("it is closed")
 
     def _bring_up_to_date(self, connection: Connection, version: int) -> None:
         if version == self.view.version + 1:
@@ -132,9 +142,10 @@ class Catalog:
             connection.execute(delete(schema.changes).where(schema.changes.c.version <= horizon))
             connection.execute(update(schema.catalog_clock).values(horizon=horizon))
 
-    def _scrub(self) -> None:
+    def _scrub(self, *, patiently: bool) -> None:
+        self._scrub_owed = True
         try:
-            self._scrub_owed = not self._database.scrub()
+            self._scrub_owed = not self._database.scrub(patiently=patiently)
         except (sqlalchemy.exc.SQLAlchemyError, DependencyTimeoutException) as error:
             # The change is committed and its caller must hear so; the log is emptied after a later write.
             _log.warning("the database's log could not be emptied yet: %s", reason(error))

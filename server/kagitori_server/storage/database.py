@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import BigInteger, Connection, and_, bindparam, select
 
 from kagitori_server.storage import schema
 from kagitori_server.storage.changes import Progress, progress
@@ -36,8 +36,11 @@ class Database(Protocol):
     def migrating(self) -> AbstractContextManager[Connection]:
         """A transaction that no other process migrates or writes beside, on a database that may be empty."""
 
-    def scrub(self) -> bool:
-        """Removes what was deleted from the database's log. False when a reader was in the way: try again."""
+    def scrub(self, *, patiently: bool) -> bool:
+        """Removes what was deleted from the database's log. False when a reader was in the way: try again.
+
+        Only `patiently` does it wait: for its turn as long as a write would, for readers a moment.
+        """
 
     def prover(self, view: View) -> Prover:
         """Proof of currency for `view`."""
@@ -46,20 +49,19 @@ class Database(Protocol):
         """Closes all connections."""
 
 
-_clock = schema.catalog_clock.c
-_changes = schema.changes.c
-_HORIZON = select(_clock.version, _clock.horizon)
-_SINCE = (
-    select(_changes.kind, _changes.subject)
-    .where(_changes.version > bindparam("since"))
-    .order_by(_changes.version, _changes.ordinal)
+_clock = schema.catalog_clock
+_changes = schema.changes
+_since = bindparam("since", type_=BigInteger)
+# One statement, hence one snapshot. The provers ask the same in their drivers' own words.
+_PROGRESS = (
+    select(_clock.c.version, _clock.c.horizon, _changes.c.kind, _changes.c.subject)
+    .select_from(_clock.outerjoin(_changes, and_(_changes.c.version > _since, _clock.c.horizon <= _since)))
+    .order_by(_changes.c.version, _changes.c.ordinal)
 )
 
 
 def progress_since(connection: Connection, since: int) -> Progress:
     """What changed after `since`, as far as the connection's transaction sees."""
-    version, horizon = connection.execute(_HORIZON).one()
-    if not horizon <= since <= version:
-        return Progress(version, None)
-    found = connection.execute(_SINCE, {"since": since})
-    return progress(since, version, horizon, [(row.kind, row.subject) for row in found])
+    found = connection.execute(_PROGRESS, {"since": since}).all()
+    changed = [(row.kind, row.subject) for row in found if row.kind is not None]
+    return progress(since, found[0].version, found[0].horizon, changed)

@@ -71,7 +71,7 @@ class PostgresDatabase:
                 connection.execute(text("SELECT version FROM catalog_clock FOR UPDATE"))
             yield connection
 
-    def scrub(self) -> bool:
+    def scrub(self, *, patiently: bool) -> bool:  # noqa: ARG002 - the protocol's
         """Nothing we could do."""
         return True
 

@@ -10,6 +10,7 @@ import psycopg
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
+from kagitori_server.model.errors import DependencyTimeoutException
 from kagitori_server.storage.barrier import Barrier
 from kagitori_server.storage.changes import progress
 from kagitori_server.storage.failures import timed_out
@@ -28,6 +29,10 @@ _BIGINT = 20
 """The type's number in every PostgreSQL (pg_type)."""
 
 Connect = Callable[[], psycopg.Connection[tuple[object, ...]]]
+
+
+class _SlowError(psycopg.OperationalError):
+    """The deadline has passed: asking once more would only make it later."""
 
 
 class PostgresProver:
@@ -62,20 +67,36 @@ class PostgresProver:
         self._hang_up()
 
     def _prove(self) -> None:
+        used_before = self._connection is not None
         try:
-            if self._connection is None:
-                self._connection = self._connect()
-                self._connection.pgconn.send_prepare(_STATEMENT, _SQL, [_BIGINT])
-                self._answer(self._connection.pgconn)
-            self._catch_up(self._connection.pgconn)
+            self._ask()
+        except _SlowError as error:
+            raise self._given_up(error) from None
         except (psycopg.Error, OSError) as error:
+            if not used_before:
+                raise self._given_up(error) from None
+            # The server may have been restarted since the last question.
             self._hang_up()
-            lines = str(error).splitlines()
-            _log.warning("PostgreSQL can't prove the view current: %s", lines[0] if lines else type(error))
-            raise timed_out("it could not be proven that nothing has changed") from None
+            try:
+                self._ask()
+            except (psycopg.Error, OSError) as again:
+                raise self._given_up(again) from None
         except BaseException:
             self._hang_up()
             raise
+
+    def _given_up(self, error: Exception) -> DependencyTimeoutException:
+        self._hang_up()
+        lines = str(error).splitlines() or [type(error).__name__]
+        _log.warning("PostgreSQL can't prove the view current: %s", lines[0])
+        return timed_out("PostgreSQL did not answer")
+
+    def _ask(self) -> None:
+        if self._connection is None:
+            self._connection = self._connect()
+            self._connection.pgconn.send_prepare(_STATEMENT, _SQL, [_BIGINT])
+            self._answer(self._connection.pgconn)
+        self._catch_up(self._connection.pgconn)
 
     def _catch_up(self, pgconn: PGconn) -> None:
         since = self._view.version
@@ -89,7 +110,7 @@ class PostgresProver:
     def _answer(self, pgconn: PGconn) -> PGresult:
         """What the server answers to what was sent; psycopg itself would wait for it without end.
 
-        Raises psycopg.OperationalError after the deadline or for an error.
+        Raises _SlowError after the deadline, psycopg.OperationalError for an error.
         """
         end = self._monotonic() + self._seconds
         poll = select.poll()
@@ -99,7 +120,7 @@ class PostgresProver:
                 poll.register(pgconn.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
                 left = end - self._monotonic()
                 if left <= 0 or not poll.poll(left * 1000):
-                    raise psycopg.OperationalError("no answer in time")
+                    raise _SlowError("no answer in time")
                 pgconn.consume_input()
             result = pgconn.get_result()
             if result is None:

@@ -38,7 +38,10 @@ class PrincipalWrites(Recorder):
         self._insert_principal(root)
 
     def delete_account(self, account: str) -> None:
-        """Removes an account that has nothing left but its root user."""
+        """Removes an account that has nothing left but its root user.
+
+        Its key-encryption keys stay: processes may hold them open, and an account of this id made later uses them.
+        """
         if self.get_account(account) is None:
             raise NoSuchEntityException(f"Account {account} is not found.")
         principals = schema.principals
@@ -51,11 +54,9 @@ class PrincipalWrites(Recorder):
         root = self.find_principal(account, PrincipalKind.ROOT, "root")
         if left != 1 or root is None:
             raise DeleteConflictException(f"Account {account} still has keys, principals or credentials.")
-        self._delete(schema.key_encryption_keys, schema.key_encryption_keys.c.account == account)
         self._delete(principals, principals.c.arn == root.arn)
         self._delete(schema.accounts, schema.accounts.c.account == account)
         self._touch(_of_principal(root.arn))
-        self._scrub = True
 
     def insert_principal(self, principal: PrincipalRecord) -> None:
         """A new user or role, with its identity policies. Names must differ in more than case."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Row
@@ -33,10 +34,9 @@ def pairs_text(pairs: Mapping[str, str]) -> str:
     return json.dumps(dict(sorted(pairs.items())), ensure_ascii=True, separators=(",", ":"))
 
 
-def pairs_of(text: str) -> dict[str, str]:
-    """The pairs of `pairs_text`."""
-    pairs: dict[str, str] = json.loads(text)
-    return pairs
+def pairs_of(text: str) -> Mapping[str, str]:
+    """The pairs of `pairs_text`, read only: records are shared by all calls."""
+    return MappingProxyType(json.loads(text))
 
 
 def key_of(
@@ -123,7 +123,7 @@ def principal_of(row: Row[Any], policies: Mapping[str, str]) -> PrincipalRecord:
         principal_id=row.principal_id,
         arn=row.arn,
         created=row.created,
-        policies=policies,
+        policies=MappingProxyType(dict(policies)),
         description=row.description,
         tags=pairs_of(row.tags),
     )

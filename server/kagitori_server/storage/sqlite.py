@@ -20,11 +20,14 @@ from kagitori_server.storage.failures import CatalogUnusableError, timed_out
 from kagitori_server.storage.options import CatalogOptions
 from kagitori_server.storage.turns import FairLock, FileTurn
 from kagitori_server.storage.view import Prover, View
+from kagitori_server.storage.write_mark import WriteMark
 
 _PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "trusted_schema = OFF")
 _BUSY_SECONDS = 5.0
 _PROVER_BUSY_SECONDS = 1.0
 _SCRUB_BUSY_MILLISECONDS = 250
+_SCRUB_TURN_SECONDS = 0.05
+_MARK_SECONDS = 1.0
 
 
 class SqliteDatabase:
@@ -38,8 +41,9 @@ class SqliteDatabase:
         self._options = options
         self._monotonic = monotonic
         _make_private(path)
-        self._read_engine = _engine(path, options.read_connections, "BEGIN", options.write_wait_seconds)
-        self._write_engine = _engine(path, 1, "BEGIN IMMEDIATE", options.write_wait_seconds)
+        wait = options.write_wait_seconds
+        self._read_engine = _engine(path, options.read_connections, wait, "BEGIN", "query_only = ON")
+        self._write_engine = _engine(path, 1, wait, "BEGIN IMMEDIATE")
         self._line = FairLock()
         self._turn = FileTurn(path, monotonic)
         self._prover: _SqliteProver | None = None
@@ -64,14 +68,15 @@ class SqliteDatabase:
             with self._write_engine.begin() as connection:
                 yield connection
 
-    def scrub(self) -> bool:
+    def scrub(self, *, patiently: bool) -> bool:
         """Moves the log into the database and cuts it to nothing."""
-        with self._exclusively(), self._write_engine.connect() as connection:
+        turn = self._exclusively(None if patiently else _SCRUB_TURN_SECONDS)
+        with turn, self._write_engine.connect() as connection:
             raw = connection.connection.driver_connection
             if not isinstance(raw, sqlite3.Connection):
                 raise TypeError("not the sqlite3 driver")
             # Writers wait behind this: don't wait long for readers, rather come again.
-            raw.execute(f"PRAGMA busy_timeout = {_SCRUB_BUSY_MILLISECONDS}")
+            raw.execute(f"PRAGMA busy_timeout = {_SCRUB_BUSY_MILLISECONDS if patiently else 0}")
             try:
                 busy: int = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             finally:
@@ -79,8 +84,8 @@ class SqliteDatabase:
             return busy == 0
 
     def prover(self, view: View) -> Prover:
-        """By `PRAGMA data_version`."""
-        self._prover = _SqliteProver(self._path, view)
+        """By the writers' mark, and by `PRAGMA data_version` where that has moved."""
+        self._prover = _SqliteProver(self._path, view, self._turn.mark, self._monotonic)
         return self._prover
 
     def close(self) -> None:
@@ -105,9 +110,10 @@ class SqliteDatabase:
             raise CatalogUnusableError(f"{self._path}: this file system can't hold a write-ahead log")
 
     @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        end = self._monotonic() + self._options.write_wait_seconds
-        if not self._line.acquire(self._options.write_wait_seconds):
+    def _exclusively(self, seconds: float | None = None) -> Iterator[None]:
+        wait = self._options.write_wait_seconds if seconds is None else seconds
+        end = self._monotonic() + wait
+        if not self._line.acquire(wait):
             raise timed_out("too many writes are waiting")
         try:
             if not self._turn.acquire(max(0.0, end - self._monotonic())):
@@ -121,9 +127,16 @@ class SqliteDatabase:
 
 
 class _SqliteProver:
-    """`PRAGMA data_version` of its own connection differs whenever another one has committed meanwhile."""
+    """The writers' mark says that nothing can have changed. Else `PRAGMA data_version` of its own connection tells,
+    which differs whenever another one has committed meanwhile; and once a second in any case, for the sake of
+    writers that don't know the mark (an operator with the sqlite3 tool).
+    """
 
-    def __init__(self, path: Path, view: View) -> None:
+    def __init__(self, path: Path, view: View, mark: WriteMark, monotonic: Callable[[], float]) -> None:
+        self._mark = mark
+        self._monotonic = monotonic
+        self._seen_mark = -1
+        self._good_until = 0.0
         self._view = view
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(
@@ -134,6 +147,10 @@ class _SqliteProver:
 
     def now(self) -> bool:
         """Always true, or DependencyTimeoutException."""
+        # Read before anything else: a write that begins from here on is later than this call.
+        mark = self._mark.read()
+        if mark == self._seen_mark and self._monotonic() < self._good_until:
+            return True
         with self._lock:
             try:
                 # Read before the changes: what is committed in between will differ at the next proof.
@@ -141,6 +158,8 @@ class _SqliteProver:
                 if data_version != self._data_version:
                     self._catch_up()
                     self._data_version = data_version
+                self._good_until = self._monotonic() + _MARK_SECONDS
+                self._seen_mark = mark if mark % 2 == 0 else -1
             except sqlite3.Error:
                 raise timed_out("the database failed") from None
         return True
@@ -156,6 +175,7 @@ class _SqliteProver:
     def close(self) -> None:
         """Closes the connection."""
         with self._lock:
+            self._seen_mark = -1
             self._connection.close()
 
     def _catch_up(self) -> None:
@@ -172,7 +192,7 @@ class _SqliteProver:
         self._view.advance(progress(since, version, horizon, changes))
 
 
-def _engine(path: Path, connections: int, begin: str, wait: float) -> Engine:
+def _engine(path: Path, connections: int, wait: float, begin: str, *pragmas: str) -> Engine:
     engine = create_engine(
         URL.create("sqlite+pysqlite", database=str(path)),
         pool_size=connections,
@@ -186,7 +206,7 @@ def _engine(path: Path, connections: int, begin: str, wait: float) -> Engine:
     def _prepare(raw: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
         # We begin transactions ourselves: the driver wouldn't before a SELECT.
         raw.isolation_level = None
-        for pragma in _PRAGMAS:
+        for pragma in (*_PRAGMAS, *pragmas):
             raw.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

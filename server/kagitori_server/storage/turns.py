@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-_FIRST_NAP_SECONDS = 0.0001
-_LONGEST_NAP_SECONDS = 0.002
+from kagitori_server.storage.write_mark import WriteMark
+
+_NAP_SECONDS = 0.00005
+_LONGEST_TURNSTILE_NAP_SECONDS = 0.001
 
 
 class FairLock:
@@ -63,28 +65,36 @@ class FileTurn:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._turnstile = os.open(f"{database}-turnstile", flags, 0o600)
         self._writer = os.open(f"{database}-writer", flags, 0o600)
+        self.mark = WriteMark(self._writer)
+        """Odd while somebody has the turn."""
 
     def acquire(self, timeout: float) -> bool:
         """False when `timeout` seconds passed first."""
         end = self._monotonic() + timeout
-        if not self._lock(self._turnstile, end):
+        if not self._lock(self._turnstile, end, _LONGEST_TURNSTILE_NAP_SECONDS):
             return False
         try:
-            return self._lock(self._writer, end)
+            # One process alone waits here, so it may look often.
+            if not self._lock(self._writer, end, _NAP_SECONDS):
+                return False
         finally:
             fcntl.flock(self._turnstile, fcntl.LOCK_UN)
+        self.mark.begin()
+        return True
 
     def release(self) -> None:
-        """Lets the next one in."""
+        """Lets the next one in. The transaction must have ended."""
+        self.mark.end()
         fcntl.flock(self._writer, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Lets go of the files."""
+        self.mark.close()
         os.close(self._turnstile)
         os.close(self._writer)
 
-    def _lock(self, descriptor: int, end: float) -> bool:
-        nap = _FIRST_NAP_SECONDS
+    def _lock(self, descriptor: int, end: float, longest_nap: float) -> bool:
+        nap = _NAP_SECONDS
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,6 +102,6 @@ class FileTurn:
                 if self._monotonic() >= end:
                     return False
                 time.sleep(nap)
-                nap = min(nap * 1.5, _LONGEST_NAP_SECONDS)
+                nap = min(nap * 1.5, longest_nap)
             else:
                 return True

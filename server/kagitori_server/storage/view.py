@@ -17,7 +17,7 @@ a caller derived from a record (a compiled policy) may be kept as long as the re
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
@@ -29,7 +29,7 @@ from kagitori_server.storage.column_types import storable
 from kagitori_server.storage.generations import MISSING, Records
 from kagitori_server.storage.reader import Reader
 
-K = TypeVar("K", bound=Hashable)
+K = TypeVar("K")
 V = TypeVar("V")
 
 _LOAD_ATTEMPTS = 3
@@ -67,24 +67,31 @@ class Lookups:
 
     def key(self, region: str, key_id: str) -> Key | None:
         """The key with its materials, policy, tags and aliases."""
-        found = self._tables.keys.get((region, key_id))
+        place = (region, key_id)
+        found = self._tables.keys.get(place)
         if found is not MISSING:
             return found
-        return self._missed(
-            self._tables.keys, (region, key_id), lambda reader: reader.get_key(region, key_id)
-        )
+        if not (_fits(region, schema.REGION_MAX) and _fits(key_id, schema.KEY_ID_MAX)):
+            return None
+        return self._missed(self._tables.keys, place, lambda reader: reader.get_key(region, key_id))
 
     def alias(self, account: str, region: str, name: str) -> str | None:
         """The id of the key that an alias (with prefix) names."""
         place = (account, region, name)
         found = self._tables.aliases.get(place)
-        return found if found is not MISSING else self._missed(self._tables.aliases, place, _alias_of(*place))
+        if found is not MISSING:
+            return found
+        if not (_fits(account, 12) and _fits(region, schema.REGION_MAX) and _fits(name, schema.ALIAS_MAX)):
+            return None
+        return self._missed(self._tables.aliases, place, _alias_of(account, region, name))
 
     def principal(self, arn: str) -> PrincipalRecord | None:
         """The user, role or root user with its identity policies."""
         found = self._tables.principals.get(arn)
         if found is not MISSING:
             return found
+        if not _fits(arn, schema.ARN_MAX):
+            return None
         return self._missed(self._tables.principals, arn, lambda reader: reader.get_principal(arn))
 
     def token(self, digest: bytes) -> TokenRecord | None:
@@ -92,6 +99,8 @@ class Lookups:
         found = self._tables.tokens.get(digest)
         if found is not MISSING:
             return found
+        if len(digest) != schema.DIGEST_BYTES:
+            return None
         return self._missed(self._tables.tokens, digest, lambda reader: reader.find_token(digest))
 
     def certificate_by_uri(self, uri_san: str) -> CertificateRecord | None:
@@ -99,6 +108,8 @@ class Lookups:
         found = self._tables.uris.get(uri_san)
         if found is not MISSING:
             return found
+        if not _fits(uri_san, schema.URI_MAX):
+            return None
         return self._missed(
             self._tables.uris, uri_san, lambda reader: reader.find_certificate(uri_san=uri_san)
         )
@@ -108,16 +119,13 @@ class Lookups:
         found = self._tables.subjects.get(subject)
         if found is not MISSING:
             return found
+        if not _fits(subject, schema.SUBJECT_NAME_MAX):
+            return None
         return self._missed(
             self._tables.subjects, subject, lambda reader: reader.find_certificate(subject=subject)
         )
 
     def _missed(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
-        if not _may_exist(key):
-            return None
-        return self._unkept(records, key, fetch)
-
-    def _unkept(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
         raise NotLoaded(lambda: self._tables.load(records, key, fetch))
 
 
@@ -191,7 +199,7 @@ class View(Lookups):
             raise RuntimeError("the view has no prover yet")
         return self._prover
 
-    def _unkept(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
+    def _missed(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
         return self._tables.load(records, key, fetch)
 
 
@@ -258,12 +266,6 @@ def _alias_of(account: str, region: str, name: str) -> Callable[[Reader], str | 
     return fetch
 
 
-def _may_exist(key: Hashable) -> bool:
-    """False for what no column could hold; such lookups cost neither SQL nor memory."""
-    parts = key if isinstance(key, tuple) else (key,)
-    return all(
-        len(part) == schema.DIGEST_BYTES
-        if isinstance(part, bytes)
-        else isinstance(part, str) and len(part) <= schema.URI_MAX and storable(part)
-        for part in parts
-    )
+def _fits(text: str, length: int) -> bool:
+    """False for what its column couldn't hold: such lookups cost neither SQL nor memory."""
+    return len(text) <= length and storable(text)

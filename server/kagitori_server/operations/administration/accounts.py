@@ -17,6 +17,7 @@ from kagitori_server.operations.administration.reach import is_home
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.shapes import principals as shapes
 from kagitori_server.operations.shapes.empty import EMPTY, Empty
+from kagitori_server.storage.reader import Reader
 
 ACCOUNTS_MAX = 1_000
 """Accounts of an installation."""
@@ -50,26 +51,32 @@ def list_accounts(context: Context, request: shapes.ListAccountsRequest) -> shap
     """Lists all accounts for the home account's callers; others see their own."""
     with context.services.catalog.read() as reader:
         page = read_page(
-            "ListAccounts", request.marker, request.limit, reader.list_accounts, lambda account: account.account
+            context.operation.name,
+            request.marker,
+            request.limit,
+            reader.list_accounts if is_home(context) else lambda after, _: _own(context, reader, after),
+            lambda account: account.account,
         )
-        own = reader.get_account(context.caller.account)
-    if is_home(context):
-        return shapes.ListAccountsResponse(
-            accounts=tuple(_shown(context, account) for account in page.items),
-            next_marker=page.next_marker,
-            truncated=page.truncated,
-        )
-    accounts = () if own is None else (_shown(context, own),)
-    return shapes.ListAccountsResponse(accounts=accounts, next_marker=None, truncated=False)
+    return shapes.ListAccountsResponse(
+        accounts=tuple(_shown(context, account) for account in page.items),
+        next_marker=page.next_marker,
+        truncated=page.truncated,
+    )
 
 
 def delete_account(context: Context, request: shapes.DeleteAccountRequest) -> Empty:
     """Removes an account that has nothing left but its root user. The home account stays."""
     if request.account_id == context.services.home_account:
         raise DeleteConflictException("The managing account can't be deleted.")
-    drop_expired_tokens(context, request.account_id, None)
+    # Anybody else's tokens keep the account anyway, by whom they belong to.
+    drop_expired_tokens(context, request.account_id, root_arn(context.services.partition, request.account_id))
     context.writer.delete_account(request.account_id)
     return EMPTY
+
+
+def _own(context: Context, reader: Reader, after: str) -> list[Account]:
+    own = reader.get_account(context.caller.account)
+    return [] if own is None or own.account <= after else [own]
 
 
 def _free_id(context: Context) -> str:

@@ -91,8 +91,8 @@ def revoke_token(context: Context, request: shapes.RevokeTokenRequest) -> Empty:
     return EMPTY
 
 
-def drop_expired_tokens(context: Context, account: str, principal_arn: str | None) -> None:
-    """Removes what no longer opens anything and is listed nowhere, so that it's in nobody's way."""
+def drop_expired_tokens(context: Context, account: str, principal_arn: str) -> None:
+    """Removes of a principal what no longer opens anything and is listed nowhere, so that it's in nobody's way."""
     writer = context.writer
     after = ""
     while tokens := writer.list_tokens(account, principal_arn, after, _PURGE_PAGE):

@@ -37,6 +37,7 @@ class Bystanders:
     def __init__(self) -> None:
         self._serving = False
         self._changed = asyncio.Event()
+        self._ending = False
         self._streams: set[asyncio.Task[Any]] = set()
         self._names = frozenset({"", *(service.full_name for service in SERVICES)})
         listed = [service.full_name for service in SERVICES]
@@ -47,6 +48,11 @@ class Bystanders:
         """What health says."""
         return self._serving
 
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
+
     def set_serving(self, serving: bool) -> None:
         """Say from now on that the server serves, or doesn't, as a whole and for each of its services."""
         if serving is not self._serving:
@@ -56,6 +62,7 @@ class Bystanders:
 
     def end_streams(self) -> None:
         """Break off the streams, which would otherwise keep a host from stopping."""
+        self._ending = True
         for stream in tuple(self._streams):
             stream.cancel()
 
@@ -125,5 +132,10 @@ class Bystanders:
         self._streams.add(task)
         try:
             yield
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
+            # grpcio sends nothing for a handler that was cancelled, so the caller is told here.
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "The server is stopping.")
         finally:
             self._streams.discard(task)

@@ -10,9 +10,8 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from grpc import StatusCode
 
@@ -49,21 +48,25 @@ class Pipeline(Protocol):
         """The answer, an instance of the row's response class. Raises KmsError and nothing else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What goes back over the wire."""
 
     code: StatusCode
     message: str
-    body: bytes = field(repr=False)
+    body: bytes
+    """May hold a plaintext."""
     trailers: tuple[tuple[str, str | bytes], ...]
+
+    def __repr__(self) -> str:
+        """Without the body: asyncio's debug mode writes the results of tasks to the log."""
+        return f"Answer({self.code}, {len(self.body)} bytes)"
 
 
 class Dispatcher:
     """Takes calls from a host to the pipeline and the answers back.
 
-    A call that its caller gives up is still worked to its end: its audit record and what it commits don't depend on
-    anybody waiting for them.
+    A call that its caller gives up is still worked to its end where that takes more than one go (`Method.detached`):
+    its audit record and what it commits don't depend on anybody waiting for them.
     """
 
     def __init__(
@@ -75,11 +78,12 @@ class Dispatcher:
         self._request_ids = request_ids
         self.most_in_flight = most_in_flight
         self._running: set[asyncio.Task[Answer]] = set()
+        self._attached = 0
 
     @property
     def in_flight(self) -> int:
         """How many calls are worked on now."""
-        return len(self._running)
+        return len(self._running) + self._attached
 
     async def dispatch(self, path: str, metadata: Metadata, peer: Peer, body: bytes) -> Answer:
         """Answer one call. Raises nothing but CancelledError, when the host cancels it."""
@@ -88,16 +92,38 @@ class Dispatcher:
         if method is None:
             unknown = UnknownOperationException(f"{shortened(path)} is not an operation of this service.")
             return refusal(unknown, request_id)
-        if len(self._running) >= self.most_in_flight:
+        if self.in_flight >= self.most_in_flight:
             busy = ThrottlingException("The service is busy. Please try again.", retry_after=_RETRY_SECONDS)
             return refusal(busy, request_id)
-        task = asyncio.get_running_loop().create_task(self._answer(method, request_id, metadata, peer, body))
+        if not method.detached:
+            self._attached += 1
+            try:
+                return await self._answer(method, request_id, metadata, peer, body)
+            finally:
+                self._attached -= 1
+        # The work is a task of its own, and what is waited for is a future beside it: cancelling the one who waits
+        # ends the waiting alone. (asyncio.shield does the same with twice the callbacks.)
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Answer] = loop.create_future()
+        task = loop.create_task(self._answer(method, request_id, metadata, peer, body))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        task.add_done_callback(partial(self._done, waiter))
+        return await waiter
+
+    def _done(self, waiter: asyncio.Future[Answer], task: asyncio.Task[Answer]) -> None:
+        self._running.discard(task)
+        if waiter.done():
+            return
+        if task.cancelled():
+            # Nobody but a loop that is being closed cancels it.
+            waiter.cancel()
+        elif (problem := task.exception()) is not None:
+            waiter.set_exception(problem)
+        else:
+            waiter.set_result(task.result())
 
     async def drained(self) -> None:
-        """Return when no call is worked on any more."""
+        """Return when no call is worked on any more that goes on without its caller."""
         while self._running:
             await asyncio.wait(self._running)
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import grpc
 from grpc import aio
 
+from kagitori_server.model.call import TlsFacts
 from kagitori_server.transports.grpc.bystanders import Bystanders
-from kagitori_server.transports.grpc.dispatcher import Answer, Dispatcher
+from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.listeners import (
     Listener,
     ListenerKind,
@@ -33,6 +35,7 @@ WAITING_FACTOR = 4
 """Calls that grpcio may hold, as a multiple of those that are worked on: bounds what half-sent requests occupy."""
 
 _SOCKET_UMASK = 0o177
+_UNKNOWN = "-"
 _log = logging.getLogger(__name__)
 
 _Context = aio.ServicerContext[bytes, bytes]
@@ -74,7 +77,8 @@ class GrpcHost:
     async def start(self) -> None:
         """Bind and accept calls; health says NOT_SERVING still.
 
-        Raises ListenerRefused when one place can't be had, having let go of the others.
+        Raises ListenerRefused when one place can't be had; the host is of no use then, and grpcio keeps the
+        others bound until it is collected.
         """
         addresses = []
         try:
@@ -90,6 +94,11 @@ class GrpcHost:
             await self.stop(0)
             raise
         self._addresses = tuple(addresses)
+
+    @property
+    def streams(self) -> int:
+        """How many streams of health and reflection are open."""
+        return self._bystanders.streams
 
     def set_serving(self, serving: bool) -> None:
         """What health says from now on. Calls are taken in any case."""
@@ -119,41 +128,58 @@ class _Everything(grpc.GenericRpcHandler):
         self._peer_of = peer_of
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
-        path = handler_call_details.method
+        # Both are at hand here; the context would make the metadata once more.
+        path, metadata = handler_call_details.method, handler_call_details.invocation_metadata
         dispatch, peer_of = self._dispatcher.dispatch, self._peer_of
 
         async def handle(body: bytes, context: _Context) -> bytes:
-            answer = await dispatch(path, context.invocation_metadata() or (), peer_of(context), body)
-            return _deliver(answer, context)
+            answer = await dispatch(path, metadata, peer_of(context), body)
+            if answer.code is not grpc.StatusCode.OK:
+                # Setting the code and returning would send an empty message before the status.
+                await context.abort(answer.code, answer.message, answer.trailers)
+            context.set_trailing_metadata(answer.trailers)
+            return answer.body
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def _deliver(answer: Answer, context: _Context) -> bytes:
-    context.set_trailing_metadata(answer.trailers)
-    if answer.code is not grpc.StatusCode.OK:
-        context.set_code(answer.code)
-        context.set_details(answer.message)
-    return answer.body
+def _plaintext_peer(context: _Context) -> Peer:
+    return _peer_at(context.peer(), None)
 
 
-def _network_peer(context: _Context) -> Peer:
-    return Peer(source_ip(context.peer()))
+def _tls_peer(context: _Context) -> Peer:
+    return _peer_at(context.peer(), _first(context.auth_context(), "ssl_tls_version"))
 
 
 def _mutual_tls_peer(context: _Context) -> Peer:
-    certificates = context.auth_context().get("x509_pem_cert", ())
-    return Peer(source_ip(context.peer()), certificate=next(iter(certificates), None))
+    # Made anew for each call: an address may belong to another caller the next moment, with another certificate.
+    facts = context.auth_context()
+    known = _peer_at(context.peer(), _first(facts, "ssl_tls_version"))
+    return Peer(known.source_ip, certificate=_first(facts, "x509_pem_cert"), tls=known.tls)
+
+
+def _first(facts: Mapping[str, Iterable[bytes]], key: str) -> bytes | None:
+    return next(iter(facts.get(key, ())), None)
+
+
+@lru_cache(maxsize=1024)
+def _peer_at(address: str, tls_version: bytes | None) -> Peer:
+    """A peer as far as it is known without a certificate. grpcio tells neither cipher suite nor host name."""
+    tls = None if tls_version is None else TlsFacts(tls_version.decode("ascii", "replace"), _UNKNOWN)
+    return Peer(source_ip(address), tls=tls)
+
+
+_SOCKET_PEER = Peer(local_socket=True)
 
 
 def _socket_peer(_: _Context) -> Peer:
-    return Peer(local_socket=True)
+    return _SOCKET_PEER
 
 
 _PEERS: dict[ListenerKind, _PeerOf] = {
-    ListenerKind.TLS: _network_peer,
+    ListenerKind.TLS: _tls_peer,
     ListenerKind.MTLS: _mutual_tls_peer,
-    ListenerKind.PLAINTEXT: _network_peer,
+    ListenerKind.PLAINTEXT: _plaintext_peer,
     ListenerKind.UNIX: _socket_peer,
 }
 

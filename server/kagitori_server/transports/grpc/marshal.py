@@ -115,7 +115,7 @@ def _decoder(descriptor: Descriptor, read: _Read) -> Decoder:
             message = parse(body)
         except DecodeError:
             # The cause would quote nothing useful and might quote the body.
-            raise SerializationException(f"The body of the request is not a {name}.") from None
+            raise SerializationException(f"The body of the request is no {name}.") from None
         return read(message)
 
     return decode

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from kagitori_server.model.arn import REGION, shortened
@@ -40,8 +41,7 @@ class Peer:
     tls: TlsFacts | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """What the metadata of a call says."""
 
     evidence: Evidence
@@ -93,7 +93,6 @@ def _short_user_agent(text: str) -> str:
     return shortened(text, USER_AGENT_MAX)
 
 
-@lru_cache(maxsize=1024)
 def source_ip(address: str) -> str:
     """The IP address in a peer's name as gRPC writes it (`ipv4:192.0.2.1:5000`, `ipv6:%5B2001:db8::1%5D:5000`).
 

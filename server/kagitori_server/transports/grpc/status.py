@@ -129,7 +129,7 @@ def failure(error: KmsError, request_id: str) -> Failure:
     """What a caller is told of `error`."""
     known = vocabulary_class(error)
     code = CODES[known]
-    message = error.message if len(error.message) <= MESSAGE_MAX else error.message[:MESSAGE_MAX] + "..."
+    message = _text(error.message, MESSAGE_MAX)
     info = ErrorInfo(
         reason=reason(known),
         domain=DOMAIN,
@@ -169,11 +169,19 @@ def reason(known: type[KmsError]) -> str:
 def _bad_request(violations: tuple[FieldViolation, ...]) -> BadRequest:
     told = BadRequest()
     for violation in violations:
-        entry = BadRequest.FieldViolation(field=violation.field, description=violation.description)
+        entry = BadRequest.FieldViolation(
+            field=_text(violation.field, MESSAGE_MAX), description=_text(violation.description, MESSAGE_MAX)
+        )
         if told.ByteSize() + entry.ByteSize() > VIOLATIONS_BYTES_MAX:
             break
         told.field_violations.append(entry)
     return told
+
+
+def _text(text: str, limit: int) -> str:
+    """What protobuf can hold of a text: halves of surrogate pairs are no Unicode text."""
+    cut = text if len(text) <= limit else text[:limit] + "..."
+    return cut.encode("utf-8", "replace").decode()
 
 
 def _packed(detail: Message) -> AnyMessage:

@@ -1,0 +1,261 @@
+"""What every call gets on its way: credentials, Region, a deadline, another try where that is harmless.
+
+The interceptors here make a failed call raise the client's own errors, so the generated stubs can be used as
+they are, with their types.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import grpc
+from grpc import aio
+
+from kagitori_client.credentials import BearerToken
+from kagitori_client.status import Failure, failure
+
+if TYPE_CHECKING:
+    # These two exist in gRPC's type stubs only.
+    from grpc import _CallFuture, _CallIterator
+
+DEFAULT_TIMEOUT = 10.0
+"""Seconds a call may take, tries and pauses included."""
+
+REGION = "kagitori-region"
+_AUTHORIZATION = "authorization"
+_READS = ("Describe", "Explain", "Get", "Lint", "List", "Lookup", "Verify")
+_PREFIX = "/kagitori.kms.v1."
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+_Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+def is_repeatable(method: str) -> bool:
+    """True for calls that change nothing: all of CryptoService, and what only reads.
+
+    CreateKey and its like are never repeated by the client: the first try may have happened.
+    """
+    service, _, name = method.removeprefix(_PREFIX).partition("/")
+    return service == "CryptoService" or name.startswith(_READS)
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often and how fast repeatable calls are tried again.
+
+    The pause before try n is a random part of `first_pause` x 2^n seconds, at most `longest_pause`, and at
+    least what the service asked for. `attempts` = 1 turns it off.
+    """
+
+    attempts: int = 4
+    first_pause: float = 0.1
+    longest_pause: float = 2.0
+    draw: Callable[[], float] = field(default=random.random, repr=False)
+
+    def pause(self, tried: int, failed: Failure, method: str) -> float | None:
+        """Seconds to wait after `tried` tries; None: give up."""
+        if tried >= self.attempts or not is_repeatable(method):
+            return None
+        overloaded = failed.code is grpc.StatusCode.RESOURCE_EXHAUSTED and failed.retry_after is not None
+        if not overloaded and failed.code is not grpc.StatusCode.UNAVAILABLE:
+            return None
+        jitter: float = self.draw() * min(self.longest_pause, self.first_pause * 2.0 ** (tried - 1))
+        return (failed.retry_after or 0.0) + jitter
+
+
+@dataclass(frozen=True, slots=True)
+class CallPolicy:
+    """The constants of a client's calls."""
+
+    endpoint: str
+    token: BearerToken | None
+    region: str | None
+    timeout: float = DEFAULT_TIMEOUT
+    retries: Retries = Retries()
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+
+    def metadata(self, given: _Metadata) -> _Metadata:
+        """The call's metadata; a Region given with the call goes before the client's."""
+        added: list[tuple[str, str | bytes]] = list(given)
+        if self.token is not None:
+            added.append((_AUTHORIZATION, f"Bearer {self.token.reveal()}"))
+        if self.region is not None and not any(name == REGION for name, _ in given):
+            added.append((REGION, self.region))
+        return tuple(added)
+
+    def failure(self, error: grpc.RpcError | aio.AioRpcError, timeout: float) -> Failure:
+        """What a failed call means."""
+        if not isinstance(error, (grpc.Call, aio.AioRpcError)):
+            # gRPC promises that its errors are calls as well.
+            raise error
+        trailing = tuple((name, value) for name, value in error.trailing_metadata() or ())
+        return failure(error.code(), error.details(), trailing, endpoint=self.endpoint, timeout=timeout)
+
+
+@dataclass(frozen=True)
+class _Details(grpc.ClientCallDetails):
+    method: str
+    timeout: float | None
+    metadata: _Metadata | None
+    credentials: grpc.CallCredentials | None
+    wait_for_ready: bool | None
+    compression: grpc.Compression | None
+
+
+def _outgoing(policy: CallPolicy, details: grpc.ClientCallDetails, timeout: float | None) -> _Details:
+    return _Details(
+        method=details.method,
+        timeout=timeout,
+        metadata=policy.metadata(tuple(details.metadata or ())),
+        credentials=details.credentials,
+        wait_for_ready=details.wait_for_ready,
+        compression=details.compression,
+    )
+
+
+class SyncCalls(grpc.UnaryUnaryClientInterceptor):
+    """For synchronous channels. A call waits for its answer, also where it was started by `future`."""
+
+    def __init__(self, policy: CallPolicy, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._policy = policy
+        self._sleep = sleep
+
+    def intercept_unary_unary(
+        self,
+        continuation: Callable[[grpc.ClientCallDetails, _Request], _CallFuture[_Response]],
+        client_call_details: grpc.ClientCallDetails,
+        request: _Request,
+    ) -> _CallFuture[_Response]:
+        """Makes the call; raises KagitoriError if it fails."""
+        policy = self._policy
+        timeout = policy.timeout if client_call_details.timeout is None else client_call_details.timeout
+        end = policy.clock() + timeout
+        tried = 0
+        while True:
+            left = max(0.0, end - policy.clock())
+            call = continuation(_outgoing(policy, client_call_details, left), request)
+            error = call.exception()
+            if error is None:
+                return call
+            if not isinstance(error, grpc.RpcError):
+                raise error
+            tried += 1
+            failed = policy.failure(error, timeout)
+            pause = policy.retries.pause(tried, failed, client_call_details.method)
+            if pause is None or policy.clock() + pause >= end:
+                # Not chained: gRPC's error repeats the whole state of the call.
+                raise failed.error from None
+            self._sleep(pause)
+
+
+class SyncStreams(grpc.UnaryStreamClientInterceptor):
+    """For answers that are streams: metadata and errors as elsewhere, neither deadline nor another try."""
+
+    def __init__(self, policy: CallPolicy) -> None:
+        self._policy = policy
+
+    def intercept_unary_stream(
+        self,
+        continuation: Callable[[grpc.ClientCallDetails, _Request], _CallIterator[_Response]],
+        client_call_details: grpc.ClientCallDetails,
+        request: _Request,
+    ) -> _CallIterator[_Response]:
+        """Starts the call; iterating raises KagitoriError if it fails."""
+        call = continuation(_outgoing(self._policy, client_call_details, client_call_details.timeout), request)
+        # gRPC hands on what it gets; of a call's abilities this iterator has iterating and closing.
+        return cast("_CallIterator[_Response]", self._answers(call))
+
+    def _answers(self, call: _CallIterator[_Response]) -> Iterator[_Response]:
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise self._policy.failure(error, self._policy.timeout).error from None
+        finally:
+            call.cancel()
+
+
+def _outgoing_async(
+    policy: CallPolicy, details: aio.ClientCallDetails, timeout: float | None
+) -> aio.ClientCallDetails:
+    return aio.ClientCallDetails(
+        method=details.method,
+        timeout=timeout,
+        metadata=aio.Metadata(*policy.metadata(tuple(details.metadata or ()))),
+        credentials=details.credentials,
+        wait_for_ready=details.wait_for_ready,
+    )
+
+
+class AsyncCalls(aio.UnaryUnaryClientInterceptor):
+    """For asyncio channels."""
+
+    def __init__(self, policy: CallPolicy, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._policy = policy
+        self._sleep = sleep
+
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[
+            [aio.ClientCallDetails, _Request], Awaitable[aio.UnaryUnaryCall[_Request, _Response]]
+        ],
+        client_call_details: aio.ClientCallDetails,
+        request: _Request,
+    ) -> _Response | aio.UnaryUnaryCall[_Request, _Response]:
+        """Makes the call; raises KagitoriError if it fails."""
+        policy = self._policy
+        timeout = policy.timeout if client_call_details.timeout is None else client_call_details.timeout
+        end = policy.clock() + timeout
+        # In asyncio's interceptors the method is bytes, whatever its type says.
+        method = str(client_call_details.method, "ascii") if isinstance(
+            client_call_details.method, bytes
+        ) else client_call_details.method
+        tried = 0
+        while True:
+            left = max(0.0, end - policy.clock())
+            call = await continuation(_outgoing_async(policy, client_call_details, left), request)
+            try:
+                await call
+            except aio.AioRpcError as error:
+                tried += 1
+                failed = policy.failure(error, timeout)
+                pause = policy.retries.pause(tried, failed, method)
+                if pause is None or policy.clock() + pause >= end:
+                    # Not chained: gRPC's error repeats the whole state of the call.
+                    raise failed.error from None
+            else:
+                return call
+            await self._sleep(pause)
+
+
+class AsyncStreams(aio.UnaryStreamClientInterceptor):
+    """For answers that are streams: metadata and errors as elsewhere, neither deadline nor another try."""
+
+    def __init__(self, policy: CallPolicy) -> None:
+        self._policy = policy
+
+    async def intercept_unary_stream(
+        self,
+        continuation: Callable[
+            [aio.ClientCallDetails, _Request], Awaitable[aio.UnaryStreamCall[_Request, _Response]]
+        ],
+        client_call_details: aio.ClientCallDetails,
+        request: _Request,
+    ) -> AsyncIterator[_Response]:
+        """Starts the call; iterating raises KagitoriError if it fails."""
+        details = _outgoing_async(self._policy, client_call_details, client_call_details.timeout)
+        return self._answers(await continuation(details, request))
+
+    async def _answers(self, call: aio.UnaryStreamCall[_Request, _Response]) -> AsyncIterator[_Response]:
+        try:
+            async for answer in call:
+                yield answer
+        except aio.AioRpcError as error:
+            raise self._policy.failure(error, self._policy.timeout).error from None
+        finally:
+            call.cancel()

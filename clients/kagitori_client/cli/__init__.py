@@ -1,0 +1,30 @@
+"""The command `kagitori`.
+
+Exit codes: 0 done; 1 the service refused, or something it answers for is not healthy; 2 wrong usage,
+configuration or local files; 3 the service can't be reached; 4 data does not verify; 128 and the number of a
+signal that ended it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and ends the process."""
+    missing = [name for name in ("typer", "rich") if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.stderr.write(
+            f"error: Configuration: the command line needs {' and '.join(missing)}\n"
+            "hint: pip install 'kagitori-kms[cli]'\n"
+        )
+        sys.exit(2)
+    # gRPC's core would write its own lines about failed handshakes between ours; what they say is in our errors.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Only now: the bare install of the client has no typer.
+    from kagitori_client.cli.app import run
+
+    run(sys.argv[1:] if arguments is None else list(arguments))

@@ -1,0 +1,83 @@
+"""The command line as a whole: its nouns, its options, its end."""
+
+from __future__ import annotations
+
+import inspect
+import signal
+import sys
+from types import FrameType
+from typing import Any, Never
+
+import typer
+
+from kagitori_client.cli import aliases, audit, encryption, keys, policies, principals, service, tags, tokens
+from kagitori_client.cli.failures import LocalFileError, UsageError, report
+from kagitori_client.cli.session import Options, shared_parameters
+from kagitori_client.errors import KagitoriError
+
+_EPILOG = """\
+Exit codes: 0 done; 1 refused by the service; 2 wrong usage, configuration or local files;
+3 the service can't be reached; 4 data does not verify.
+
+Start with `kagitori init`; `kagitori COMMAND --help` shows examples.
+"""
+
+
+def build() -> typer.Typer:
+    """The command line, complete."""
+    app = typer.Typer(
+        name="kagitori",
+        no_args_is_help=True,
+        epilog=_EPILOG,
+        rich_markup_mode="markdown",
+        # A traceback with local variables would show secrets.
+        pretty_exceptions_enable=False,
+        pretty_exceptions_show_locals=False,
+    )
+    _shared_options(app)
+    service.register(app)
+    for name, noun in (
+        ("key", keys), ("alias", aliases), ("tag", tags), ("policy", policies),
+        ("principal", principals), ("token", tokens),
+    ):
+        app.add_typer(noun.app, name=name)
+    encryption.register(app)
+    app.add_typer(audit.app, name="audit")
+    return app
+
+
+def _shared_options(app: typer.Typer) -> None:
+    def take(*, ctx: typer.Context, **arguments: Any) -> None:
+        ctx.obj.take(arguments)
+
+    parameters = [
+        inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context), *shared_parameters()
+    ]
+    take.__doc__ = "Keys that never leave the service: make them, use them, say who may, see who did."
+    take.__annotations__ = {p.name: p.annotation for p in parameters}
+    take.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by inspect
+    app.callback()(take)
+
+
+def run(arguments: list[str]) -> Never:
+    """Runs one command and ends the process with its exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    options = Options()
+    try:
+        build()(args=arguments, prog_name="kagitori", obj=options)
+    except KagitoriError as error:
+        sys.exit(report(error, debug=bool(options.debug)))
+    except UnicodeEncodeError:
+        # Of all we encode only arguments can hold what isn't text; the contract's strings are UTF-8.
+        sys.exit(report(UsageError("an argument is not UTF-8 text"), debug=bool(options.debug)))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        failed = LocalFileError(f"{where}{error.strerror or type(error).__name__}")
+        sys.exit(report(failed, debug=bool(options.debug)))
+    sys.exit(0)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    # An exception, so that temporary files are removed on the way out.
+    sys.exit(128 + number)

@@ -1,0 +1,54 @@
+"""The small languages of the command line: `name=value` pairs, durations, names of principals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from kagitori.kms.v1.credentials_pb2 import GetCallerIdentityRequest
+from kagitori.kms.v1.resources_pb2 import Tag
+from kagitori_client.cli.failures import UsageError
+from kagitori_client.cli.session import Session
+
+_INT32 = 2**31 - 1
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
+    """`name=value`, repeated; the value may be empty and may contain `=`. Raises UsageError."""
+    result: dict[str, str] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{option} wants name=value, not {text!r}")
+        if name in result:
+            raise UsageError(f"{option} names {name!r} twice")
+        result[name] = value
+    return result
+
+
+def tags(given: Sequence[str] | None) -> list[Tag]:
+    """`name=value` pairs as tags."""
+    return [Tag(tag_key=name, tag_value=value) for name, value in pairs(given, "--tag").items()]
+
+
+def seconds(text: str) -> int:
+    """A duration such as 90d, 12h, 30m or 3600s. Raises UsageError."""
+    match = re.fullmatch(r"(\d{1,9})([smhd])", text, re.ASCII)
+    if match is None:
+        raise UsageError(f"{text!r} is no duration", hint="write a number and s, m, h or d, such as 90d")
+    result = int(match[1]) * _UNITS[match[2]]
+    if result > _INT32:
+        raise UsageError(f"{text!r} is too long")
+    return result
+
+
+def principal_arn(session: Session, name: str) -> str:
+    """An ARN as it is; `user/…`, `role/…`, `group/…` and `root` become ARNs of the caller's account."""
+    if name.startswith("arn:"):
+        return name
+    if name != "root" and not name.startswith(("user/", "role/", "group/")):
+        raise UsageError(f"{name!r} is no principal", hint="write an ARN, user/NAME, role/NAME, group/NAME or root")
+    caller = session.client.admin.GetCallerIdentity(GetCallerIdentityRequest())
+    partition = caller.arn.split(":")[1]
+    return f"arn:{partition}:iam::{caller.account_id}:{name}"

@@ -1,0 +1,77 @@
+"""A real server for tests: `kagitori-server dev`, started once per session and stopped at its end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kagitori_client import KmsClient, load_settings
+
+_ROOT = Path(__file__).parents[2]
+IMPORT_ROOTS = os.pathsep.join(str(_ROOT / name) for name in ("protos", "server", "keystore", "clients"))
+_PATIENCE = 60
+
+
+@dataclass(frozen=True)
+class DevServer:
+    """A running server: its addresses, the variables that make a client its administrator, its process."""
+
+    addresses: Mapping[str, str]
+    variables: Mapping[str, str]
+    process: subprocess.Popen[bytes]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """A whole environment for a client process, with nothing of the outside that could change it."""
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": IMPORT_ROOTS,
+            "HOME": "/nonexistent",
+            **self.variables,
+            **more,
+        }
+
+    def client(self, **more: str) -> KmsClient:
+        """A client as administrator."""
+        return KmsClient.from_settings(load_settings(environment=self.environment(**more)))
+
+
+@contextmanager
+def running_server(arguments: Sequence[str] = ()) -> Iterator[DevServer]:
+    """Starts a server with a folder of its own and stops it as systemd would."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "kagitori_server", "dev", *arguments],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": IMPORT_ROOTS},
+        cwd=_ROOT,
+    ) as process:
+        try:
+            if process.stdout is None:
+                raise RuntimeError("no stdout")
+            line = process.stdout.readline()
+            if not line:
+                pytest.fail(f"the server ended with {process.wait(_PATIENCE)} before it was ready")
+            ready = json.loads(line)
+            yield DevServer(addresses=ready["addresses"], variables=ready["env"], process=process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@pytest.fixture(scope="session")
+def devserver() -> Iterator[DevServer]:
+    """The session's server."""
+    with running_server() as server:
+        yield server

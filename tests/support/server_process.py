@@ -1,0 +1,69 @@
+"""A real `kagitori-server` process on a data directory that outlives it, for tests that kill it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+import grpc
+
+READY_SECONDS = 60
+
+
+class ServerProcess:
+    """Starts the server and waits until it listens. A context manager that ends it."""
+
+    def __init__(self, data: Path, *arguments: str) -> None:
+        self.data = data
+        self.process = subprocess.Popen(
+            [
+                sys.executable, "-m", "kagitori_server", "--data-dir", str(data),
+                "--grpc-listen", "127.0.0.1:0", "--log-level", "warning", *arguments,
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.addresses: dict[str, str] = {}
+        for line in self.process.stdout:
+            if line.startswith("Listening: "):
+                kind, _, address = line.removeprefix("Listening: ").strip().partition(" on ")
+                self.addresses[kind] = address
+                break
+        assert self.addresses, "the server ended before it listened"
+
+    def channel(self) -> grpc.Channel:
+        """A connection as the root user, over TLS with its token."""
+        authority = (self.data / "tls" / "ca.crt").read_bytes()
+        token = (self.data / "credentials" / "root.token").read_text().strip()
+        credentials = grpc.composite_channel_credentials(
+            grpc.ssl_channel_credentials(authority), grpc.access_token_call_credentials(token)
+        )
+        return grpc.secure_channel(self.addresses["grpc"], credentials)
+
+    def kill(self) -> None:
+        """SIGKILL: no chance to tidy up."""
+        self.process.kill()
+        self._reap()
+
+    def terminate(self) -> int:
+        """SIGTERM, and the exit status."""
+        self.process.terminate()
+        return self._reap()
+
+    def _reap(self) -> int:
+        status = self.process.wait(READY_SECONDS)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return status
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.kill()
