@@ -144,10 +144,12 @@ class Server:
     def _close(self) -> None:
         self._pools.writes.shutdown()
         self._pools.reads.shutdown()
-        self._pipeline.settle()
-        self._trail.close()
-        self._store.close()
-        self._catalog.close()
+        try:
+            self._pipeline.settle()
+        finally:
+            self._trail.close()
+            self._store.close()
+            self._catalog.close()
 
     def _make_services(self, root_key: RootKeyProvider) -> Services:
         config = self._config

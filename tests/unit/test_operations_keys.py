@@ -45,8 +45,10 @@ from kagitori_server.model.keys import KeySpec, KeyState, KeyUsage, Origin
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
-    """A service shared by tests that only look at keys of their own."""
+    """A service shared by tests that only look at keys of their own. Its first key is made: with that comes the
+    account's key-encryption key, which a refused CreateKey would leave behind otherwise."""
     with InProcess(tmp_path_factory.mktemp("service")) as opened:
+        new_key(opened)
         yield opened
 
 
