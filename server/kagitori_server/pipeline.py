@@ -176,7 +176,10 @@ class Pipeline:
             return ()
         if not self._view.prove_now():
             await self._view.prove()
-        await self._inline(lambda lookup: self._run(trace, row, lookup))
+        try:
+            self._run(trace, row, self._view.kept)
+        except NotLoaded:
+            await self._inline(partial(self._run, trace, row))
         return ()
 
     async def _inline(self, step: Callable[[Lookup], None]) -> None:

@@ -2,7 +2,8 @@
 
 Callers append to a buffer, which fixes the order. One writer thread takes whatever has gathered, links it,
 writes it with a single synchronous write and then answers all of its callers; meanwhile the next batch
-gathers. There is no timer: a lone caller waits for one flush, a crowd shares one.
+gathers. A lone caller waits for one flush and no timer; a crowd shares one, and is given half a millisecond to
+gather when it comes fast (`TrailLimits`).
 
 After a failed write or flush that batch is refused, and before the next one the trail repairs itself: it cuts
 the segment back to what was durable and goes on in a new segment, with the chain carrying on from the last
@@ -17,6 +18,7 @@ import concurrent.futures
 import logging
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ from kagitori_server.audit.chain import (
     line_hash,
     segment_name,
 )
+from kagitori_server.audit.crowd import Crowd
 from kagitori_server.audit.disk import Disk
 from kagitori_server.audit.opening import ChainDamagedError, ChainTail, find_tail, lock_chain
 from kagitori_server.model.errors import KMSInternalException
@@ -53,12 +56,17 @@ class TrailLimits:
     """Sizes of a trail.
 
     A segment is left before a batch would make it longer than `segment_bytes`; only a single batch above that
-    size makes a longer one. The `buffered_` limits bound what waits for the next write.
+    size makes a longer one. The `buffered_` limits bound what waits for the next write. While records keep coming
+    during writes, and at `gather_rate` a second or more, a write waits `gather_seconds` for others to share it: each
+    costs as much processor time as a good part of a call. A lone caller never waits (cf. PostgreSQL's
+    commit_siblings and commit_delay).
     """
 
     segment_bytes: int = 64 * 1024 * 1024
     buffered_records: int = 20_000
     buffered_bytes: int = 32 * 1024 * 1024
+    gather_rate: float = 1_000.0
+    gather_seconds: float = 0.0005
 
 
 class Position(NamedTuple):
@@ -102,6 +110,7 @@ class Trail:
         self._lock_descriptor: int | None = lock
         self._disk = disk
         self._limits = limits
+        self._crowd = Crowd(limits.gather_rate, time.monotonic)
         self._segment = tail.segment
         self._offset = tail.offset
         self._seq = tail.seq
@@ -215,6 +224,7 @@ class Trail:
                 _settle(batch, failed=True)
             else:
                 _settle(batch, failed=False)
+                self._crowd.written(len(batch), shared=len(batch) > 1 or bool(self._waiting))
 
     def _next_batch(self) -> list[_Waiting]:
         """What gathered since the last call, waiting for something; empty only when the trail closes."""
@@ -223,6 +233,10 @@ class Trail:
                 self._idle = True
                 self._work.wait()
             self._idle = False
+            gather = not self._closing and self._crowd.present
+        if gather:
+            time.sleep(self._limits.gather_seconds)
+        with self._mutex:
             batch = self._waiting
             self._waiting = []
             self._buffered_records = self._buffered_bytes = 0

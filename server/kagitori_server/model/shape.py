@@ -293,7 +293,7 @@ def _map_check(constraint: Constraint) -> _Check:
     text = _text_check(Constraint(False, 0, None, None, None, None, sensitive=True))
 
     def check(path: str, value: Any, report: _Report) -> Any:
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             raise _wrong_type(path, "a map of strings")
         if _count(path, len(value), constraint, report):
             for key, item in value.items():

@@ -138,8 +138,11 @@ class Operation:
     handler: Handler
 
     def slot(self, name: str) -> KeySlot:
-        """The slot of that name."""
-        return next(slot for slot in self.keys if slot.name == name)
+        """The slot of that name. Raises KeyError."""
+        for slot in self.keys:
+            if slot.name == name:
+                return slot
+        raise KeyError(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
