@@ -106,14 +106,20 @@ class Shape(Generic[S]):
         """
         violations: list[tuple[FieldViolation, str]] = []
 
+        count = 0
+
         def report(path: str, shown: Any, constraint: str) -> None:
+            nonlocal count
+            count += 1
+            if count > _MAX_REPORTED:
+                return
             value = "" if shown is _ABSENT else f" {_quoted(shown)}"
             text = f"Value{value} at '{camel(path)}' failed to satisfy constraint: {constraint}"
             violations.append((FieldViolation(path, constraint), text))
 
         built = self._build(values, "", report)
         if violations:
-            raise _validation(violations)
+            raise _validation(violations, count)
         return built
 
     def _build(self, values: Mapping[str, Any], prefix: str, report: _Report) -> S:
@@ -135,10 +141,9 @@ def _quoted(value: Any) -> str:
     return "null" if value is None else f"'{shortened(str(value))}'"
 
 
-def _validation(violations: list[tuple[FieldViolation, str]]) -> ValidationException:
-    shown = violations[:_MAX_REPORTED]
-    noun = "validation error" if len(violations) == 1 else "validation errors"
-    message = f"{len(violations)} {noun} detected: " + "; ".join(text for _, text in shown)
+def _validation(shown: list[tuple[FieldViolation, str]], count: int) -> ValidationException:
+    noun = "validation error" if count == 1 else "validation errors"
+    message = f"{count} {noun} detected: " + "; ".join(text for _, text in shown)
     return ValidationException(message, violations=tuple(violation for violation, _ in shown))
 
 
