@@ -358,4 +358,4 @@ def test_destroying_twice_is_no_error(service: InProcess) -> None:
     reference = service.store.generate(KeySpec.SYMMETRIC_DEFAULT, domain, service.ids.uuid())
     for _ in range(2):
         service.store.destroy(reference)
-        service.store.forget(reference)
+        service.store.forget(service.ids.uuid())

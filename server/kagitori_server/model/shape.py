@@ -26,6 +26,8 @@ from kagitori_server.model.errors import FieldViolation, SerializationException,
 
 _METADATA_KEY = "constraint"
 _MAX_REPORTED = 10
+_MOST_ELEMENTS = 1_000
+"""Of a list or map that the model doesn't bound. No operation accepts as many, and looking at each costs time."""
 
 S = TypeVar("S")
 
@@ -268,11 +270,11 @@ def _enum_check(values: type[enum.StrEnum]) -> _Check:
 
 def _count(path: str, size: int, constraint: Constraint, report: _Report) -> bool:
     """Whether a list or map has an allowed number of elements; reports when it hasn't."""
-    minimum, maximum = constraint.items_minimum or 0, constraint.items_maximum
+    minimum, maximum = constraint.items_minimum or 0, constraint.items_maximum or _MOST_ELEMENTS
     if size < minimum:
         report(path, _ABSENT, f"Member must have length greater than or equal to {minimum}")
         return False
-    if maximum is not None and size > maximum:
+    if size > maximum:
         report(path, _ABSENT, f"Member must have length less than or equal to {maximum}")
         return False
     return True
