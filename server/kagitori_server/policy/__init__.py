@@ -22,7 +22,15 @@ from kagitori_server.policy.evaluate import (
     decide_key,
     decide_retire_grant,
 )
+from kagitori_server.policy.explain import (
+    Explanation,
+    GrantReport,
+    StatementReport,
+    explain_identity,
+    explain_key,
+)
 from kagitori_server.policy.grants import ConstraintKind, Grant, GrantConstraint, child_grant_allowed
+from kagitori_server.policy.lint import Finding, lint_identity_policy, lint_key_policy
 from kagitori_server.policy.lockout import check_lockout
 from kagitori_server.policy.principals import Caller, CallerKind, PrincipalResolver
 from kagitori_server.policy.statements import IdentityPolicy, KeyPolicy, StatementRef
@@ -36,8 +44,11 @@ __all__ = [
     "Context",
     "ContextValue",
     "Decision",
+    "Explanation",
+    "Finding",
     "Grant",
     "GrantConstraint",
+    "GrantReport",
     "IdentityKind",
     "IdentityPolicy",
     "KeyPolicy",
@@ -46,12 +57,17 @@ __all__ = [
     "PrincipalResolver",
     "Query",
     "StatementRef",
+    "StatementReport",
     "check_lockout",
     "child_grant_allowed",
     "decide_identity",
     "decide_key",
     "decide_retire_grant",
     "default_key_policy",
+    "explain_identity",
+    "explain_key",
+    "lint_identity_policy",
+    "lint_key_policy",
     "load_key_policy",
     "make_context",
     "parse_identity_policy",

@@ -104,7 +104,12 @@ class Glob:
         """Comparisons that each character of a text may cost: a piece with a `?` is tried at every place."""
 
     def __repr__(self) -> str:
-        return f"Glob({''.join(token.value if isinstance(token, Wild) else token for token in self.tokens)!r})"
+        return f"Glob({self.pattern!r})"
+
+    @property
+    def pattern(self) -> str:
+        """The pattern as one would write it."""
+        return "".join(token.value if isinstance(token, Wild) else token for token in self.tokens)
 
     @classmethod
     def of(cls, pattern: str) -> Glob:

@@ -180,6 +180,11 @@ class ResourceSet:
                 raise VariableError("a policy variable stands in the last part of an ARN only")
         return cls(ArnSet.of(compiled), negated, not allows)
 
+    @property
+    def given(self) -> bool:
+        """Whether the statement has the element at all."""
+        return self.negated or self.patterns != ArnSet.of(())
+
     def matches(self, arn: str, context: Context) -> bool:
         """Whether the element covers the resource."""
         answer = self.patterns.matches(arn, context)

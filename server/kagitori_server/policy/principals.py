@@ -141,6 +141,11 @@ class Principals:
     selves: frozenset[str]
     negated: bool = False
 
+    @property
+    def names_anyone(self) -> bool:
+        """Whether the element lists anyone who could call."""
+        return self.everyone or bool(self.accounts or self.roles or self.selves)
+
     def match(self, caller: Caller) -> PrincipalMatch:
         """How the element names the caller. Negated: SELF, unless the caller is exempt, then NONE."""
         if self.negated:
