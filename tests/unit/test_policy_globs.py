@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kagitori_server.policy.globs import Glob, GlobSet
+from kagitori_server.policy.globs import Glob, GlobChorus, GlobSet, Wild, tokenize
 from kagitori_server.policy.matchers import ActionSet, ResourceSet
 
 # Few letters, so that patterns and texts meet often; a newline and regular expression characters among them.
@@ -50,6 +50,29 @@ def test_glob_is_the_definition(pattern: str, text: str) -> None:
     expected = slow_match(pattern, text)
     assert Glob.of(pattern).matches(text) is expected
     assert GlobSet.of([pattern]).matches(text) is expected
+
+
+@settings(deadline=None)
+@given(st.lists(PATTERNS, max_size=5), TEXTS)
+def test_chorus_is_any_pattern(patterns: list[str], text: str) -> None:
+    """Patterns followed together match when one of them does, alone or on a long text."""
+    expected = any(slow_match(pattern, text) for pattern in patterns)
+    assert GlobChorus(map(tokenize, patterns)).matches(text) is expected
+    costly = GlobSet.of([*(f"{pattern}{'b' * 300}" for pattern in patterns), "*" + "?b" * 20 + "?*c"])
+    assert costly.chorus is not None
+    assert costly.matches(text + "b" * 300) is any(slow_match(p + "b" * 300, text + "b" * 300) for p in patterns)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([*Wild, "*", "?", "a", "ab"]), max_size=6), TEXTS)
+def test_literal_wildcards(tokens: list[str | Wild], text: str) -> None:
+    """A star that is data matches a star: as the definition has it with another letter in its place."""
+    swap = str.maketrans("*?", "xy")
+    pattern = "".join(each.value if isinstance(each, Wild) else each.translate(swap) for each in tokens)
+    expected = slow_match(pattern, text.translate(swap))
+    assert Glob(tokens).matches(text) is expected
+    assert GlobSet.of_tokens([tokens]).matches(text) is expected
+    assert GlobChorus([tokens]).matches(text) is expected
 
 
 @settings(deadline=None)

@@ -56,9 +56,10 @@ class Condition:
         value = context.get(self.lookup)
         if value is None or value == ():
             return self.when_absent
+        test = self.match(context)
         if isinstance(value, str):
-            return self.match(value, context) is not self.negated
-        return self.over_values(self.match(each, context) is not self.negated for each in value)
+            return test(value) is not self.negated
+        return self.over_values(test(each) is not self.negated for each in value)
 
 
 def is_vendor_key(key: str) -> bool:
@@ -106,5 +107,5 @@ def _existence(key: str, values: Sequence[str]) -> Condition:
         raise ConditionValueError("Null compares with true or false")
     present = "false" in answers
     return Condition(
-        "Null", key, Quantifier.SINGLE, False, "true" in answers, key.lower(), lambda _, __: present, all
+        "Null", key, Quantifier.SINGLE, False, "true" in answers, key.lower(), lambda _: lambda _: present, all
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kagitori_server.policy.context import Context
-from kagitori_server.policy.globs import Glob, GlobSet, Tokens, Wild, is_literal
+from kagitori_server.policy.globs import GlobSet, Tokens, Wild, is_literal
 from kagitori_server.policy.variables import Pieces, Variable, VariableError, read_pieces, resolve_tokens, static_tokens
 
 ARN_PARTS = 6
@@ -90,37 +90,21 @@ class ArnPattern:
 
 
 @dataclass(frozen=True, slots=True)
-class ArnTemplate:
-    """An ARN pattern with policy variables; each part is compiled anew with the values of the request."""
-
-    parts: tuple[Pieces, ...]
-
-    def matches(self, parts: list[str], context: Context) -> bool | None:
-        """Whether the pattern covers the ARN in these parts; None when a variable has no value."""
-        resolved = [resolve_tokens(part, context) for part in self.parts]
-        fits = True
-        for tokens, part in zip(resolved, parts, strict=True):
-            if tokens is None:
-                return None
-            fits = fits and Glob(tokens).matches(part)
-        return fits
-
-
-@dataclass(frozen=True, slots=True)
 class ArnSet:
     """ARN patterns of which one has to match."""
 
     whole: GlobSet
     """`*`, and the ARNs whose first five parts are literal: text comparison can't mistake a colon there."""
     by_part: tuple[ArnPattern, ...]
-    templates: tuple[ArnTemplate, ...]
+    templates: tuple[tuple[Pieces, ...], ...]
+    """The patterns that have policy variables, in their six parts; `resolve` makes patterns of them."""
 
     @classmethod
     def of(cls, patterns: Iterable[Pieces]) -> ArnSet:
         """Compile `*` and ARN patterns; ValueError for what is neither."""
         whole: list[Tokens] = []
         by_part: list[ArnPattern] = []
-        templates: list[ArnTemplate] = []
+        templates: list[tuple[Pieces, ...]] = []
         for pieces in patterns:
             tokens = static_tokens(pieces)
             if tokens == [Wild.RUN]:
@@ -131,30 +115,36 @@ class ArnSet:
                 raise ValueError("not an ARN pattern")
             static = [part for part in map(static_tokens, parts) if part is not None]
             if tokens is None:
-                templates.append(ArnTemplate(parts))
+                templates.append(parts)
             elif all(map(is_literal, static[:-1])):
                 whole.append(tokens)
             else:
                 by_part.append(ArnPattern.of(static))
         return cls(GlobSet.of_tokens(whole), tuple(by_part), tuple(templates))
 
-    def matches(self, arn: str, context: Context) -> bool | None:
-        """Whether a pattern covers the ARN; None when none does, but one has a variable without a value.
+    def resolve(self, context: Context) -> tuple[ArnSet, bool]:
+        """The set with the values of the request in place of variables, and whether any had no value.
 
-        The ARN is data, its own `*` no wildcard.
+        A pattern with a variable that has none is left out.
         """
+        if not self.templates:
+            return self, False
+        resolved = [[resolve_tokens(part, context) for part in parts] for parts in self.templates]
+        usable = [[part for part in parts if part is not None] for parts in resolved]
+        made = [ArnPattern.of(parts) for parts in usable if len(parts) == ARN_PARTS]
+        return ArnSet(self.whole, (*self.by_part, *made), ()), len(made) < len(resolved)
+
+    def matches(self, arn: str) -> bool:
+        """Whether a pattern without variables covers the ARN; that is data, its own `*` no wildcard."""
         if self.whole.matches(arn):
             return True
-        if not self.by_part and not self.templates:
-            return False
-        parts = arn.split(":", ARN_PARTS - 1)
-        if len(parts) != ARN_PARTS:
-            return False
-        for pattern in self.by_part:
-            if pattern.matches(parts):
-                return True
-        answers = [template.matches(parts, context) for template in self.templates]
-        return True if True in answers else (None if None in answers else False)
+        if self.by_part:
+            parts = arn.split(":", ARN_PARTS - 1)
+            if len(parts) == ARN_PARTS:
+                for pattern in self.by_part:
+                    if pattern.matches(parts):
+                        return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +177,7 @@ class ResourceSet:
 
     def matches(self, arn: str, context: Context) -> bool:
         """Whether the element covers the resource."""
-        answer = self.patterns.matches(arn, context)
-        if answer is None:
-            return self.negated and self.unresolved
-        return answer is not self.negated
+        patterns, incomplete = self.patterns.resolve(context)
+        if patterns.matches(arn):
+            return not self.negated
+        return self.negated and (self.unresolved or not incomplete)

@@ -21,8 +21,8 @@ from kagitori_server.policy.condition_values import (
     read_truth,
 )
 from kagitori_server.policy.context import Context
-from kagitori_server.policy.globs import Glob, GlobSet, Tokens
-from kagitori_server.policy.matchers import ArnSet, split_pieces
+from kagitori_server.policy.globs import GlobSet, Tokens
+from kagitori_server.policy.matchers import ArnSet, split_arn
 from kagitori_server.policy.variables import (
     Pieces,
     Variable,
@@ -32,8 +32,11 @@ from kagitori_server.policy.variables import (
     static_tokens,
 )
 
-Match = Callable[[str, Context], bool]
-"""`(value of the request, context)` → whether the value matches one of those in the policy."""
+Test = Callable[[str], bool]
+"""Whether a value of the request matches one of those in the policy."""
+
+Match = Callable[[Context], Test]
+"""The test for a request: the context gives policy variables their values, once for all values of a list."""
 
 Compile = Callable[[Sequence[str], bool], Match]
 """`(values of the policy, whether they may hold variables)`; raises ConditionValueError, VariableError."""
@@ -73,6 +76,11 @@ def _split(
     return static, templates
 
 
+def _always(test: Test) -> Match:
+    """A test that no variable takes part in."""
+    return lambda _: test
+
+
 def _same(text: str) -> str:
     return text
 
@@ -81,31 +89,22 @@ def _text(fold: Callable[[str], str]) -> Compile:
     def compile_text(values: Sequence[str], variables: bool) -> Match:
         static, templates = _split(values, variables=variables, wildcards=False)
         texts = frozenset(fold("".join(map(str, tokens))) for tokens in static)
-        if not templates:
-            return lambda value, _: fold(value) in texts
 
-        def match(value: str, context: Context) -> bool:
-            folded = fold(value)
-            if folded in texts:
-                return True
+        def match(context: Context) -> Test:
             resolved = (resolve_text(pieces, context) for pieces in templates)
-            return any(text is not None and fold(text) == folded for text in resolved)
-        return match
+            wanted = texts.union(fold(text) for text in resolved if text is not None)
+            return lambda value: fold(value) in wanted
+        return match if templates else _always(lambda value: fold(value) in texts)
     return compile_text
 
 
 def _like(values: Sequence[str], variables: bool) -> Match:
     static, templates = _split(values, variables=variables, wildcards=True)
-    globs = GlobSet.of_tokens(static)
-    if not templates:
-        return lambda value, _: globs.matches(value)
 
-    def match(value: str, context: Context) -> bool:
-        if globs.matches(value):
-            return True
+    def match(context: Context) -> Test:
         resolved = (resolve_tokens(pieces, context) for pieces in templates)
-        return any(tokens is not None and Glob(tokens).matches(value) for tokens in resolved)
-    return match
+        return GlobSet.of_tokens([*static, *(each for each in resolved if each is not None)]).matches
+    return match if templates else _always(GlobSet.of_tokens(static).matches)
 
 
 def _arn(values: Sequence[str], variables: bool) -> Match:
@@ -122,12 +121,12 @@ def _arn(values: Sequence[str], variables: bool) -> Match:
     except ValueError as error:
         raise ConditionArnError("a value is no ARN pattern") from error
 
-    def match(value: str, context: Context) -> bool:
-        if arns.matches(value, context):
-            return True
+    def match(context: Context) -> Test:
+        resolved, _ = arns.resolve(context)
         # A variable that is the whole value stands for one ARN, compared as a whole.
-        return split_pieces((value,)) is not None and any(each.resolve(context) == value for each in bare)
-    return match
+        whole = {text for text in (each.resolve(context) for each in bare) if text and split_arn(text)}
+        return lambda value: value in whole or resolved.matches(value)
+    return match if bare or arns.templates else _always(arns.matches)
 
 
 def _required(read: Callable[[str], _Value | None], values: Iterable[str]) -> frozenset[_Value]:
@@ -143,7 +142,7 @@ def _required(read: Callable[[str], _Value | None], values: Iterable[str]) -> fr
 def _among(read: Callable[[str], _Value | None]) -> Compile:
     def compile_among(values: Sequence[str], _: bool) -> Match:
         wanted = _required(read, values)
-        return lambda value, _: read(value) in wanted
+        return _always(lambda value: read(value) in wanted)
     return compile_among
 
 
@@ -156,10 +155,10 @@ def _beside(
     def compile_beside(values: Sequence[str], _: bool) -> Match:
         bound = farthest(_required(read, values))
 
-        def match(value: str, _: Context) -> bool:
+        def test(value: str) -> bool:
             number = read(value)
             return number is not None and compare(number, bound)
-        return match
+        return _always(test)
     return compile_beside
 
 
@@ -167,20 +166,18 @@ def _truth(values: Sequence[str], variables: bool) -> Match:
     static, templates = _split(values, variables=variables, wildcards=False)
     wanted = _required(read_truth, ("".join(map(str, tokens)) for tokens in static))
 
-    def match(value: str, context: Context) -> bool:
-        truth = read_truth(value)
-        if truth is None or truth in wanted:
-            return truth is not None
+    def match(context: Context) -> Test:
         resolved = (resolve_text(pieces, context) for pieces in templates)
-        return any(text is not None and read_truth(text) == truth for text in resolved)
-    return match
+        named = wanted.union(text.lower() for text in resolved if text is not None)
+        return lambda value: read_truth(value) in named
+    return match if templates else _always(lambda value: read_truth(value) in wanted)
 
 
 def _network(values: Sequence[str], _: bool) -> Match:
     networks = Networks.of(values)
     if networks is None:
         raise ConditionValueError("a value is neither an address nor a range of addresses")
-    return lambda value, _: networks.hold(value)
+    return _always(networks.hold)
 
 
 def _numbers(name: str, read: Callable[[str], Decimal | None]) -> dict[str, Family]:
