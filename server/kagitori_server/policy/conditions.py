@@ -4,8 +4,8 @@ All conditions of a statement have to hold (AND over operators and keys); one ma
 (OR), and for a negated operator none may match (NOR). What an absent key means: a plain operator fails, a
 negated one holds, `…IfExists` and `ForAllValues:` hold, `ForAnyValue:` fails.
 
-A plain operator on a key with several values, which AWS leaves undefined, is read against the request: in an
-Allow every value has to pass, in a Deny one is enough.
+A plain operator is for single-valued keys. On a list it is read against the request, as AWS leaves it undefined:
+in an Allow it fails, in a Deny one value that passes is enough.
 """
 
 from __future__ import annotations
@@ -88,7 +88,11 @@ def compile_condition(
         Quantifier.FOR_ALL_VALUES: True,
         Quantifier.FOR_ANY_VALUE: False,
     }[quantifier]
-    every = quantifier is Quantifier.FOR_ALL_VALUES or (quantifier is Quantifier.SINGLE and allows)
+    over_values = {
+        Quantifier.SINGLE: _none if allows else any,
+        Quantifier.FOR_ALL_VALUES: all,
+        Quantifier.FOR_ANY_VALUE: any,
+    }[quantifier]
     return Condition(
         operator,
         key,
@@ -97,8 +101,12 @@ def compile_condition(
         when_absent,
         key.lower(),
         family.compile(values, variables),
-        all if every else any,
+        over_values,
     )
+
+
+def _none(_: Iterable[bool]) -> bool:
+    return False
 
 
 def _existence(key: str, values: Sequence[str]) -> Condition:

@@ -44,8 +44,8 @@ class GrantConstraint:
 
     def admits(self, encryption_context: Mapping[str, str]) -> bool:
         """Whether a call with this encryption context satisfies the constraint."""
-        if self.kind is ConstraintKind.EQUALS:
-            return dict(self.pairs) == dict(encryption_context)
+        if self.kind is ConstraintKind.EQUALS and len(self.pairs) != len(encryption_context):
+            return False
         return self.pairs.items() <= encryption_context.items()
 
 
