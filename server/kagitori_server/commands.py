@@ -43,6 +43,7 @@ _FLAGS = {
     "region": ("service", "region", "NAME", "Region of calls that name none"),
     "log_level": ("log", "level", "LEVEL", "debug, info, warning or error"),
 }
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _EXPECTED = (
     ConfigurationError, CatalogUnusableError, CertificatesRefused, KeyStoreError, KmsError, ListenerRefused, OSError
 )
@@ -50,7 +51,11 @@ _EXPECTED = (
 
 def run(arguments: Sequence[str]) -> int:
     """Does what `arguments` say and returns the exit status."""
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.command is not None and arguments[0] != parsed.command:
+        # argparse would take them and forget them.
+        parser.error(f"the options of {parsed.command} come after it")
     try:
         status: int = parsed.run(parsed)
     except _EXPECTED as error:
@@ -64,10 +69,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="kagitori-server",
         description="The Kagitori key management service. Without a sub-command it serves.",
         epilog="Settings: a flag, else KAGITORI_SECTION__NAME in the environment, else the file, else the default.",
+        allow_abbrev=False,
     )
     parser.set_defaults(run=_serve)
     _add_settings(parser, data_dir_needed=False)
-    commands = parser.add_subparsers(title="sub-commands", metavar="")
+    commands = parser.add_subparsers(title="sub-commands", metavar="", dest="command")
     dev = commands.add_parser("dev", help="a throw-away instance; its first line of output is JSON for clients")
     _add_settings(dev, data_dir_needed=None)
     dev.set_defaults(run=_dev)
@@ -79,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument("--uri", metavar="URI", help="URI among its names, such as spiffe://example/app")
     certificate.add_argument("--common-name", metavar="NAME", help="common name of its subject")
     certificate.add_argument("--days", type=int, default=90, help="days it is good for (default: 90)")
-    certificate.add_argument("--out", metavar="PREFIX", required=True, help="writes PREFIX.crt and PREFIX.key")
+    certificate.add_argument("--out", metavar="PREFIX", default="client", help="writes PREFIX.crt and PREFIX.key")
     certificate.set_defaults(run=_client_certificate)
     check = commands.add_parser("verify-audit", help="check every link of the audit trail; the service may run")
     _add_settings(check, data_dir_needed=True)
@@ -123,6 +129,8 @@ def _serve(parsed: argparse.Namespace) -> int:
         raise ConfigurationError("--data-dir is needed: the directory where everything is kept")
     harden_process()
     data = open_data_directory(parsed.data_dir)
+    data.check_root_token()
+    _hold_signals()
     server = Server(config, data)
 
     def say_ready(addresses: Addresses) -> None:
@@ -139,6 +147,7 @@ def _dev(parsed: argparse.Namespace) -> int:
     config = _configured(parsed, {"listen": {"grpc": "127.0.0.1:0"}, "log": {"level": "warning"}})
     configure_logs(config.log)
     harden_process()
+    _hold_signals()
     with tempfile.TemporaryDirectory(prefix="kagitori-dev-") as folder:
         data = open_data_directory(Path(folder))
         server = Server(config, data)
@@ -151,16 +160,31 @@ def _dev(parsed: argparse.Namespace) -> int:
 
 
 async def _until_signalled(server: Server, say_ready: Any) -> int:
-    """Serves until SIGTERM or SIGINT, then finishes calls in flight."""
+    """Serves until SIGTERM, SIGINT or SIGHUP, then finishes calls in flight. Later signals change nothing."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # Those that whoever started us had ignored stay so, as nohup(1) wants it.
+    awaited = [number for number in _END_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in awaited:
         loop.add_signal_handler(number, stop.set)
-    await asyncio.to_thread(server.open)
-    say_ready(await server.start())
-    await stop.wait()
-    await server.stop()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _END_SIGNALS)
+    try:
+        await asyncio.to_thread(server.open)
+        try:
+            say_ready(await server.start())
+            await stop.wait()
+        finally:
+            await server.stop()
+    finally:
+        for number in awaited:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
     return 0
+
+
+def _hold_signals() -> None:
+    """Signals wait until they are listened to, so that none comes between making a folder and removing it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
 
 
 def _listening(addresses: Addresses) -> dict[str, str]:
@@ -190,7 +214,7 @@ def _client_environment(addresses: Addresses, data: DataDirectory, config: Confi
 def _root_token(parsed: argparse.Namespace) -> int:
     config = _configured(parsed)
     configure_logs(config.log)
-    data = open_data_directory(parsed.data_dir)
+    data = open_data_directory(parsed.data_dir, make=False)
     catalog = open_configured_catalog(config, data, time.monotonic)
     try:
         first = FirstStart(
@@ -205,12 +229,16 @@ def _root_token(parsed: argparse.Namespace) -> int:
 
 
 def _client_certificate(parsed: argparse.Namespace) -> int:
-    data = open_data_directory(parsed.data_dir)
+    data = open_data_directory(parsed.data_dir, make=False)
     if not parsed.uri and not parsed.common_name:
         raise ConfigurationError("--uri or --common-name is needed: the name that the certificate is mapped by")
-    issued = issue_client_certificate(
-        load_authority(data.tls), time.time, days=parsed.days, uri_san=parsed.uri, common_name=parsed.common_name
-    )
+    authority = load_authority(data.tls)
+    try:
+        issued = issue_client_certificate(
+            authority, time.time, days=parsed.days, uri_san=parsed.uri, common_name=parsed.common_name
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
     write_private_file(Path(f"{parsed.out}.key"), issued.key)
     write_private_file(Path(f"{parsed.out}.crt"), issued.certificate)
     _say(f"Wrote {parsed.out}.crt and {parsed.out}.key")
@@ -218,7 +246,10 @@ def _client_certificate(parsed: argparse.Namespace) -> int:
 
 
 def _verify_audit(parsed: argparse.Namespace) -> int:
-    report = verify(open_data_directory(parsed.data_dir).audit)
+    audit = open_data_directory(parsed.data_dir, make=False).audit
+    report = verify(audit)
+    if not report.chains and not report.problems:
+        raise ConfigurationError(f"there is no audit trail in {audit}")
     for chain in report.chains:
         _say(f"{chain.chain}: {chain.records} records, last {chain.last_seq}, head {chain.head}")
         for problem in chain.problems:

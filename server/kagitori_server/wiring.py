@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
+from kagitori_keystore.base import RootKeyRefused
 from kagitori_keystore.rootkey.file import open_file_root
 from kagitori_keystore.rootkey.passphrase import open_passphrase_root
 from kagitori_keystore.rootkey.provider import RootKeyProvider
@@ -21,11 +24,12 @@ from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
 from kagitori_server.authz.authorizer import Authorizer
-from kagitori_server.bootstrap.certificates import host_names, prepare
+from kagitori_server.bootstrap.certificates import Issued, check_pair, host_names, prepare
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.config import Config, ConfigurationError
 from kagitori_server.identifiers import system_identifiers
+from kagitori_server.model.errors import KmsError
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import DEFAULT_STORE, Services
@@ -35,12 +39,15 @@ from kagitori_server.recording import Recording
 from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.host import GrpcHost
-from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, TlsFiles
+from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused, TlsFiles
 from kagitori_server.transports.metrics.listener import MetricsListener
 from kagitori_server.transports.metrics.measures import Measures
 from kagitori_server.workers import DeletionWorker, every, recover_intents
 
 _FILE_MAX = 1_048_576
+_ROOT_KEY_LOOKS = 3
+"""Another process may rotate the root key between two looks at once."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,7 @@ class Server:
         self._clocks = clocks or Clocks()
         self._ids = system_identifiers(os.urandom)
         self._tasks: list[asyncio.Task[None]] = []
+        self._metrics: MetricsListener | None = None
         self._ready = False
         self.first_start = False
         """True when `open` made the home account and its root credential."""
@@ -82,8 +90,10 @@ class Server:
         operator.
         """
         config, data = self._config, self._data
+        check_metrics_address(config)
         self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
         root_key = open_root_key(config, data)
+        check_root_key(root_key, self._catalog)
         self._store = SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
         first = FirstStart(
             self._catalog, self._clocks.wall, self._ids, config.service.partition, config.service.account
@@ -115,13 +125,15 @@ class Server:
         )
 
     async def start(self) -> Addresses:
-        """Listens and serves. Raises ListenerRefused or OSError."""
+        """Listens and serves. Raises ListenerRefused; `stop` lets go of what was had by then."""
         await self._host.start()
         listen = self._config.listen
-        self._metrics = None
         if listen.metrics:
             self._metrics = MetricsListener(listen.metrics, self._measures, lambda: self._ready)
-            await self._metrics.start()
+            try:
+                await self._metrics.start()
+            except OSError as error:
+                raise ListenerRefused(f"Can't listen on {listen.metrics}: {error.strerror}") from None
         deletion = DeletionWorker(self._services, self._recording, self._trail)
         seconds = self._config.limits.deletion_check_seconds
         for job, name in ((deletion.run_once, "destroying due keys"), (self._pipeline.settle, "settling intents")):
@@ -144,7 +156,10 @@ class Server:
     def _close(self) -> None:
         self._pools.writes.shutdown()
         self._pools.reads.shutdown()
-        self._pipeline.settle()
+        try:
+            self._pipeline.settle()
+        except KmsError as error:
+            _log.warning("the catalog could not be told that all records are in the trail: %s", error.code())
         self._trail.close()
         self._store.close()
         self._catalog.close()
@@ -214,7 +229,9 @@ class Server:
         own_ca = local.authority.pem if local is not None else None
         client_ca = read_file(tls.client_ca_file) if tls.client_ca_file else own_ca
         if tls.certificate_file:
-            return TlsFiles(read_file(tls.certificate_file), read_secret(tls.key_file), client_ca)
+            own = Issued(read_file(tls.certificate_file), read_secret(tls.key_file))
+            check_pair(own)
+            return TlsFiles(own.certificate, own.key, client_ca)
         if local is None:
             raise ConfigurationError("tls: there is no server certificate")
         return TlsFiles(local.server.certificate, local.server.key, client_ca)
@@ -235,19 +252,54 @@ def open_configured_catalog(config: Config, data: DataDirectory, monotonic: Call
     """The catalog that the configuration names. Raises as `open_catalog`, and ConfigurationError."""
     if not config.catalog.url:
         return open_catalog(data.catalog, monotonic=monotonic)
-    url = config.catalog.url
+    try:
+        url = make_url(config.catalog.url)
+    except (ArgumentError, ValueError):
+        # No cause: it quotes the URL, which may hold a password.
+        raise ConfigurationError("catalog.url must be postgresql://… or sqlite:///…") from None
     if config.catalog.password_file:
-        password = read_secret(config.catalog.password_file).decode().strip()
-        url = make_url(url).set(password=password).render_as_string(hide_password=False)
-    return open_catalog(url, monotonic=monotonic)
+        try:
+            password = read_secret(config.catalog.password_file).decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{config.catalog.password_file} is not UTF-8 text") from None
+        url = url.set(password=password)
+    return open_catalog(url.render_as_string(hide_password=False), monotonic=monotonic)
+
+
+def check_metrics_address(config: Config) -> None:
+    """Raises ConfigurationError for metrics on an address that others reach, unless that was allowed."""
+    listen = config.listen
+    if not listen.metrics or listen.metrics_anywhere:
+        return
+    try:
+        Listener(listen.metrics, ListenerKind.PLAINTEXT).check()
+    except ListenerRefused:
+        raise ConfigurationError(
+            "listen.metrics must be a loopback address and a port; listen.metrics_anywhere allows others"
+        ) from None
 
 
 def open_root_key(config: Config, data: DataDirectory) -> RootKeyProvider:
     """The root key that the configuration names. Raises ConfigurationError or KeyStoreError."""
-    if config.root_key.provider == "passphrase":
-        passphrase = read_secret(config.root_key.passphrase_file).rstrip(b"\r\n")
-        return open_passphrase_root(data.root_key, passphrase, os.urandom)
-    return open_file_root(data.root_key, os.urandom)
+    try:
+        if config.root_key.provider == "passphrase":
+            passphrase = read_secret(config.root_key.passphrase_file).rstrip(b"\r\n")
+            return open_passphrase_root(data.root_key, passphrase, os.urandom)
+        return open_file_root(data.root_key, os.urandom)
+    except RootKeyRefused as error:
+        raise ConfigurationError(f"{data.root_key}: {error}") from None
+
+
+def check_root_key(root_key: RootKeyProvider, catalog: Catalog) -> None:
+    """Raises ConfigurationError if the root key can't open what the catalog holds: another provider or data
+    directory was configured, or the file got lost and a new one was just made."""
+    for _ in range(_ROOT_KEY_LOOKS):
+        named = {root_key.version_of(wrapped) for _, _, wrapped in catalog.kek_shelf.all()}
+        if named <= set(root_key.versions()):
+            return
+    raise ConfigurationError(
+        "the root key here isn't the one that the keys in the catalog are under; see root_key.provider and --data-dir"
+    )
 
 
 def read_file(path: str) -> bytes:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -100,6 +100,21 @@ def load_authority(folder: Path) -> Authority:
     key_path, certificate_path = folder / "ca.key", folder / "ca.crt"
     _check_private(key_path)
     return _checked_authority(_read_certificate(certificate_path), _read_key(key_path))
+
+
+def check_pair(issued: Issued) -> None:
+    """For certificates made elsewhere. Raises CertificatesRefused unless both can be read and belong together."""
+    try:
+        certificate = x509.load_pem_x509_certificate(issued.certificate)
+    except ValueError:
+        raise CertificatesRefused("The server's certificate can't be read; it has to be PEM.") from None
+    try:
+        key = serialization.load_pem_private_key(issued.key, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # No cause: it might quote the file.
+        raise CertificatesRefused("The server's key can't be read; it has to be PEM and not encrypted.") from None
+    if key.public_key() != certificate.public_key():
+        raise CertificatesRefused("The server's certificate and its key don't belong together.")
 
 
 def issue_client_certificate(

@@ -48,14 +48,29 @@ class DataDirectory:
         """The file with the root user's token."""
         return self.root / "credentials" / "root.token"
 
+    def check_root_token(self) -> None:
+        """Raises ConfigurationError if others may read the root user's token. Nothing is wrong if it is gone."""
+        try:
+            mode = self.root_token.lstat().st_mode
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ConfigurationError(f"{self.root_token}: {error.strerror}") from None
+        if not stat.S_ISREG(mode) or mode & 0o077:
+            raise ConfigurationError(
+                f"{self.root_token} can be read by others; run chmod 600 {self.root_token}, "
+                f"and kagitori-server root-token if they did"
+            )
 
-def open_data_directory(root: Path) -> DataDirectory:
-    """Makes the directory if need be (mode 0700).
+
+def open_data_directory(root: Path, *, make: bool = True) -> DataDirectory:
+    """Makes the directory if need be (mode 0700), unless `make` is False: then it has to be there.
 
     Raises ConfigurationError if it belongs to somebody else, or if others may write to it.
     """
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if make:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = root.stat()
     except OSError as error:
         raise ConfigurationError(f"{root}: {error.strerror}") from None

@@ -51,8 +51,9 @@ class FirstStart:
         """
         arn = root_arn(self.partition, self.home_account)
         with self.catalog.write() as writer:
-            for token in writer.list_tokens(account=self.home_account, principal_arn=arn, limit=1_000):
-                writer.delete_token(token.token_id)
+            while tokens := writer.list_tokens(account=self.home_account, principal_arn=arn, limit=1_000):
+                for token in tokens:
+                    writer.delete_token(token.token_id)
             self._issue(writer, token_file, "issued by the operator")
 
     def _issue(self, writer: Writer, token_file: Path, description: str) -> None:
