@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +45,7 @@ from kagitori_server.model.errors import (
 from kagitori_server.model.limits import BATCH_ITEMS_MAX
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
+from kagitori_server.operations.grant_names import check_grant_tokens, resolve_grant
 from kagitori_server.operations.resolve import UNREADABLE, resolve_slot
 from kagitori_server.operations.row import BatchOperation, Cost, Find, Operation, Permission, Resource, Table
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
@@ -56,6 +57,7 @@ _log = logging.getLogger(__name__)
 
 _LOADS_PER_CALL = 8
 """Records that a call may have fetched one by one before it is moved to a thread."""
+_NO_PAIRS: Mapping[str, str] = {}
 _BATCH_BREATH = 32
 """Items of a batch between two moments in which other calls get their turn."""
 
@@ -241,6 +243,8 @@ class Pipeline:
         for permission in row.permissions:
             if permission.when is None or permission.when(request):
                 self._permit(context, permission, request)
+        if tokens := getattr(request, "grant_tokens", ()):
+            check_grant_tokens(context, tokens)
         for slot in row.keys:
             key = context.keys[slot.name]
             refusal = slot.states.refusal(key)
@@ -282,10 +286,27 @@ class Pipeline:
             if key is None:
                 key = context.keys[slot.name] = resolve_slot(context, slot, request)
             decision = self._authorizer.on_key(caller, action, key, cross_account=row.cross_account)
+            if row.grantable and not decision.allowed and not decision.explicit_deny:
+                pairs = getattr(request, permission.context_member) if permission.context_member else _NO_PAIRS
+                proposed = permission.proposes(request) if permission.proposes else None
+                decision = self._authorizer.by_grant(
+                    caller, action, key, context.lookup, pairs, proposed, cross_account=row.cross_account
+                ) or decision
             resource = key.arn
             if not decision.allowed and key.account != caller.account and slot.find is Find.CIPHERTEXT:
                 del context.keys[slot.name]
                 raise AccessDeniedException(UNREADABLE)
+        elif permission.on is Resource.GRANT:
+            key, grant = resolve_grant(context, row.slot(permission.slot or ""), request)
+            decision = self._authorizer.on_grant(caller, key, grant)
+            resource = key.arn
+        elif permission.on is Resource.RETIRING_PRINCIPAL:
+            resource = request.retiring_principal or service_arn(
+                services.partition, row.service, context.region, caller.account
+            )
+            parts = resource.split(":", 5)
+            account = parts[4] if len(parts) == 6 else caller.account
+            decision = self._authorizer.on_identity(caller, action, resource, account)
         elif permission.on is Resource.ALIAS:
             name: str = getattr(request, row.alias_member or "")
             check_new_alias_name(name)

@@ -1,4 +1,4 @@
-"""May this caller do this? Brings together the key policy and the caller's identity policies for `policy`.
+"""May this caller do this? Brings together key policy, the caller's identity policies and grants for `policy`.
 
 Policies are compiled when first needed and kept with the immutable records they came from; a decision is kept with
 both. A record that changed is another object, so nothing that follows from the old one is ever used again.
@@ -7,13 +7,24 @@ both. A record that changed is another object, so nothing that follows from the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kagitori_server.authz.grant_book import GrantBook, as_policy_grant
+from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
+from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import Caller, PrincipalKind
+from kagitori_server.policy import grants as policy_grants
 from kagitori_server.policy.document import IdentityKind, load_key_policy, parse_identity_policy
-from kagitori_server.policy.evaluate import Decision, NamedPolicies, Query, decide_identity, decide_key
+from kagitori_server.policy.evaluate import (
+    Decision,
+    NamedPolicies,
+    Query,
+    decide_identity,
+    decide_key,
+    decide_retire_grant,
+)
 from kagitori_server.policy.lockout import check_lockout
 from kagitori_server.policy.principals import Caller as PolicyCaller
 from kagitori_server.policy.principals import CallerKind
@@ -24,7 +35,8 @@ _KINDS = {
     PrincipalKind.USER: CallerKind.USER,
     PrincipalKind.ROLE: CallerKind.ASSUMED_ROLE,
 }
-_NO_CONTEXT: Mapping[str, object] = {}
+_NO_CONTEXT: Mapping[str, str | tuple[str, ...]] = {}
+_CREATE_GRANT = "kms:creategrant"
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +55,9 @@ class _CompiledKey:
     key: Key
     policy: KeyPolicy
     decisions: dict[tuple[Caller, str, bool], Decision] = field(default_factory=dict)
+    """Made without grants."""
+    granted: dict[tuple[Caller, str, bool, str], tuple[policy_grants.Grant, Decision]] = field(default_factory=dict)
+    """(…, grant id) -> what follows for the caller once that grant matches the request."""
 
 
 class Authorizer:
@@ -56,6 +71,7 @@ class Authorizer:
         self._entries = entries
         self._callers: dict[Caller, _CompiledCaller] = {}
         self._keys: dict[tuple[str, str], _CompiledKey] = {}
+        self._books: dict[tuple[str, str, str], GrantBook] = {}
 
     def on_key(self, caller: Caller, action: str, key: Key, *, cross_account: bool) -> Decision:
         """May `caller` do `action` (`kms:Encrypt`) on `key`?"""
@@ -69,6 +85,39 @@ class Authorizer:
             self._make_room(compiled.decisions)
             compiled.decisions[question] = decision
         return decision
+
+    def by_grant(
+        self, caller: Caller, action: str, key: Key, lookup: Lookup, encryption_context: Mapping[str, str],
+        proposed: policy_grants.Grant | None, *, cross_account: bool,
+    ) -> Decision | None:
+        """Does a grant permit what `on_key` refused, without a Deny? None when none does.
+
+        `proposed` is what a call to CreateGrant would grant: a grant permits only what it could have permitted
+        itself, and nothing of which that isn't known. Whether a grant matches depends on the request and is found
+        out each time; what follows from the match is remembered. Raises NotLoaded where `lookup` does.
+        """
+        who, compiled, asked = self._caller(caller).caller, self._key(key), action.lower()
+        for grantee in dict.fromkeys((who.principal_id, who.role_id, who.account)):
+            records = lookup.grants(key.region, key.key_id, grantee) if grantee else ()
+            if not records:
+                continue
+            for grant in self._book(key, grantee or "", records).candidates(asked, encryption_context):
+                if grant.mismatch(who, asked, encryption_context) is not None:
+                    continue
+                if asked == _CREATE_GRANT and (
+                    proposed is None or not policy_grants.child_grant_allowed(grant, proposed)
+                ):
+                    continue
+                decision = self._granted(compiled, caller, action, cross_account, grant)
+                if decision.allowed:
+                    return decision
+        return None
+
+    def on_grant(self, caller: Caller, key: Key, grant: Grant) -> Decision:
+        """May `caller` retire `grant`, which is on `key`?"""
+        who = self._caller(caller)
+        query = Query(who.caller, "kms:RetireGrant", key.arn, key.account, _NO_CONTEXT)
+        return decide_retire_grant(query, self._key(key).policy, who.policies, as_policy_grant(grant))
 
     def on_identity(self, caller: Caller, action: str, resource_arn: str, account: str) -> Decision:
         """May `caller` do `action` on a resource of `account` that identity policies alone govern?"""
@@ -88,6 +137,33 @@ class Authorizer:
         """
         who = self._caller(caller)
         check_lockout(candidate, who.caller, who.policies, key_arn, _NO_CONTEXT)
+
+    def _granted(
+        self, compiled: _CompiledKey, caller: Caller, action: str, cross_account: bool, grant: policy_grants.Grant
+    ) -> Decision:
+        """What follows from a grant that matches the request: it no longer depends on the encryption context."""
+        question = (caller, action, cross_account, grant.grant_id)
+        known = compiled.granted.get(question)
+        if known is not None and known[0] is grant:
+            return known[1]
+        who, key = self._caller(caller), compiled.key
+        matched = replace(grant, constraint=None)
+        decision = decide_key(
+            Query(who.caller, action, key.arn, key.account, _NO_CONTEXT), compiled.policy, who.policies,
+            cross_account_capable=cross_account, grants=(matched,),
+        )
+        self._make_room(compiled.granted)
+        compiled.granted[question] = (grant, decision)
+        return decision
+
+    def _book(self, key: Key, grantee: str, records: tuple[Grant, ...]) -> GrantBook:
+        place = (key.region, key.key_id, grantee)
+        book = self._books.get(place)
+        if book is None or book.records is not records:
+            book = GrantBook(records)
+            self._make_room(self._books)
+            self._books[place] = book
+        return book
 
     def _key(self, key: Key) -> _CompiledKey:
         place = (key.region, key.key_id)

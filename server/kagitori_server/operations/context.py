@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from kagitori_keystore.base import Domain, SymmetricKeyStore
+from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import Caller
@@ -69,6 +70,8 @@ class Context:
     """Records of the catalog as they are now; within a write transaction nobody else can change them."""
     keys: dict[str, Key] = field(default_factory=dict)
     """The keys of the call by slot name."""
+    grant: Grant | None = None
+    """The grant that the request names, once it's found."""
     writer_or_none: Writer | None = None
     prepared: Any = None
     """What the row's `prepare` made for its handler."""

@@ -42,11 +42,17 @@ def resolve_slot(context: Context, slot: KeySlot, request: Any) -> Key:
     if slot.find is Find.ALIAS_TARGET:
         return _alias_target(context, KeyReference(ReferenceKind.ALIAS_NAME, named or ""), context.account)
     if named is not None:
-        reference = parse_key_reference(named, context.services.partition, alias_allowed=slot.alias_allowed)
-        return _referenced(context, reference)
+        return resolve_named_key(context, named, alias_allowed=slot.alias_allowed)
     if slot.find is Find.CIPHERTEXT:
         return _of_ciphertext(context, getattr(request, slot.ciphertext_member or ""))
     raise ValidationException(f"The request does not name its key: {slot.member} is missing.")
+
+
+def resolve_named_key(context: Context, named: str, *, alias_allowed: bool) -> Key:
+    """The key named by id, ARN or alias, of another account where the operation allows it. Raises
+    NotFoundException, InvalidArnException or AccessDeniedException."""
+    reference = parse_key_reference(named, context.services.partition, alias_allowed=alias_allowed)
+    return _referenced(context, reference)
 
 
 def resolve_own_key(context: Context, named: str) -> Key:
