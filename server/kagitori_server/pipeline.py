@@ -30,6 +30,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from kagitori_keystore.base import KeyStoreError
+from kagitori_server.asking import question
 from kagitori_server.audit.trail import Trail
 from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authz.authorizer import Authorizer
@@ -47,6 +48,7 @@ from kagitori_server.model.errors import (
 from kagitori_server.model.limits import BATCH_ITEMS_MAX
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
+from kagitori_server.operations.grant_names import check_grant_tokens, resolve_grant
 from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
 from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Resource, Table
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
@@ -246,6 +248,8 @@ class Pipeline:
         context = trace.context = Context(
             operation=row,
             caller=caller,
+            request=request,
+            evidence=trace.call.evidence,
             account=caller.account,
             region=region,
             services=self._services,
@@ -256,6 +260,8 @@ class Pipeline:
         for permission in row.permissions:
             if permission.when is None or permission.when(request):
                 self._permit(context, permission, request)
+        if tokens := getattr(request, "grant_tokens", ()):
+            check_grant_tokens(context, tokens)
         for slot in row.keys:
             key = context.keys[slot.name]
             refusal = slot.states.refusal(key)
@@ -296,7 +302,13 @@ class Pipeline:
             key = context.keys.get(slot.name)
             if key is None:
                 key = context.keys[slot.name] = resolve_slot(context, slot, request, action)
-            decision = self._authorizer.on_key(caller, action, key, cross_account=row.cross_account)
+            asked = question(context, permission, slot, key, key.account)
+            decision = self._authorizer.on_key(asked, key, cross_account=row.cross_account)
+            if row.grantable and not decision.allowed and not decision.explicit_deny:
+                proposed = permission.proposes(request) if permission.proposes else None
+                decision = self._authorizer.by_grant(
+                    asked, key, context.lookup, proposed, cross_account=row.cross_account
+                ) or decision
             resource = key.arn
             if not decision.allowed and key.account != caller.account:
                 # Neither the answer nor the record, which the caller's account may read, tells that it exists.
@@ -304,18 +316,14 @@ class Pipeline:
                 admitted = decision.basis is Basis.NO_IDENTITY_POLICY
                 reason = decision.basis.reason.format(action=action) if admitted else ""
                 raise foreign_refusal(context, slot, request, action, reason)
-        elif permission.on is Resource.ALIAS:
-            name: str = getattr(request, row.alias_member or "")
-            check_new_alias_name(name)
-            resource = alias_arn(services.partition, context.region, context.account, name)
-            decision = self._authorizer.on_identity(caller, action, resource, context.account)
-        elif permission.on is Resource.PRINCIPAL:
-            # Whether the call may reach that principal's account was decided by `_choose_account`.
-            resource = request.principal_arn
-            decision = self._authorizer.on_identity(caller, action, resource, caller.account)
+        elif permission.on is Resource.GRANT:
+            slot = row.slot(permission.slot or "")
+            key, grant = resolve_grant(context, slot, request)
+            resource = key.arn
+            decision = self._authorizer.on_grant(question(context, permission, slot, key, key.account), key, grant)
         else:
-            resource = service_arn(services.partition, row.service, context.region, caller.account)
-            decision = self._authorizer.on_identity(caller, action, resource, caller.account)
+            resource, account = _identity_resource(context, permission, request, services)
+            decision = self._authorizer.on_identity(question(context, permission, None, None, account), resource)
         if not decision.allowed:
             raise AccessDeniedException(decision.denial_text(caller.arn, action, resource))
 
@@ -353,6 +361,24 @@ class Pipeline:
         item.request = batch.item.request.build(values)
         context = self._admit(item, batch.item, lookup)
         item.answer = batch.item.handler(context, item.request)
+
+
+def _identity_resource(
+    context: Context, permission: Permission, request: Any, services: Services
+) -> tuple[str, str]:
+    """(ARN, account) of what a permission is asked on that identity policies alone decide."""
+    row, caller = context.operation, context.caller
+    if permission.on is Resource.ALIAS:
+        name: str = getattr(request, row.alias_member or "")
+        check_new_alias_name(name)
+        return alias_arn(services.partition, context.region, context.account, name), context.account
+    if permission.on is Resource.PRINCIPAL:
+        # Whether the call may reach that principal's account was decided by `_choose_account`.
+        return request.principal_arn, caller.account
+    if permission.on is Resource.RETIRING_PRINCIPAL and request.retiring_principal:
+        parts = request.retiring_principal.split(":", 5)
+        return request.retiring_principal, parts[4] if len(parts) == 6 else caller.account
+    return service_arn(services.partition, row.service, context.region, caller.account), caller.account
 
 
 def _items(call: Call) -> Sequence[Any]:

@@ -171,9 +171,10 @@ def _request_shown(row: Operation | None, request: Any) -> dict[str, object] | N
 def _answer_shown(row: Operation | None, trace: Trace) -> dict[str, object] | None:
     if row is None or trace.error is not None or trace.context is None or row.audit.answer is Answer.NOTHING:
         return None
+    shown: dict[str, object] = {name: getattr(trace.answer, name) for name in row.audit.response_shown}
     if row.audit.answer is Answer.KEY_ARN:
-        return {"key_id": next(reversed(trace.context.keys.values())).arn}
-    return {name: getattr(trace.answer, name) for name in row.audit.response_shown}
+        shown["key_id"] = next(reversed(trace.context.keys.values())).arn
+    return shown
 
 
 def _error_code(error: KmsError | None) -> str | None:

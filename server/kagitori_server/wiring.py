@@ -21,6 +21,7 @@ from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_server import __version__
 from kagitori_server.administration_ports import AuditFiles
+from kagitori_server.asking import lockout_check
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
 from kagitori_server.authz.authorizer import Authorizer
@@ -187,7 +188,7 @@ class Server:
             partition=config.service.partition,
             home_account=config.service.account,
             regions=config.service.served_regions,
-            lockout_check=self._authorizer.check_lockout,
+            lockout_check=lockout_check(self._authorizer),
             administration=administration,
         )
 

@@ -21,6 +21,7 @@ from typing import Any
 from kagitori_keystore.rootkey.file import open_file_root
 from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_server.administration_ports import AuditFiles
+from kagitori_server.asking import lockout_check
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authz.authorizer import Authorizer
@@ -109,7 +110,7 @@ class InProcess:
             partition="aws",
             home_account=HOME,
             regions=REGIONS,
-            lockout_check=self._authorizer.check_lockout,
+            lockout_check=lockout_check(self._authorizer),
             administration=Administration(
                 audit=AuditFiles(self.audit_folder, self.trail),
                 root_key=RootKeyRotation("file", self.root_keys, self.store.rewrap_kek, self.catalog.kek_shelf),

@@ -18,6 +18,7 @@ from tests.support.kms_calls import (
 )
 
 from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.authz.condition_keys import Asked
 from kagitori_server.model.call import Evidence
 from kagitori_server.model.errors import AccessDeniedException
 from kagitori_server.model.keys import Key
@@ -41,25 +42,32 @@ def _key(service: InProcess, key_id: str) -> Key:
     return found
 
 
+def _asked(caller: Caller, action: str) -> Asked:
+    return Asked(
+        action=action, caller=caller, request=None, evidence=Evidence(), region=REGION, resource_account=HOME, now=0.0,
+        key=None, named=None, pairs={}, same_key=lambda: None,
+    )
+
+
 def test_decisions_are_kept_and_dropped_with_their_records(service: InProcess) -> None:
     """The same object for the same question; another one when key or caller changed."""
     authorizer = Authorizer()
     token = service.new_user("asker", policies={"p": identity_policy("kms:Encrypt")})
     key_id = new_key(service).key_id
     caller, key = _caller(service, token), _key(service, key_id)
-    first = authorizer.on_key(caller, "kms:Encrypt", key, cross_account=True)
+    first = authorizer.on_key(_asked(caller, "kms:Encrypt"), key, cross_account=True)
     assert first.allowed
-    assert authorizer.on_key(caller, "kms:Encrypt", key, cross_account=True) is first
-    assert not authorizer.on_key(caller, "kms:Decrypt", key, cross_account=True).allowed
+    assert authorizer.on_key(_asked(caller, "kms:Encrypt"), key, cross_account=True) is first
+    assert not authorizer.on_key(_asked(caller, "kms:Decrypt"), key, cross_account=True).allowed
     service.call("PutKeyPolicy", {
         "key_id": key_id, "policy": delegating(statement(user_arn("asker"), "kms:Encrypt", effect="Deny"))
     })
-    assert not authorizer.on_key(caller, "kms:Encrypt", _key(service, key_id), cross_account=True).allowed
-    assert authorizer.on_key(caller, "kms:Encrypt", key, cross_account=True).allowed, "the old record, the old answer"
+    assert not authorizer.on_key(_asked(caller, "kms:Encrypt"), _key(service, key_id), cross_account=True).allowed
+    assert authorizer.on_key(_asked(caller, "kms:Encrypt"), key, cross_account=True).allowed, "the old record, the old answer"
     service.call("DeleteIdentityPolicy", {"principal_arn": user_arn("asker"), "policy_name": "p"})
     other = _caller(service, token)
     assert other is not caller
-    assert not authorizer.on_identity(other, "kms:ListKeys", "*", HOME).allowed
+    assert not authorizer.on_identity(_asked(other, "kms:ListKeys"), "*").allowed
 
 
 def test_the_cross_account_column_is_part_of_the_question(service: InProcess) -> None:
@@ -70,8 +78,8 @@ def test_the_cross_account_column_is_part_of_the_question(service: InProcess) ->
     key = _key(service, new_key(service, policy=delegating(statement(root("333333333333"), "kms:*"))).key_id)
     caller = _caller(service, token)
     for _ in range(2):
-        assert authorizer.on_key(caller, "kms:X", key, cross_account=True).allowed
-        assert not authorizer.on_key(caller, "kms:X", key, cross_account=False).allowed
+        assert authorizer.on_key(_asked(caller, "kms:X"), key, cross_account=True).allowed
+        assert not authorizer.on_key(_asked(caller, "kms:X"), key, cross_account=False).allowed
 
 
 def test_memory_is_bounded(service: InProcess) -> None:
@@ -82,10 +90,10 @@ def test_memory_is_bounded(service: InProcess) -> None:
     caller = _caller(service, token)
     for _ in range(2):
         for key in keys:
-            assert authorizer.on_key(caller, "kms:Encrypt", key, cross_account=True).allowed
+            assert authorizer.on_key(_asked(caller, "kms:Encrypt"), key, cross_account=True).allowed
             for number in range(5):
-                assert not authorizer.on_key(caller, f"kms:No{number}", key, cross_account=True).allowed
-                assert not authorizer.on_identity(caller, f"kms:No{number}", key.arn, HOME).allowed
+                assert not authorizer.on_key(_asked(caller, f"kms:No{number}"), key, cross_account=True).allowed
+                assert not authorizer.on_identity(_asked(caller, f"kms:No{number}"), key.arn).allowed
     assert len(authorizer._keys) <= 3
 
 

@@ -102,7 +102,7 @@ def test_there_and_back(service: InProcess, key: KeyMetadata, size: int) -> None
         ({"encryption_context": {"k": 1}}, SerializationException, ""),
         ({"encryption_context": ["k"]}, SerializationException, ""),
         ({"encryption_context": {"k": "x" * (MAX_BYTES - 12)}}, ValidationException, f"at most {MAX_BYTES}"),
-        ({"encryption_context": {str(n): "" for n in range(100_000)}}, ValidationException, "less than or equal to 1000"),
+        ({"encryption_context": {str(n): "" for n in range(100_000)}}, ValidationException, "or equal to 1000"),
         ({"dry_run": "yes"}, SerializationException, ""),
     ],
 )

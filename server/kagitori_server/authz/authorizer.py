@@ -1,19 +1,32 @@
-"""May this caller do this? Brings together the key policy and the caller's identity policies for `policy`.
+"""May this caller do this? Brings together key policy, the caller's identity policies and grants for `policy`.
 
 Policies are compiled when first needed and kept with the immutable records they came from; a decision is kept with
-both. A record that changed is another object, so nothing that follows from the old one is ever used again.
+both, unless it depends on more of the request than caller and action. A record that changed is another object, so
+nothing that follows from the old one is ever used again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kagitori_server.authz.condition_keys import Asked, RequestContext
+from kagitori_server.authz.grant_book import GrantBook, as_policy_grant
+from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
+from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import Caller, PrincipalKind
+from kagitori_server.policy import grants as policy_grants
+from kagitori_server.policy.context import Context
 from kagitori_server.policy.document import IdentityKind, load_key_policy, parse_identity_policy
-from kagitori_server.policy.evaluate import Decision, NamedPolicies, Query, decide_identity, decide_key
+from kagitori_server.policy.evaluate import (
+    Decision,
+    NamedPolicies,
+    Query,
+    decide_identity,
+    decide_key,
+    decide_retire_grant,
+)
 from kagitori_server.policy.lockout import check_lockout
 from kagitori_server.policy.principals import Caller as PolicyCaller
 from kagitori_server.policy.principals import CallerKind
@@ -24,7 +37,8 @@ _KINDS = {
     PrincipalKind.USER: CallerKind.USER,
     PrincipalKind.ROLE: CallerKind.ASSUMED_ROLE,
 }
-_NO_CONTEXT: Mapping[str, object] = {}
+_NO_CONTEXT: Context = {}
+_CREATE_GRANT = "kms:creategrant"
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +47,9 @@ class _CompiledCaller:
 
     caller: PolicyCaller
     policies: NamedPolicies
-    decisions: dict[tuple[str, str], Decision] = field(default_factory=dict)
+    needs_context: bool
+    """Whether some policy of the caller has conditions or variables."""
+    decisions: dict[tuple[str, str, str], Decision] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +59,9 @@ class _CompiledKey:
     key: Key
     policy: KeyPolicy
     decisions: dict[tuple[Caller, str, bool], Decision] = field(default_factory=dict)
+    """Made without grants."""
+    granted: dict[tuple[Caller, str, bool, str], tuple[policy_grants.Grant, Decision]] = field(default_factory=dict)
+    """(…, grant id) -> what follows for the caller once that grant matches the request."""
 
 
 class Authorizer:
@@ -56,38 +75,117 @@ class Authorizer:
         self._entries = entries
         self._callers: dict[Caller, _CompiledCaller] = {}
         self._keys: dict[tuple[str, str], _CompiledKey] = {}
+        self._books: dict[tuple[str, str, str], GrantBook] = {}
 
-    def on_key(self, caller: Caller, action: str, key: Key, *, cross_account: bool) -> Decision:
-        """May `caller` do `action` (`kms:Encrypt`) on `key`?"""
-        compiled = self._key(key)
-        question = (caller, action, cross_account)
+    def on_key(self, asked: Asked, key: Key, *, cross_account: bool) -> Decision:
+        """May the caller do what is asked on `key`, by the policies alone?"""
+        who, compiled = self._caller(asked.caller), self._key(key)
+        if who.needs_context or compiled.policy.needs_context:
+            return self._decide_on_key(who, compiled, asked, RequestContext(asked), cross_account, ())
+        question = (asked.caller, asked.action, cross_account)
         decision = compiled.decisions.get(question)
         if decision is None:
-            who = self._caller(caller)
-            query = Query(who.caller, action, key.arn, key.account, _NO_CONTEXT)
-            decision = decide_key(query, compiled.policy, who.policies, cross_account_capable=cross_account)
+            decision = self._decide_on_key(who, compiled, asked, _NO_CONTEXT, cross_account, ())
             self._make_room(compiled.decisions)
             compiled.decisions[question] = decision
         return decision
 
-    def on_identity(self, caller: Caller, action: str, resource_arn: str, account: str) -> Decision:
-        """May `caller` do `action` on a resource of `account` that identity policies alone govern?"""
-        who = self._caller(caller)
-        question = (action, resource_arn)
+    def by_grant(
+        self, asked: Asked, key: Key, lookup: Lookup, proposed: policy_grants.Grant | None, *, cross_account: bool
+    ) -> Decision | None:
+        """Does a grant permit what `on_key` refused, without a Deny? None when none does.
+
+        `proposed` is what a call to CreateGrant would grant: a grant permits only what it could have permitted
+        itself, and nothing of which that isn't known. Whether a grant matches depends on the request and is found
+        out each time; what follows from the match is remembered. Raises NotLoaded where `lookup` does.
+        """
+        caller, compiled, action = self._caller(asked.caller), self._key(key), asked.action.lower()
+        who = caller.caller
+        for grantee in dict.fromkeys((who.principal_id, who.role_id, who.account)):
+            records = lookup.grants(key.region, key.key_id, grantee) if grantee else ()
+            if not records:
+                continue
+            for grant in self._book(key, grantee or "", records).candidates(action, asked.pairs):
+                if grant.mismatch(who, action, asked.pairs) is not None:
+                    continue
+                if action == _CREATE_GRANT and (
+                    proposed is None or not policy_grants.child_grant_allowed(grant, proposed)
+                ):
+                    continue
+                decision = self._granted(caller, compiled, asked, cross_account, grant)
+                if decision.allowed:
+                    return decision
+        return None
+
+    def on_grant(self, asked: Asked, key: Key, grant: Grant) -> Decision:
+        """May the caller retire `grant`, which is on `key`?"""
+        who = self._caller(asked.caller)
+        query = Query(who.caller, asked.action, key.arn, key.account, RequestContext(asked))
+        return decide_retire_grant(query, self._key(key).policy, who.policies, as_policy_grant(grant))
+
+    def on_identity(self, asked: Asked, resource_arn: str) -> Decision:
+        """May the caller do what is asked on a resource that identity policies alone govern?"""
+        who = self._caller(asked.caller)
+        if who.needs_context:
+            return self._decide_on_identity(who, asked, resource_arn, RequestContext(asked))
+        question = (asked.action, resource_arn, asked.resource_account)
         decision = who.decisions.get(question)
         if decision is None:
-            decision = decide_identity(Query(who.caller, action, resource_arn, account, _NO_CONTEXT), who.policies)
+            decision = self._decide_on_identity(who, asked, resource_arn, _NO_CONTEXT)
             self._make_room(who.decisions)
             who.decisions[question] = decision
         return decision
 
-    def check_lockout(self, caller: Caller, candidate: KeyPolicy, key_arn: str) -> None:
-        """Refuse a key policy under which `caller` could not put the next one.
+    def check_lockout(self, asked: Asked, candidate: KeyPolicy, key_arn: str) -> None:
+        """Refuse a key policy under which the caller could not put the next one.
 
         Raises MalformedPolicyDocumentException.
         """
-        who = self._caller(caller)
-        check_lockout(candidate, who.caller, who.policies, key_arn, _NO_CONTEXT)
+        who = self._caller(asked.caller)
+        check_lockout(candidate, who.caller, who.policies, key_arn, RequestContext(asked))
+
+    def _decide_on_key(
+        self, who: _CompiledCaller, compiled: _CompiledKey, asked: Asked, context: Context, cross_account: bool,
+        grants: tuple[policy_grants.Grant, ...],
+    ) -> Decision:
+        key = compiled.key
+        return decide_key(
+            Query(who.caller, asked.action, key.arn, key.account, context), compiled.policy, who.policies,
+            cross_account_capable=cross_account, grants=grants,
+        )
+
+    def _decide_on_identity(
+        self, who: _CompiledCaller, asked: Asked, resource_arn: str, context: Context
+    ) -> Decision:
+        query = Query(who.caller, asked.action, resource_arn, asked.resource_account, context)
+        return decide_identity(query, who.policies)
+
+    def _granted(
+        self, who: _CompiledCaller, compiled: _CompiledKey, asked: Asked, cross_account: bool,
+        grant: policy_grants.Grant,
+    ) -> Decision:
+        """What follows from a grant that matches the request: it no longer depends on the encryption context, and
+        on the rest of the request only where policies do."""
+        matched = (replace(grant, constraint=None),)
+        if who.needs_context or compiled.policy.needs_context:
+            return self._decide_on_key(who, compiled, asked, RequestContext(asked), cross_account, matched)
+        question = (asked.caller, asked.action, cross_account, grant.grant_id)
+        known = compiled.granted.get(question)
+        if known is not None and known[0] is grant:
+            return known[1]
+        decision = self._decide_on_key(who, compiled, asked, _NO_CONTEXT, cross_account, matched)
+        self._make_room(compiled.granted)
+        compiled.granted[question] = (grant, decision)
+        return decision
+
+    def _book(self, key: Key, grantee: str, records: tuple[Grant, ...]) -> GrantBook:
+        place = (key.region, key.key_id, grantee)
+        book = self._books.get(place)
+        if book is None or book.records is not records:
+            book = GrantBook(records)
+            self._make_room(self._books)
+            self._books[place] = book
+        return book
 
     def _key(self, key: Key) -> _CompiledKey:
         place = (key.region, key.key_id)
@@ -124,4 +222,4 @@ def _compile(caller: Caller) -> _CompiledCaller:
     )
     kind = IdentityKind.ROLE if is_role else IdentityKind.USER
     policies = tuple((name, parse_identity_policy(text, kind)) for name, text in record.policies.items())
-    return _CompiledCaller(who, policies)
+    return _CompiledCaller(who, policies, any(policy.needs_context for _, policy in policies))

@@ -8,7 +8,7 @@ a condition key is an entry here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,9 +19,9 @@ from kagitori_server.model.principals import Caller, PrincipalKind
 Value = str | tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
-    """One permission that is asked, and what is known of the call."""
+    """One permission that is asked, and what is known of the call. Made for every call, so not frozen: that costs."""
 
     action: str
     """`kms:Encrypt`."""
@@ -32,14 +32,14 @@ class Asked:
     resource_account: str
     now: float
     """When the call was received, seconds since the epoch."""
-    key: Key | None = None
+    key: Key | None
     """The key it is asked on."""
-    named: str | None = None
+    named: str | None
     """How the caller wrote the key: id, ARN, or alias."""
-    pairs: Mapping[str, str] = field(default_factory=dict)
+    pairs: Mapping[str, str]
     """The encryption context of the request, for the key it is asked on."""
-    same_key: bool | None = None
-    """Whether the source and destination of a re-encryption are one key."""
+    same_key: Callable[[], bool | None]
+    """Whether the source and destination of a re-encryption are one key; None for other operations."""
 
 
 class RequestContext(Mapping[str, str | tuple[str, ...]]):
@@ -143,6 +143,11 @@ def _encryption_algorithm(asked: Asked) -> Value:
     return str(getattr(asked.request, f"{prefix}encryption_algorithm", "SYMMETRIC_DEFAULT"))
 
 
+def _same_key(asked: Asked) -> Value:
+    same = asked.same_key()
+    return None if same is None else _bool(same)
+
+
 def _request_alias(asked: Asked) -> Value:
     if asked.named is None:
         return None
@@ -210,8 +215,7 @@ _ENTRIES: Mapping[str, _Entry] = {
         "kms:EncryptionAlgorithm": _Entry(_encryption_algorithm, _CRYPTO),
         "kms:EncryptionContextKeys": _Entry(lambda asked: tuple(asked.pairs), _CRYPTO),
         "kms:ReEncryptOnSameKey": _Entry(
-            lambda asked: None if asked.same_key is None else _bool(asked.same_key),
-            frozenset({"ReEncryptFrom", "ReEncryptTo"}),
+            _same_key, frozenset({"ReEncryptFrom", "ReEncryptTo"}),
         ),
         "kms:RequestAlias": _Entry(_request_alias, _ALIASED),
         "kms:ResourceAliases": _Entry(_of_key(lambda key: key.aliases)),

@@ -112,3 +112,13 @@ class Caller:
     """Id of the token or certificate mapping, `socket` for the local socket: what the audit record shows."""
     session_name: str = ""
     session_started: float = 0.0
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """What policies see as `aws:PrincipalTag`."""
+        return self.record.tags
+
+    @property
+    def source_identity(self) -> str | None:
+        """Whom the session is for, where its maker said so."""
+        return None

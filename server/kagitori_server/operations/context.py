@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from kagitori_keystore.base import Domain, SymmetricKeyStore
+from kagitori_server.model.call import Evidence
+from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import Caller
@@ -46,8 +48,8 @@ class Services:
     home_account: str
     """The operator's account: its administrators may also administer the others."""
     regions: tuple[str, ...]
-    lockout_check: Callable[[Caller, KeyPolicy, str], None]
-    """(caller, candidate key policy, key ARN): raises MalformedPolicyDocumentException when the caller could
+    lockout_check: Callable[[Context, KeyPolicy, str], None]
+    """(call, candidate key policy, key ARN): raises MalformedPolicyDocumentException when the caller could
     not change the policy again."""
     administration: Administration
     """What AdminService's operations need beyond all this."""
@@ -59,6 +61,9 @@ class Context:
 
     operation: Operation
     caller: Caller
+    request: Any
+    """The row's request shape, every constraint checked."""
+    evidence: Evidence
     account: str
     """Where new resources are made and lists look: the caller's, or the one an administrator named."""
     region: str
@@ -69,6 +74,8 @@ class Context:
     """Records of the catalog as they are now; within a write transaction nobody else can change them."""
     keys: dict[str, Key] = field(default_factory=dict)
     """The keys of the call by slot name."""
+    grant: Grant | None = None
+    """The grant that the request names, once it's found."""
     writer_or_none: Writer | None = None
     prepared: Any = None
     """What the row's `prepare` made for its handler."""

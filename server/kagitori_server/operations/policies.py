@@ -29,7 +29,7 @@ def check_policy(context: Context, text: str, arn: str, *, bypass_lockout_check:
     """
     policy = parse_key_policy(text, resolver(context.writer, context.services.partition))
     if not bypass_lockout_check:
-        context.services.lockout_check(context.caller, policy, arn)
+        context.services.lockout_check(context, policy, arn)
     return policy.bindings
 
 

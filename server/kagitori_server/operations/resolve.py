@@ -42,8 +42,7 @@ def resolve_slot(context: Context, slot: KeySlot, request: Any, action: str) -> 
     if slot.find is Find.ALIAS_TARGET:
         return _alias_target(context, KeyReference(ReferenceKind.ALIAS_NAME, named or ""), context.account, action)
     if named is not None:
-        reference = parse_key_reference(named, context.services.partition, alias_allowed=slot.alias_allowed)
-        return _referenced(context, reference, action)
+        return resolve_named_key(context, named, action, alias_allowed=slot.alias_allowed)
     if slot.find is Find.CIPHERTEXT:
         return _of_ciphertext(context, getattr(request, slot.ciphertext_member or ""))
     raise ValidationException(f"The request does not name its key: {slot.member} is missing.")
@@ -62,6 +61,13 @@ def foreign_refusal(
     reference = parse_key_reference(named, context.services.partition, alias_allowed=slot.alias_allowed)
     account = reference.account or context.account
     return _not_allowed(context, _spelled_out(context, reference, account), action, reason)
+
+
+def resolve_named_key(context: Context, named: str, action: str, *, alias_allowed: bool) -> Key:
+    """The key named by id, ARN or alias, wanted for `action`, of another account where the operation allows it. Raises
+    NotFoundException, InvalidArnException or AccessDeniedException."""
+    reference = parse_key_reference(named, context.services.partition, alias_allowed=alias_allowed)
+    return _referenced(context, reference, action)
 
 
 def resolve_own_key(context: Context, named: str) -> Key:

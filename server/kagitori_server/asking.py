@@ -1,0 +1,77 @@
+"""From a call to the question that authorisation decides: what conditions may ask about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.authz.condition_keys import Asked
+from kagitori_server.model.errors import KmsError
+from kagitori_server.model.keys import Key
+from kagitori_server.operations.context import Context
+from kagitori_server.operations.resolve import resolve_slot
+from kagitori_server.operations.row import KeySlot, Permission
+from kagitori_server.policy.statements import KeyPolicy
+
+_NO_PAIRS: Mapping[str, str] = {}
+
+
+def question(context: Context, permission: Permission, slot: KeySlot | None, key: Key | None, account: str) -> Asked:
+    """The question whether `context.caller` has `permission` on something that `account` owns."""
+    request = context.request
+    return Asked(
+        action=permission.action,
+        caller=context.caller,
+        request=request,
+        evidence=context.evidence,
+        region=context.region,
+        resource_account=account,
+        now=context.now,
+        key=key,
+        named=getattr(request, slot.member) if slot is not None else None,
+        pairs=(getattr(request, permission.context_member) or _NO_PAIRS) if permission.context_member else _NO_PAIRS,
+        same_key=lambda: _same_key(context),
+    )
+
+
+def lockout_question(context: Context, account: str) -> Asked:
+    """The question whether the caller could put the next key policy, with the context of this call."""
+    return Asked(
+        action="kms:PutKeyPolicy",
+        caller=context.caller,
+        request=context.request,
+        evidence=context.evidence,
+        region=context.region,
+        resource_account=account,
+        now=context.now,
+        key=context.keys.get("key"),
+        named=None,
+        pairs=_NO_PAIRS,
+        same_key=lambda: None,
+    )
+
+
+def _same_key(context: Context) -> bool | None:
+    """Whether both keys of a re-encryption are one; the second is looked up if a policy asks before its turn."""
+    if len(context.operation.keys) < 2:
+        return None
+    found: list[str] = []
+    for slot in context.operation.keys:
+        key = context.keys.get(slot.name)
+        if key is None:
+            try:
+                key = resolve_slot(context, slot, context.request, context.operation.permissions[-1].action)
+            except KmsError:
+                # Its own turn will say what is wrong with it. What can't be used is not the same key.
+                return False
+        found.append(key.arn)
+    return len(set(found)) == 1
+
+
+def lockout_check(authorizer: Authorizer) -> Callable[[Context, KeyPolicy, str], None]:
+    """What `Services.lockout_check` is: refuses a candidate policy under which the caller couldn't put the next."""
+
+    def check(context: Context, candidate: KeyPolicy, key_arn: str) -> None:
+        authorizer.check_lockout(lockout_question(context, context.account), candidate, key_arn)
+
+    return check
