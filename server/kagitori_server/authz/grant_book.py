@@ -66,7 +66,7 @@ def as_policy_grant(record: Grant) -> policy.Grant:
     return policy.Grant(
         grant_id=record.grant_id,
         grantee=record.grantee.unique_id,
-        operations=frozenset(operation.value for operation in record.operations),
+        operations=record.operations,
         constraint=constraint,
         retiring_principal=None if record.retiring is None else record.retiring.unique_id,
         issuing_account=record.issuing_account,
