@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kagitori_server.authz.grant_book import GrantBook, as_policy_grant
+from kagitori_server.model.grant_set import NO_GRANTS
 from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
 from kagitori_server.model.lookup import Lookup
@@ -56,8 +56,8 @@ class _CompiledKey:
     policy: KeyPolicy
     decisions: dict[tuple[Caller, str, bool], Decision] = field(default_factory=dict)
     """Made without grants."""
-    granted: dict[tuple[Caller, str, bool, str], tuple[policy_grants.Grant, Decision]] = field(default_factory=dict)
-    """(…, grant id) -> what follows for the caller once that grant matches the request."""
+    granted: dict[tuple[Caller, str, bool, str], Decision] = field(default_factory=dict)
+    """(…, grantee's unique id) -> what follows for the caller once a grant to that grantee matches the request."""
 
 
 class Authorizer:
@@ -71,7 +71,7 @@ class Authorizer:
         self._entries = entries
         self._callers: dict[Caller, _CompiledCaller] = {}
         self._keys: dict[tuple[str, str], _CompiledKey] = {}
-        self._books: dict[tuple[str, str, str], GrantBook] = {}
+        self._grants: dict[str, tuple[Grant, policy_grants.Grant]] = {}
 
     def on_key(self, caller: Caller, action: str, key: Key, *, cross_account: bool) -> Decision:
         """May `caller` do `action` (`kms:Encrypt`) on `key`?"""
@@ -97,11 +97,11 @@ class Authorizer:
         out each time; what follows from the match is remembered. Raises NotLoaded where `lookup` does.
         """
         who, compiled, asked = self._caller(caller).caller, self._key(key), action.lower()
+        operation = action.partition(":")[2]
         for grantee in dict.fromkeys((who.principal_id, who.role_id, who.account)):
-            records = lookup.grants(key.region, key.key_id, grantee) if grantee else ()
-            if not records:
-                continue
-            for grant in self._book(key, grantee or "", records).candidates(asked, encryption_context):
+            granted = lookup.grants(key.region, key.key_id, grantee) if grantee else NO_GRANTS
+            for record in granted.candidates(operation, encryption_context):
+                grant = self._grant(record)
                 if grant.mismatch(who, asked, encryption_context) is not None:
                     continue
                 if asked == _CREATE_GRANT and (
@@ -111,13 +111,15 @@ class Authorizer:
                 decision = self._granted(compiled, caller, action, cross_account, grant)
                 if decision.allowed:
                     return decision
+                # The same follows from every grant to this grantee.
+                break
         return None
 
     def on_grant(self, caller: Caller, key: Key, grant: Grant) -> Decision:
         """May `caller` retire `grant`, which is on `key`?"""
         who = self._caller(caller)
         query = Query(who.caller, "kms:RetireGrant", key.arn, key.account, _NO_CONTEXT)
-        return decide_retire_grant(query, self._key(key).policy, who.policies, as_policy_grant(grant))
+        return decide_retire_grant(query, self._key(key).policy, who.policies, self._grant(grant))
 
     def on_identity(self, caller: Caller, action: str, resource_arn: str, account: str) -> Decision:
         """May `caller` do `action` on a resource of `account` that identity policies alone govern?"""
@@ -141,29 +143,29 @@ class Authorizer:
     def _granted(
         self, compiled: _CompiledKey, caller: Caller, action: str, cross_account: bool, grant: policy_grants.Grant
     ) -> Decision:
-        """What follows from a grant that matches the request: it no longer depends on the encryption context."""
-        question = (caller, action, cross_account, grant.grant_id)
-        known = compiled.granted.get(question)
-        if known is not None and known[0] is grant:
-            return known[1]
-        who, key = self._caller(caller), compiled.key
-        matched = replace(grant, constraint=None)
-        decision = decide_key(
-            Query(who.caller, action, key.arn, key.account, _NO_CONTEXT), compiled.policy, who.policies,
-            cross_account_capable=cross_account, grants=(matched,),
-        )
-        self._make_room(compiled.granted)
-        compiled.granted[question] = (grant, decision)
-        return decision
+        """What follows from a grant that matches the request. It depends on whom the grant names, and no longer on
+        its constraint."""
+        question = (caller, action, cross_account, grant.grantee)
+        decision = compiled.granted.get(question)
+        if decision is None:
+            who, key = self._caller(caller), compiled.key
+            decision = decide_key(
+                Query(who.caller, action, key.arn, key.account, _NO_CONTEXT), compiled.policy, who.policies,
+                cross_account_capable=cross_account, grants=(replace(grant, constraint=None),),
+            )
+            self._make_room(compiled.granted)
+            compiled.granted[question] = decision
+        if decision.grant is None or decision.grant == grant.grant_id:
+            return decision
+        return replace(decision, grant=grant.grant_id)
 
-    def _book(self, key: Key, grantee: str, records: tuple[Grant, ...]) -> GrantBook:
-        place = (key.region, key.key_id, grantee)
-        book = self._books.get(place)
-        if book is None or book.records is not records:
-            book = GrantBook(records)
-            self._make_room(self._books)
-            self._books[place] = book
-        return book
+    def _grant(self, record: Grant) -> policy_grants.Grant:
+        known = self._grants.get(record.grant_id)
+        if known is None or known[0] is not record:
+            known = (record, _as_policy_grant(record))
+            self._make_room(self._grants)
+            self._grants[record.grant_id] = known
+        return known[1]
 
     def _key(self, key: Key) -> _CompiledKey:
         place = (key.region, key.key_id)
@@ -201,3 +203,19 @@ def _compile(caller: Caller) -> _CompiledCaller:
     kind = IdentityKind.ROLE if is_role else IdentityKind.USER
     policies = tuple((name, parse_identity_policy(text, kind)) for name, text in record.policies.items())
     return _CompiledCaller(who, policies)
+
+
+def _as_policy_grant(record: Grant) -> policy_grants.Grant:
+    """A grant as decisions see it."""
+    constraint = None
+    if record.constraint is not None:
+        kind = policy_grants.ConstraintKind(record.constraint.kind.value)
+        constraint = policy_grants.GrantConstraint(kind, record.constraint.pairs)
+    return policy_grants.Grant(
+        grant_id=record.grant_id,
+        grantee=record.grantee.unique_id,
+        operations=frozenset(operation.value for operation in record.operations),
+        constraint=constraint,
+        retiring_principal=None if record.retiring is None else record.retiring.unique_id,
+        issuing_account=record.issuing_account,
+    )
