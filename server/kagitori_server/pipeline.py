@@ -318,9 +318,13 @@ class Pipeline:
                 raise foreign_refusal(context, slot, request, action, reason)
         elif permission.on is Resource.GRANT:
             slot = row.slot(permission.slot or "")
-            key, grant = resolve_grant(context, slot, request)
-            resource = key.arn
+            key, grant = resolve_grant(context, slot, request, action)
             decision = self._authorizer.on_grant(question(context, permission, slot, key, key.account), key, grant)
+            resource = key.arn
+            if decision.allowed or key.account == caller.account:
+                context.keep_grant(slot, key, grant)
+            else:
+                raise foreign_refusal(context, slot, request, action)
         else:
             resource, account = _identity_resource(context, permission, request, services)
             decision = self._authorizer.on_identity(question(context, permission, None, None, account), resource)

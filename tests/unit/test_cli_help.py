@@ -22,6 +22,7 @@ COMMANDS = """
 init serve status encrypt decrypt data-key random
 key: create list show describe enable disable delete cancel-deletion set-description
 alias: create update delete list
+grant: create list retire revoke
 tag: set remove list
 policy: get put list put-identity get-identity list-identity delete-identity
 principal: whoami create-account list-accounts create-user list-users show-user delete-user create-role list-roles

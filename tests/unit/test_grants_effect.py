@@ -15,8 +15,11 @@ from kagitori_server.model.errors import (
     AccessDeniedException,
     DisabledException,
     InvalidCiphertextException,
+    InvalidGrantTokenException,
     KMSInvalidStateException,
+    NotFoundException,
 )
+from kagitori_server.operations.lifecycle import destroy
 
 ROOT = f"arn:aws:iam::{HOME}:root"
 
@@ -253,3 +256,36 @@ def test_another_process_sees_grant_and_end_at_once(tmp_path: Path) -> None:
             one.call("RevokeGrant", {"key_id": holder.key_id, "grant_id": grant})
             with pytest.raises(AccessDeniedException):
                 there.encrypt(alice)
+
+
+def test_a_grant_to_an_account_does_not_hide_one_to_the_caller(service: InProcess, holder: Keyholder) -> None:
+    service.new_account(TENANT)
+    alice = service.new_user("alice", account=TENANT)
+    for number in range(3):
+        holder.grant(f"arn:aws:iam::{TENANT}:root", "Encrypt", name=f"a{number}")
+    with pytest.raises(AccessDeniedException):
+        holder.encrypt(alice)
+    grant = holder.grant(user("alice", TENANT), "Encrypt").grant_id
+    holder.encrypt(alice)
+    service.call("RevokeGrant", {"key_id": holder.key_id, "grant_id": grant})
+    with pytest.raises(AccessDeniedException):
+        holder.encrypt(alice)
+
+
+def test_a_key_that_is_gone_takes_its_grants_along(service: InProcess, holder: Keyholder) -> None:
+    alice = service.new_user("alice")
+    made = holder.grant("alice", "Encrypt", retiring_principal=user("alice"))
+    holder.encrypt(alice, grant_tokens=(made.grant_token,))
+    service.call("ScheduleKeyDeletion", {"key_id": holder.key_id, "pending_window_in_days": 7})
+    service.clock.advance(8 * 86_400)
+    with service.catalog.read() as reader:
+        key = reader.get_key("us-east-1", holder.key_id)
+    assert key is not None
+    with service.catalog.write() as writer:
+        destroy(service.services, writer, key)
+    with pytest.raises(NotFoundException):
+        service.call("RetireGrant", {"key_id": holder.key_arn, "grant_id": made.grant_id}, token=alice)
+    with pytest.raises(InvalidGrantTokenException):
+        service.call("RetireGrant", {"grant_token": made.grant_token}, token=alice)
+    page = service.call("ListRetirableGrants", {"retiring_principal": user("alice")})
+    assert page.grants == ()

@@ -30,6 +30,7 @@ from kagitori_server.model.errors import (
     AccessDeniedException,
     CustomKeyStoreNotFoundException,
     InvalidArnException,
+    InvalidGrantTokenException,
     InvalidMarkerException,
     KmsError,
     LimitExceededException,
@@ -358,11 +359,16 @@ def test_descriptions(service: InProcess) -> None:
 def test_grant_tokens_are_taken_and_never_shown(service: InProcess) -> None:
     """Ten tokens of 8,192 characters at most; none reaches the trail."""
     key = new_key(service)
-    service.call("DescribeKey", {"key_id": key.key_id, "grant_tokens": ["secret-grant-token"] * 10})
+    grant = {"key_id": key.key_id, "grantee_principal": root(HOME), "operations": ["DescribeKey"]}
+    token = service.call("CreateGrant", grant).grant_token
+    service.call("DescribeKey", {"key_id": key.key_id, "grant_tokens": [token] * 10})
+    unknown = {"key_id": key.key_id, "grant_tokens": ["secret-grant-token"]}
+    refused(service, InvalidGrantTokenException, "DescribeKey", unknown)
     refused(service, ValidationException, "DescribeKey", {"key_id": key.key_id, "grant_tokens": ["t"] * 11})
     refused(service, ValidationException, "DescribeKey", {"key_id": key.key_id, "grant_tokens": ["t" * 8193]})
     refused(service, ValidationException, "DescribeKey", {"key_id": key.key_id, "grant_tokens": [""]})
     assert "secret-grant-token" not in service.audit_text()
+    assert token not in service.audit_text()
 
 
 def test_other_accounts_see_only_what_both_sides_allow(service: InProcess) -> None:

@@ -67,6 +67,20 @@ EXPECTED: dict[str, Aws] = {
         shows="key_id policy_name policy bypass_policy_lockout_safety_check",
     ),
     "ListKeyPolicies": Aws("ListKeyPolicies@key", "key:key_id:plain/ANY", **READ, shows="key_id limit marker"),
+    "CreateGrant": Aws(
+        "CreateGrant@key", "key:key_id:plain/GRANTING", grantable=True, cross_account=True,
+        shows="key_id grantee_principal retiring_principal operations constraints name",
+    ),
+    "ListGrants": Aws(
+        "ListGrants@key", "key:key_id:plain/ANY", **READ, cross_account=True,
+        shows="key_id grant_id grantee_principal limit marker",
+    ),
+    "ListRetirableGrants": Aws(
+        "ListRetirableGrants@retiring principal", "", **READ, cross_account=True,
+        shows="retiring_principal limit marker",
+    ),
+    "RetireGrant": Aws("RetireGrant@key", "key:key_id:grant/ANY", grantable=True, cross_account=True),
+    "RevokeGrant": Aws("RevokeGrant@key", "key:key_id:plain/ANY", cross_account=True, shows="key_id grant_id"),
     "Encrypt": Aws(
         "Encrypt@key", "key:key_id:alias/USABLE", **CRYPTO, shows="key_id encryption_algorithm encryption_context"
     ),
@@ -97,11 +111,12 @@ STATES = {
     "ANY": "Creating Enabled Disabled PendingDeletion PendingImport PendingReplicaDeletion Unavailable Updating",
     "LIVE": "Creating Enabled Disabled PendingImport Unavailable Updating",
     "USABLE": "Enabled Updating",
+    "GRANTING": "Enabled Unavailable Updating",
     "SWITCHABLE": "Enabled Disabled Unavailable",
     "SCHEDULABLE": "Creating Enabled Disabled PendingImport Unavailable",
     "CANCELLABLE": "PendingDeletion PendingReplicaDeletion",
 }
-SECRET_MEMBERS = {"plaintext", "ciphertext_blob", "grant_tokens", "recipient"}
+SECRET_MEMBERS = {"plaintext", "ciphertext_blob", "grant_token", "grant_tokens", "recipient"}
 
 
 def test_every_row_is_expected() -> None:
@@ -115,7 +130,8 @@ def test_rows(row: Operation) -> None:
     expected = EXPECTED[row.name]
     asked = []
     for permission in row.permissions:
-        assert (permission.slot is not None) is (permission.on is Resource.KEY)
+        assert (permission.slot is not None) is (permission.on in (Resource.KEY, Resource.GRANT))
+        assert (permission.proposes is not None) is (permission.action == "kms:CreateGrant")
         asked.append(f"{permission.action.removeprefix('kms:')}@{permission.slot or permission.on.value}")
         assert permission.action.startswith("kms:")
     assert " ".join(asked) == expected.permissions
@@ -130,6 +146,8 @@ def test_rows(row: Operation) -> None:
 def _how(slot: KeySlot) -> str:
     if slot.find is Find.MEMBER:
         return "alias" if slot.alias_allowed else "plain"
+    if slot.find is Find.GRANT:
+        return "grant"
     assert slot.alias_allowed
     return "ciphertext" if slot.find is Find.CIPHERTEXT else "target"
 
@@ -154,7 +172,7 @@ def test_rows_are_sound(row: Operation) -> None:
     assert set(row.audit.request_shown) <= members - SECRET_MEMBERS
     assert row.account_member is None
     assert row.alias_member in (None, "alias_name")
-    asked = {permission.slot for permission in row.permissions if permission.on is Resource.KEY}
+    asked = {permission.slot for permission in row.permissions if permission.slot is not None}
     assert asked == {slot.name for slot in row.keys}, "a key that nobody asks a permission on is never found"
     for slot in row.keys:
         assert slot.member in members
@@ -166,11 +184,15 @@ def test_rows_are_sound(row: Operation) -> None:
     else:
         assert row.audit.answer is Answer.NOTHING
         assert row.prepare is None
+    for permission in row.permissions:
+        # Else constraints of grants would be held against another context, or none.
+        contexts = {name for name in members if name.endswith("encryption_context")}
+        assert permission.context_member is None if not contexts else permission.context_member in contexts
     if row.grantable:
         assert row.cross_account
     if "dry_run" in members:
-        assert row.check is not None
-        assert not row.writes
+        by_grant = row.permissions[0].on is Resource.GRANT
+        assert row.check is not None or by_grant, "a grant is found when the permission is asked"
 
 
 @pytest.mark.parametrize("rule", StateRule, ids=lambda rule: rule.name)

@@ -20,6 +20,7 @@ from tests.support.kms_calls import (
     last_record,
     new_key,
     refused,
+    root,
     statement,
     user_arn,
 )
@@ -218,10 +219,12 @@ def test_no_secret_reaches_the_trail(tmp_path: Path) -> None:
     """Plaintexts, ciphertexts, data keys, random bytes, tokens, wrapped material: in no form, in no file."""
     with InProcess(tmp_path) as service:
         key = new_key(service)
-        secrets: list[bytes] = [service.root_token.encode(), b"GRANT-TOKEN-SECRET", b"PLAINTEXT-SECRET-0123456789"]
+        grant = {"key_id": key.key_id, "grantee_principal": root(HOME), "operations": ["Encrypt"]}
+        grant_token = service.call("CreateGrant", grant).grant_token
+        secrets: list[bytes] = [service.root_token.encode(), grant_token.encode(), b"PLAINTEXT-SECRET-0123456789"]
         token = service.new_user("alice", policies={"p": ALLOW_ALL})
         secrets.append(token.encode())
-        tokens = {"grant_tokens": ["GRANT-TOKEN-SECRET"]}
+        tokens = {"grant_tokens": [grant_token]}
         blob = encrypt(service, key.key_id, b"PLAINTEXT-SECRET-0123456789", **tokens)
         data = service.call("GenerateDataKey", {"key_id": key.key_id, "number_of_bytes": 32, **tokens})
         sealed = service.call("GenerateDataKeyWithoutPlaintext", {"key_id": key.key_id, "key_spec": "AES_128"})

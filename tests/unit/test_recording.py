@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 from tests.support.inprocess import ALLOW_ALL, HOME, InProcess
-from tests.support.kms_calls import OTHER, delegating, encrypt, last_record, new_key, refused, root, statement
+from tests.support.kms_calls import (
+    OTHER,
+    delegating,
+    encrypt,
+    last_record,
+    new_key,
+    refused,
+    root,
+    statement,
+    user_arn,
+)
 
 from kagitori_server.audit.members import camel_case
 from kagitori_server.model.call import Call, Evidence, TlsFacts
@@ -42,6 +52,9 @@ def _complete(service: InProcess, name: str) -> dict[str, Any]:
         "encryption_algorithm": "SYMMETRIC_DEFAULT", "source_encryption_algorithm": "SYMMETRIC_DEFAULT",
         "destination_encryption_algorithm": "SYMMETRIC_DEFAULT", "dry_run": True, "number_of_bytes": 1,
         "dry_run_modifiers": ["IGNORE_CIPHERTEXT"],
+        "grantee_principal": user_arn("alice"), "retiring_principal": user_arn("alice"), "operations": ["Encrypt"],
+        "constraints": {"encryption_context_equals": {"a": "1"}}, "name": "n", "grant_id": "0" * 64,
+        "grant_token": "SECRET", "grantee_service_principal": "a.b.c", "retiring_service_principal": "a.b.c",
         "recipient": {"key_encryption_algorithm": "RSAES_OAEP_SHA_256", "attestation_document": b"SECRET"},
     }
     row = TABLE[name]

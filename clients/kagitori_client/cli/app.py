@@ -10,7 +10,7 @@ from typing import Any, Never
 
 import typer
 
-from kagitori_client.cli import aliases, audit, encryption, keys, policies, principals, service, tags, tokens
+from kagitori_client.cli import aliases, audit, encryption, grants, keys, policies, principals, service, tags, tokens
 from kagitori_client.cli.failures import LocalFileError, UsageError, report
 from kagitori_client.cli.session import Options, shared_parameters
 from kagitori_client.errors import KagitoriError
@@ -38,6 +38,7 @@ def build() -> typer.Typer:
     service.register(app)
     for name, noun in (
         ("key", keys), ("alias", aliases), ("tag", tags), ("policy", policies),
+        ("grant", grants),
         ("principal", principals), ("token", tokens),
     ):
         app.add_typer(noun.app, name=name)

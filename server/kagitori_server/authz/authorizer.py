@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kagitori_server.authz.condition_keys import Asked, RequestContext
-from kagitori_server.authz.grant_book import GrantBook, as_policy_grant
+from kagitori_server.model.grant_set import NO_GRANTS
 from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
 from kagitori_server.model.lookup import Lookup
@@ -60,8 +60,8 @@ class _CompiledKey:
     policy: KeyPolicy
     decisions: dict[tuple[Caller, str, bool], Decision] = field(default_factory=dict)
     """Made without grants."""
-    granted: dict[tuple[Caller, str, bool, str], tuple[policy_grants.Grant, Decision]] = field(default_factory=dict)
-    """(…, grant id) -> what follows for the caller once that grant matches the request."""
+    granted: dict[tuple[Caller, str, bool, str], Decision] = field(default_factory=dict)
+    """(…, grantee's unique id) -> what follows for the caller once a grant to that grantee matches the request."""
 
 
 class Authorizer:
@@ -75,7 +75,7 @@ class Authorizer:
         self._entries = entries
         self._callers: dict[Caller, _CompiledCaller] = {}
         self._keys: dict[tuple[str, str], _CompiledKey] = {}
-        self._books: dict[tuple[str, str, str], GrantBook] = {}
+        self._grants: dict[str, tuple[Grant, policy_grants.Grant]] = {}
 
     def on_key(self, asked: Asked, key: Key, *, cross_account: bool) -> Decision:
         """May the caller do what is asked on `key`, by the policies alone?"""
@@ -100,12 +100,11 @@ class Authorizer:
         out each time; what follows from the match is remembered. Raises NotLoaded where `lookup` does.
         """
         caller, compiled, action = self._caller(asked.caller), self._key(key), asked.action.lower()
-        who = caller.caller
+        who, operation = caller.caller, asked.action.partition(":")[2]
         for grantee in dict.fromkeys((who.principal_id, who.role_id, who.account)):
-            records = lookup.grants(key.region, key.key_id, grantee) if grantee else ()
-            if not records:
-                continue
-            for grant in self._book(key, grantee or "", records).candidates(action, asked.pairs):
+            granted = lookup.grants(key.region, key.key_id, grantee) if grantee else NO_GRANTS
+            for record in granted.candidates(operation, asked.pairs):
+                grant = self._grant(record)
                 if grant.mismatch(who, action, asked.pairs) is not None:
                     continue
                 if action == _CREATE_GRANT and (
@@ -115,13 +114,15 @@ class Authorizer:
                 decision = self._granted(caller, compiled, asked, cross_account, grant)
                 if decision.allowed:
                     return decision
+                # The same follows from every grant to this grantee.
+                break
         return None
 
     def on_grant(self, asked: Asked, key: Key, grant: Grant) -> Decision:
         """May the caller retire `grant`, which is on `key`?"""
         who = self._caller(asked.caller)
         query = Query(who.caller, asked.action, key.arn, key.account, RequestContext(asked))
-        return decide_retire_grant(query, self._key(key).policy, who.policies, as_policy_grant(grant))
+        return decide_retire_grant(query, self._key(key).policy, who.policies, self._grant(grant))
 
     def on_identity(self, asked: Asked, resource_arn: str) -> Decision:
         """May the caller do what is asked on a resource that identity policies alone govern?"""
@@ -164,28 +165,28 @@ class Authorizer:
         self, who: _CompiledCaller, compiled: _CompiledKey, asked: Asked, cross_account: bool,
         grant: policy_grants.Grant,
     ) -> Decision:
-        """What follows from a grant that matches the request: it no longer depends on the encryption context, and
-        on the rest of the request only where policies do."""
+        """What follows from a grant that matches the request. It depends on whom the grant names, no longer on its
+        constraint, and on the rest of the request only where policies do."""
         matched = (replace(grant, constraint=None),)
         if who.needs_context or compiled.policy.needs_context:
             return self._decide_on_key(who, compiled, asked, RequestContext(asked), cross_account, matched)
-        question = (asked.caller, asked.action, cross_account, grant.grant_id)
-        known = compiled.granted.get(question)
-        if known is not None and known[0] is grant:
-            return known[1]
-        decision = self._decide_on_key(who, compiled, asked, _NO_CONTEXT, cross_account, matched)
-        self._make_room(compiled.granted)
-        compiled.granted[question] = (grant, decision)
-        return decision
+        question = (asked.caller, asked.action, cross_account, grant.grantee)
+        decision = compiled.granted.get(question)
+        if decision is None:
+            decision = self._decide_on_key(who, compiled, asked, _NO_CONTEXT, cross_account, matched)
+            self._make_room(compiled.granted)
+            compiled.granted[question] = decision
+        if decision.grant is None or decision.grant == grant.grant_id:
+            return decision
+        return replace(decision, grant=grant.grant_id)
 
-    def _book(self, key: Key, grantee: str, records: tuple[Grant, ...]) -> GrantBook:
-        place = (key.region, key.key_id, grantee)
-        book = self._books.get(place)
-        if book is None or book.records is not records:
-            book = GrantBook(records)
-            self._make_room(self._books)
-            self._books[place] = book
-        return book
+    def _grant(self, record: Grant) -> policy_grants.Grant:
+        known = self._grants.get(record.grant_id)
+        if known is None or known[0] is not record:
+            known = (record, _as_policy_grant(record))
+            self._make_room(self._grants)
+            self._grants[record.grant_id] = known
+        return known[1]
 
     def _key(self, key: Key) -> _CompiledKey:
         place = (key.region, key.key_id)
@@ -223,3 +224,19 @@ def _compile(caller: Caller) -> _CompiledCaller:
     kind = IdentityKind.ROLE if is_role else IdentityKind.USER
     policies = tuple((name, parse_identity_policy(text, kind)) for name, text in record.policies.items())
     return _CompiledCaller(who, policies, any(policy.needs_context for _, policy in policies))
+
+
+def _as_policy_grant(record: Grant) -> policy_grants.Grant:
+    """A grant as decisions see it."""
+    constraint = None
+    if record.constraint is not None:
+        kind = policy_grants.ConstraintKind(record.constraint.kind.value)
+        constraint = policy_grants.GrantConstraint(kind, record.constraint.pairs)
+    return policy_grants.Grant(
+        grant_id=record.grant_id,
+        grantee=record.grantee.unique_id,
+        operations=frozenset(operation.value for operation in record.operations),
+        constraint=constraint,
+        retiring_principal=None if record.retiring is None else record.retiring.unique_id,
+        issuing_account=record.issuing_account,
+    )

@@ -9,7 +9,6 @@ from typing import Any
 
 from kagitori_server.model.arn import ACCOUNT_ID, shortened
 from kagitori_server.model.errors import (
-    AccessDeniedException,
     InvalidArnException,
     InvalidGrantIdException,
     InvalidGrantTokenException,
@@ -20,7 +19,7 @@ from kagitori_server.model.grants import Grant, GrantPrincipal
 from kagitori_server.model.keys import Key
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.principal_names import resolver
-from kagitori_server.operations.resolve import resolve_named_key
+from kagitori_server.operations.resolve import foreign_refusal, resolve_named_key
 from kagitori_server.operations.row import KeySlot
 from kagitori_server.policy.principals import PrincipalForm, principal_form
 from kagitori_server.storage.reader import Reader
@@ -46,8 +45,8 @@ def check_grant_tokens(context: Context, tokens: Sequence[str]) -> None:
             raise _invalid_token()
 
 
-def resolve_grant(context: Context, slot: KeySlot, request: Any) -> tuple[Key, Grant]:
-    """The grant that a request names by token, or by key and grant id, and its key; both are kept in the context.
+def resolve_grant(context: Context, slot: KeySlot, request: Any, action: str) -> tuple[Key, Grant]:
+    """The grant that a request names by token, or by key and grant id, and its key. Blocks.
 
     Raises ValidationException, InvalidGrantTokenException, InvalidGrantIdException, NotFoundException, or for
     what isn't the caller's to know AccessDeniedException.
@@ -57,15 +56,17 @@ def resolve_grant(context: Context, slot: KeySlot, request: Any) -> tuple[Key, G
     if token is not None:
         if named is not None or grant_id is not None:
             raise ValidationException("A grant is named by its token, or by key and grant id, not by both.")
-        key, grant = _of_token(context, token)
-    elif named is not None and grant_id is not None:
-        key = resolve_named_key(context, named, "kms:RetireGrant", alias_allowed=slot.alias_allowed)
-        grant = _of_id(context, key, grant_id)
-    else:
-        raise ValidationException("A grant is named by its token, or by key and grant id together.")
-    context.keys[slot.name], context.grant = key, grant
-    context.extra["grant_id"] = grant.grant_id
-    return key, grant
+        return _of_token(context, token)
+    if named is not None and grant_id is not None:
+        key = resolve_named_key(context, named, action, alias_allowed=slot.alias_allowed)
+        try:
+            return key, find_grant(context, key, grant_id)
+        except NotFoundException:
+            if key.account == context.caller.account:
+                raise
+            # Nobody has asked for a permission yet, so other accounts don't learn what is there.
+            raise foreign_refusal(context, slot, request, action) from None
+    raise ValidationException("A grant is named by its token, or by key and grant id together.")
 
 
 def find_grant(context: Context, key: Key, grant_id: str) -> Grant:
@@ -98,20 +99,6 @@ def unique_id_of(reader: Reader, partition: str, arn: str) -> str | None:
     if ACCOUNT_ID.fullmatch(arn) or principal_form(arn) in (None, PrincipalForm.EVERYONE):
         raise InvalidArnException(f"{shortened(arn)} is not the ARN of an account, user, role or session.")
     return resolver(reader, partition)(arn)
-
-
-def _of_id(context: Context, key: Key, grant_id: str) -> Grant:
-    try:
-        return find_grant(context, key, grant_id)
-    except NotFoundException:
-        if key.account == context.caller.account:
-            raise
-        # Nobody has asked for a permission yet, so other accounts don't learn what is there.
-        action = context.operation.permissions[0].action
-        raise AccessDeniedException(
-            f"User: {context.caller.arn} is not authorized to perform: {action} on resource: {key.arn} "
-            f"because no resource-based policy allows the {action} action"
-        ) from None
 
 
 def _of_token(context: Context, token: str) -> tuple[Key, Grant]:

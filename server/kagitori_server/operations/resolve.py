@@ -33,6 +33,7 @@ UNREADABLE = (
     "The ciphertext refers to a customer master key that does not exist, does not exist in this region, "
     "or you are not allowed to access."
 )
+_UNRETIRABLE = "The grant token is of a grant that you are not allowed to retire."
 
 
 def resolve_slot(context: Context, slot: KeySlot, request: Any, action: str) -> Key:
@@ -48,6 +49,15 @@ def resolve_slot(context: Context, slot: KeySlot, request: Any, action: str) -> 
     raise ValidationException(f"The request does not name its key: {slot.member} is missing.")
 
 
+def resolve_named_key(context: Context, named: str, action: str, *, alias_allowed: bool) -> Key:
+    """The key named by id, ARN or alias, wanted for `action`, of another account where the operation allows it.
+
+    Raises NotFoundException, InvalidArnException or AccessDeniedException.
+    """
+    reference = parse_key_reference(named, context.services.partition, alias_allowed=alias_allowed)
+    return _referenced(context, reference, action)
+
+
 def foreign_refusal(
     context: Context, slot: KeySlot, request: Any, action: str, reason: str = ""
 ) -> AccessDeniedException:
@@ -57,17 +67,10 @@ def foreign_refusal(
     """
     named: str | None = getattr(request, slot.member)
     if named is None:
-        return AccessDeniedException(UNREADABLE)
+        return AccessDeniedException(_UNRETIRABLE if slot.find is Find.GRANT else UNREADABLE)
     reference = parse_key_reference(named, context.services.partition, alias_allowed=slot.alias_allowed)
     account = reference.account or context.account
     return _not_allowed(context, _spelled_out(context, reference, account), action, reason)
-
-
-def resolve_named_key(context: Context, named: str, action: str, *, alias_allowed: bool) -> Key:
-    """The key named by id, ARN or alias, wanted for `action`, of another account where the operation allows it. Raises
-    NotFoundException, InvalidArnException or AccessDeniedException."""
-    reference = parse_key_reference(named, context.services.partition, alias_allowed=alias_allowed)
-    return _referenced(context, reference, action)
 
 
 def resolve_own_key(context: Context, named: str) -> Key:
