@@ -226,6 +226,30 @@ def test_a_principal_made_anew_inherits_nothing(service: InProcess, holder: Keyh
     assert service.call("ListGrants", {"key_id": holder.key_id}).grants[0].grantee_principal == made.user_id
 
 
+def test_a_session_of_a_role_that_is_gone_is_shown_by_its_id(service: InProcess, holder: Keyholder) -> None:
+    role = service.call("CreateRole", {"role_name": "worker"}).role
+    session = f"arn:aws:sts::{HOME}:assumed-role/worker/one"
+    holder.grant(session, "Encrypt", retiring_principal=role.arn)
+    entry = service.call("ListGrants", {"key_id": holder.key_id}).grants[0]
+    assert (entry.grantee_principal, entry.retiring_principal) == (session, role.arn)
+    service.call("DeleteRole", {"role_name": "worker"})
+    again = service.call("CreateRole", {"role_name": "worker"}).role.arn
+    entry = service.call("ListGrants", {"key_id": holder.key_id}).grants[0]
+    assert (entry.grantee_principal, entry.retiring_principal) == (f"{role.role_id}:one", role.role_id)
+    with pytest.raises(AccessDeniedException):
+        holder.encrypt(service.new_token(again, "one"))
+
+
+def test_each_item_of_a_batch_has_its_own_context(service: InProcess, holder: Keyholder) -> None:
+    alice = service.new_user("alice")
+    holder.grant("alice", "Encrypt", constraints={"encryption_context_equals": PAIRS})
+    contexts: list[dict[str, str]] = [PAIRS, {}, PAIRS, {"app": "shop"}]
+    items = [{"key_id": holder.key_arn, "plaintext": b"x", "encryption_context": pairs} for pairs in contexts]
+    outcomes = service.call("BatchEncrypt", {"items": items}, token=alice).outcomes
+    codes = [None if outcome.error is None else outcome.error.code for outcome in outcomes]
+    assert codes == [None, "AccessDeniedException", None, "AccessDeniedException"]
+
+
 def test_the_state_of_the_key_counts_for_grantees_too(service: InProcess, holder: Keyholder) -> None:
     alice = service.new_user("alice")
     grant = holder.grant("alice", "Encrypt").grant_id

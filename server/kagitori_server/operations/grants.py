@@ -196,12 +196,14 @@ def _entry(context: Context, grant: Grant, key_arn: str) -> GrantListEntry:
 
 
 def _shown(context: Context, principal: GrantPrincipal) -> str:
-    """The ARN of a user or role, or the unique id once the ARN no longer means it."""
-    if ":user/" not in principal.arn and ":role/" not in principal.arn:
-        return principal.arn
-    record = context.lookup.principal(principal.arn)
-    meant = record is not None and record.principal_id == principal.unique_id
-    return principal.arn if meant else principal.unique_id
+    """The ARN, or the unique id once the ARN no longer means it."""
+    if ":iam:" in principal.arn and not principal.arn.endswith(":root"):
+        record = context.lookup.principal(principal.arn)
+        meant = None if record is None else record.principal_id
+    else:
+        with context.services.catalog.read() as reader:
+            meant = unique_id_of(reader, context.services.partition, principal.arn)
+    return principal.arn if meant == principal.unique_id else principal.unique_id
 
 
 def _constraints(grant: Grant) -> GrantConstraints | None:
