@@ -8,13 +8,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kagitori_server.policy.globs import Glob, GlobSet
+from kagitori_server.policy.globs import Glob, GlobChorus, GlobSet, Wild, tokenize
 from kagitori_server.policy.matchers import ActionSet, ResourceSet
 
 # Few letters, so that patterns and texts meet often; a newline and regular expression characters among them.
 PATTERNS = st.text(alphabet="ab*?\n.", max_size=10)
 TEXTS = st.text(alphabet="ab*?\n.", max_size=12)
 PARTS = st.text(alphabet="ab*?/", min_size=1, max_size=4)
+
+
+def _resources(pattern: str) -> ResourceSet:
+    return ResourceSet.of([pattern], negated=False, variables=True, allows=True)
 
 
 def slow_match(pattern: str, text: str) -> bool:
@@ -44,8 +48,31 @@ def slow_match(pattern: str, text: str) -> bool:
 def test_glob_is_the_definition(pattern: str, text: str) -> None:
     """Compiled and slow matching agree on every pattern and text."""
     expected = slow_match(pattern, text)
-    assert Glob(pattern).matches(text) is expected
+    assert Glob.of(pattern).matches(text) is expected
     assert GlobSet.of([pattern]).matches(text) is expected
+
+
+@settings(deadline=None)
+@given(st.lists(PATTERNS, max_size=5), TEXTS)
+def test_chorus_is_any_pattern(patterns: list[str], text: str) -> None:
+    """Patterns followed together match when one of them does, alone or on a long text."""
+    expected = any(slow_match(pattern, text) for pattern in patterns)
+    assert GlobChorus(map(tokenize, patterns)).matches(text) is expected
+    costly = GlobSet.of([*(f"{pattern}{'b' * 300}" for pattern in patterns), "*" + "?b" * 20 + "?*c"])
+    assert costly.chorus is not None
+    assert costly.matches(text + "b" * 300) is any(slow_match(p + "b" * 300, text + "b" * 300) for p in patterns)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([*Wild, "*", "?", "a", "ab"]), max_size=6), TEXTS)
+def test_literal_wildcards(tokens: list[str | Wild], text: str) -> None:
+    """A star that is data matches a star: as the definition has it with another letter in its place."""
+    swap = str.maketrans("*?", "xy")
+    pattern = "".join(each.value if isinstance(each, Wild) else each.translate(swap) for each in tokens)
+    expected = slow_match(pattern, text.translate(swap))
+    assert Glob(tokens).matches(text) is expected
+    assert GlobSet.of_tokens([tokens]).matches(text) is expected
+    assert GlobChorus([tokens]).matches(text) is expected
 
 
 @settings(deadline=None)
@@ -74,15 +101,15 @@ def test_resource_set_matches_part_by_part(
         and slow_match(f"{pattern[3]}:{pattern[3]}", f"{arn[3]}:{arn[3]}")
         for pattern in patterns
     )
-    compiled = ResourceSet.of([written(pattern) for pattern in patterns], negated=negated)
-    assert compiled.matches(written(arn)) is (expected is not negated)
+    compiled = ResourceSet.of([written(pattern) for pattern in patterns], negated=negated, variables=True, allows=True)
+    assert compiled.matches(written(arn), {}) is (expected is not negated)
 
 
 @pytest.mark.parametrize("resource", ["", "x", "arn:aws:kms", "arn:aws:kms:us-east-1:1"])
 def test_what_is_no_arn_is_matched_by_star_alone(resource: str) -> None:
     """A resource that has no six parts is never mistaken for one that has."""
-    assert not ResourceSet.of(["arn:*:*:*:*:*"], negated=False).matches(resource)
-    assert ResourceSet.of(["*"], negated=False).matches(resource)
+    assert not _resources("arn:*:*:*:*:*").matches(resource, {})
+    assert _resources("*").matches(resource, {})
 
 
 @pytest.mark.parametrize(
@@ -92,7 +119,7 @@ def test_what_is_no_arn_is_matched_by_star_alone(resource: str) -> None:
 def test_pattern_must_be_an_arn(pattern: str) -> None:
     """Patterns that could match nothing, or more than meant, don't compile."""
     with pytest.raises(ValueError, match="not an ARN"):
-        ResourceSet.of([pattern], negated=False)
+        _resources(pattern)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +139,7 @@ def test_no_pattern_is_slow(pattern: str) -> None:
     """As large as a policy can make them: compiling and matching a long ARN stay far below a second."""
     text = "a" * 2_048
     start = time.process_time()
-    glob = Glob(pattern)
+    glob = Glob.of(pattern)
     for _ in range(10):
         glob.matches(text)
     assert time.process_time() - start < 1.0
@@ -120,4 +147,4 @@ def test_no_pattern_is_slow(pattern: str) -> None:
 
 def test_glob_shows_its_pattern() -> None:
     """For whoever debugs a policy."""
-    assert repr(Glob("a*b")) == "Glob('a*b')"
+    assert repr(Glob.of("a*b")) == "Glob('a*b')"

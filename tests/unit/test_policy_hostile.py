@@ -23,6 +23,7 @@ from kagitori_server.policy import (
     Query,
     decide_key,
     load_key_policy,
+    make_context,
     parse_identity_policy,
     parse_key_policy,
 )
@@ -36,7 +37,7 @@ REFUSALS = (MalformedPolicyDocumentException, InvalidArnException, LimitExceeded
 
 def _key_text(**members: object) -> str:
     statement = {"Effect": "Allow", "Principal": {"AWS": USER}, "Action": "kms:*", "Resource": "*"} | members
-    return json.dumps({"Version": "2012-10-17", "Statement": statement})
+    return json.dumps({"Version": "2012-10-17", "Statement": statement}, separators=(",", ":"))
 
 
 def _allows(policy: KeyPolicy) -> bool:
@@ -93,12 +94,80 @@ def test_large_valid_policy_compiles_soon() -> None:
     assert time.process_time() - start < 1.0
 
 
+LONG = "a" * 8_192
+"""As long as an encryption context may be."""
+
+
+def _conditioned(operator: str, values: list[str], key: str = "kms:EncryptionContext:a") -> str:
+    return _key_text(Condition={operator: {key: values}})
+
+
+LARGE_CONDITIONS = {
+    "10,000 values": _conditioned("StringEquals", [""] * 10_000),
+    "10,000 negated patterns": _conditioned("StringNotLike", ["*b"] * 5_000),
+    "different patterns": _conditioned("StringLike", [f"*{n}*b" for n in range(3_000)]),
+    "question marks": _conditioned("StringLike", [f"*a?{n % 10}{n // 10}*" for n in range(2_500)]),
+    "long pieces of question marks": _conditioned("StringLike", ["*" + "a?" * 500 + "b*"] * 30),
+    "one piece of question marks": _conditioned("StringLike", ["*" + "?a" * 4_000 + "b*"]),
+    "anchored question marks": _conditioned("StringLike", ["a?" * 4_000 + "b*" + "?a" * 3_000]),
+    "stars and letters": _conditioned("StringLike", ["*a" * 15_000 + "b"]),
+    "many stars and question marks": _conditioned("StringLike", ["*a?b" * 7_500]),
+    "ARN patterns": _conditioned("ArnLike", [f"arn:*:a?{n}*:*:*:*a?b*" for n in range(1_000)]),
+    "numbers": _conditioned("NumericLessThan", [str(n) for n in range(4_000)]),
+    "dates": _conditioned("DateGreaterThan", [f"2026-01-01T00:{n // 60 % 60:02}:{n % 60:02}Z" for n in range(1_300)]),
+    "addresses": _conditioned("NotIpAddress", [f"10.{n // 256}.{n % 256}.0/{n % 25 + 8}" for n in range(1_500)]),
+    "variables": _conditioned("StringLike", ["*${kms:EncryptionContext:b}?"] * 900),
+    "operators": _key_text(
+        Condition={
+            f"{prefix}String{name}IfExists": {"kms:EncryptionContextKeys": ["*${kms:EncryptionContext:b}?"] * 130}
+            for prefix in ("", "ForAnyValue:", "ForAllValues:")
+            for name in ("NotLike", "NotEquals")
+        }
+    ),
+    "statements": json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                {"Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*",
+                 "Condition": {"StringLike": {"kms:EncryptionContext:a": f"*a?{n}b*"}}}
+                for n in range(210)
+            ],
+        }
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LARGE_CONDITIONS.values(), ids=LARGE_CONDITIONS.keys())
+def test_large_conditions_are_answered_soon(text: str) -> None:
+    """As much as fits a policy, asked about the longest values: compiling and one decision take a moment."""
+    caller = Caller(A, CallerKind.USER, USER, "AIDAP")
+    contexts = [
+        make_context(
+            [
+                ("kms:EncryptionContext:a", value),
+                ("kms:EncryptionContext:b", LONG),
+                ("kms:EncryptionContextKeys", ("a?" * 50,) * 80),
+            ]
+        )
+        for value in (LONG, ("a?" * 50,) * 80, "7", "2026-01-01", "10.0.0.1", f"arn:aws:aa1:x:y:{LONG[:2_000]}")
+    ]
+    assert len(text) > 8_000
+    start = time.process_time()
+    policy = parse_key_policy(text, PRINCIPALS.get)
+    compiled = time.process_time()
+    for context in contexts:
+        decide_key(Query(caller, "kms:Decrypt", KEY, A, context), policy, [], cross_account_capable=False)
+    assert compiled - start < 1.0
+    assert time.process_time() - compiled < 1.0
+
+
 SCRAPS = st.sampled_from(
     [
         "Version", "2012-10-17", "2008-10-17", "Id", "Statement", "Sid", "Effect", "Allow", "Deny",
         "Principal", "NotPrincipal", "AWS", "Service", "Action", "NotAction", "Resource", "NotResource",
         "Condition", "*", "kms:*", "kms:Decrypt", A, USER, KEY, f"arn:aws:iam::{A}:root", "arn:",
-        "${aws:username}", "\ud800",
+        "${aws:username}", "\ud800", "StringEquals", "ForAllValues:StringNotLike", "Null", "NumericLessThan",
+        "aws:PrincipalArn", "kms:EncryptionContext:app", "1", "true", "10.0.0.0/8", "${", "StringEqual",
     ]
 )  # fmt: skip
 ATOMS = st.none() | st.booleans() | st.integers() | st.floats() | SCRAPS | st.text(max_size=5)
@@ -109,12 +178,13 @@ ANYTHING = st.recursive(
     ),
     max_leaves=20,
 )
-NAMES = ("Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource")
+NAMES = ("Sid", "Condition", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource")
 GOOD: dict[str, list[object]] = {
     "Effect": ["Allow", "Deny"],
     "Principal": ["*", {"AWS": USER}, {"AWS": [A]}],
     "Action": ["kms:*", ["kms:Decrypt"]],
     "Resource": ["*", [KEY]],
+    "Condition": [{}, {"StringLike": {"aws:PrincipalArn": ["a*", "${aws:username}"]}, "Null": {"aws:x": True}}],
 }
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from kagitori_server.model.errors import MalformedPolicyDocumentException
-from kagitori_server.policy.evaluate import NamedPolicies, Query, decide_key
+from kagitori_server.policy.context import Context
+from kagitori_server.policy.evaluate import NO_LIMITS, Limits, NamedPolicies, Query, decide_key
 from kagitori_server.policy.matchers import split_arn
 from kagitori_server.policy.principals import Caller
 from kagitori_server.policy.statements import KeyPolicy
@@ -18,7 +17,9 @@ def check_lockout(
     caller: Caller,
     identity_policies: NamedPolicies,
     key_arn: str,
-    context: Mapping[str, object],
+    context: Context,
+    *,
+    limits: Limits = NO_LIMITS,
 ) -> None:
     """Raise MalformedPolicyDocumentException if the candidate would refuse `kms:PutKeyPolicy` to the caller.
 
@@ -29,5 +30,6 @@ def check_lockout(
     if parts is None:
         raise ValueError("not a key ARN")
     query = Query(caller, "kms:PutKeyPolicy", key_arn, parts[4], context)
-    if not decide_key(query, candidate, identity_policies, cross_account_capable=False).allowed:
+    decision = decide_key(query, candidate, identity_policies, cross_account_capable=False, limits=limits)
+    if not decision.allowed:
         raise MalformedPolicyDocumentException(LOCKED_OUT)

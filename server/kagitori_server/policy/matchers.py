@@ -1,4 +1,4 @@
-"""The action and resource elements of a statement, compiled.
+"""The action and resource elements of a statement, compiled, and the ARN patterns that conditions share.
 
 Actions compare case-insensitively as a whole; resources case-sensitively, part by part of the ARN, so that a
 wildcard in one of the first five parts never reaches over a colon (IAM reference, Resource element).
@@ -6,17 +6,19 @@ wildcard in one of the first five parts never reaches over a colon (IAM referenc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kagitori_server.policy.globs import GlobSet, has_wildcard
+from kagitori_server.policy.context import Context
+from kagitori_server.policy.globs import GlobSet, Tokens, Wild, is_literal
+from kagitori_server.policy.variables import Pieces, Variable, VariableError, read_pieces, resolve_tokens, static_tokens
 
 ARN_PARTS = 6
 """`arn:partition:service:region:account:resource`; only the last part may hold further colons."""
 
 
 def split_arn(text: str) -> tuple[str, ...] | None:
-    """The six parts of an ARN or ARN pattern, or None when it has no such form.
+    """The six parts of an ARN, or None when it has no such form.
 
     Region and account may be empty (global services); the others may not.
     """
@@ -24,6 +26,22 @@ def split_arn(text: str) -> tuple[str, ...] | None:
     if len(parts) != ARN_PARTS or parts[0] != "arn" or not (parts[1] and parts[2] and parts[5]):
         return None
     return parts
+
+
+def split_pieces(pieces: Pieces) -> tuple[Pieces, ...] | None:
+    """As `split_arn`, of a pattern. Colons that variables bring in don't part."""
+    parts: list[list[str | Wild | Variable]] = [[]]
+    for piece in pieces:
+        if not isinstance(piece, str):
+            parts[-1].append(piece)
+            continue
+        first, *others = piece.split(":", ARN_PARTS - len(parts))
+        if first:
+            parts[-1].append(first)
+        parts.extend([other] if other else [] for other in others)
+    if len(parts) != ARN_PARTS or parts[0] != ["arn"] or not (parts[1] and parts[2] and parts[5]):
+        return None
+    return tuple(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +70,13 @@ class ArnPattern:
     last: GlobSet
 
     @classmethod
-    def of(cls, parts: tuple[str, ...]) -> ArnPattern:
+    def of(cls, parts: Sequence[Tokens]) -> ArnPattern:
         """Compile the six parts."""
-        numbered = [(place, part) for place, part in enumerate(parts[:-1]) if part != "*"]
+        numbered = [(place, part) for place, part in enumerate(parts[:-1]) if list(part) != [Wild.RUN]]
         return cls(
-            tuple((place, part) for place, part in numbered if not has_wildcard(part)),
-            tuple((place, GlobSet.of([part])) for place, part in numbered if has_wildcard(part)),
-            GlobSet.of(parts[-1:]),
+            tuple((place, "".join(map(str, part))) for place, part in numbered if is_literal(part)),
+            tuple((place, GlobSet.of_tokens([part])) for place, part in numbered if not is_literal(part)),
+            GlobSet.of_tokens(parts[-1:]),
         )
 
     def matches(self, parts: list[str]) -> bool:
@@ -72,37 +90,94 @@ class ArnPattern:
 
 
 @dataclass(frozen=True, slots=True)
-class ResourceSet:
-    """`Resource` or, negated, `NotResource`. Without patterns and not negated it matches nothing."""
+class ArnSet:
+    """ARN patterns of which one has to match."""
 
     whole: GlobSet
     """`*`, and the ARNs whose first five parts are literal: text comparison can't mistake a colon there."""
     by_part: tuple[ArnPattern, ...]
-    negated: bool = False
+    templates: tuple[tuple[Pieces, ...], ...]
+    """The patterns that have policy variables, in their six parts; `resolve` makes patterns of them."""
 
     @classmethod
-    def of(cls, patterns: Iterable[str], *, negated: bool) -> ResourceSet:
+    def of(cls, patterns: Iterable[Pieces]) -> ArnSet:
         """Compile `*` and ARN patterns; ValueError for what is neither."""
-        whole: list[str] = []
+        whole: list[Tokens] = []
         by_part: list[ArnPattern] = []
-        for pattern in patterns:
-            parts = split_arn(pattern)
-            if parts is None and pattern != "*":
+        templates: list[tuple[Pieces, ...]] = []
+        for pieces in patterns:
+            tokens = static_tokens(pieces)
+            if tokens == [Wild.RUN]:
+                whole.append(tokens)
+                continue
+            parts = split_pieces(pieces)
+            if parts is None:
                 raise ValueError("not an ARN pattern")
-            if parts is None or not any(map(has_wildcard, parts[:-1])):
-                whole.append(pattern)
+            static = [part for part in map(static_tokens, parts) if part is not None]
+            if tokens is None:
+                templates.append(parts)
+            elif all(map(is_literal, static[:-1])):
+                whole.append(tokens)
             else:
-                by_part.append(ArnPattern.of(parts))
-        return cls(GlobSet.of(whole), tuple(by_part), negated)
+                by_part.append(ArnPattern.of(static))
+        return cls(GlobSet.of_tokens(whole), tuple(by_part), tuple(templates))
+
+    def resolve(self, context: Context) -> tuple[ArnSet, bool]:
+        """The set with the values of the request in place of variables, and whether any had no value.
+
+        A pattern with a variable that has none is left out.
+        """
+        if not self.templates:
+            return self, False
+        resolved = [[resolve_tokens(part, context) for part in parts] for parts in self.templates]
+        usable = [[part for part in parts if part is not None] for parts in resolved]
+        made = [ArnPattern.of(parts) for parts in usable if len(parts) == ARN_PARTS]
+        return ArnSet(self.whole, (*self.by_part, *made), ()), len(made) < len(resolved)
 
     def matches(self, arn: str) -> bool:
-        """Whether the element covers the resource; the ARN is data, its own `*` no wildcard."""
+        """Whether a pattern without variables covers the ARN; that is data, its own `*` no wildcard."""
         if self.whole.matches(arn):
-            return not self.negated
+            return True
         if self.by_part:
             parts = arn.split(":", ARN_PARTS - 1)
             if len(parts) == ARN_PARTS:
                 for pattern in self.by_part:
                     if pattern.matches(parts):
-                        return not self.negated
-        return self.negated
+                        return True
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSet:
+    """`Resource` or, negated, `NotResource`. Without patterns and not negated it matches nothing."""
+
+    patterns: ArnSet
+    negated: bool
+    unresolved: bool
+    """The answer of `NotResource` when what it excepts depends on a variable without a value."""
+
+    @classmethod
+    def of(cls, patterns: Iterable[str], *, negated: bool, variables: bool, allows: bool) -> ResourceSet:
+        """Compile `*` and ARN patterns; ValueError for what is neither, VariableError as `read_pieces`.
+
+        `variables` as in `read_pieces`; they stand in the last part of the ARN only. `allows`: the statement is
+        an Allow. What is unknown must neither widen an Allow nor narrow a Deny.
+        """
+        compiled = [read_pieces(pattern, variables=variables, wildcards=True) for pattern in patterns]
+        for pieces in compiled:
+            parts = split_pieces(pieces) or ()
+            if any(isinstance(piece, Variable) for part in parts[:-1] for piece in part):
+                raise VariableError("a policy variable stands in the last part of an ARN only")
+        return cls(ArnSet.of(compiled), negated, not allows)
+
+    @property
+    def given(self) -> bool:
+        """Whether the statement has the element at all."""
+        return self.negated or self.patterns != ArnSet.of(())
+
+    def matches(self, arn: str, context: Context) -> bool:
+        """Whether the element covers the resource."""
+        patterns, incomplete = self.patterns.resolve(context)
+        if patterns.matches(arn):
+            return not self.negated
+        return self.negated and (self.unresolved or not incomplete)

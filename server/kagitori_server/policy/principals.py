@@ -77,6 +77,15 @@ class PrincipalMatch(enum.IntEnum):
     """The user, session or federated user itself is named, or everybody is."""
 
 
+def match_id(unique_id: str, caller: Caller) -> PrincipalMatch:
+    """How one unique id names the caller; for the root user its account id is its own."""
+    if unique_id == caller.principal_id:
+        return PrincipalMatch.SELF
+    if unique_id == caller.role_id:
+        return PrincipalMatch.ROLE
+    return PrincipalMatch.ACCOUNT if unique_id == caller.account else PrincipalMatch.NONE
+
+
 class PrincipalForm(enum.Enum):
     """What a syntactically valid member of `"AWS"` names."""
 
@@ -131,6 +140,11 @@ class Principals:
     roles: frozenset[str]
     selves: frozenset[str]
     negated: bool = False
+
+    @property
+    def names_anyone(self) -> bool:
+        """Whether the element lists anyone who could call."""
+        return self.everyone or bool(self.accounts or self.roles or self.selves)
 
     def match(self, caller: Caller) -> PrincipalMatch:
         """How the element names the caller. Negated: SELF, unless the caller is exempt, then NONE."""

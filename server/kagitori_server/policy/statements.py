@@ -9,6 +9,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kagitori_server.policy.conditions import Condition
+from kagitori_server.policy.context import Context
 from kagitori_server.policy.matchers import ActionSet, ResourceSet
 from kagitori_server.policy.principals import Principals
 
@@ -28,6 +30,14 @@ class StatementRef:
     sid: str | None
 
 
+class Element(enum.Enum):
+    """An element of a statement that a request may fail to match. A failed condition stands for itself."""
+
+    PRINCIPAL = "principal"
+    ACTION = "action"
+    RESOURCE = "resource"
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """What statements of either kind of policy have in common."""
@@ -37,9 +47,27 @@ class Statement:
     actions: ActionSet
     resources: ResourceSet
 
-    def covers(self, action: str, resource: str) -> bool:
-        """Whether the statement speaks of this action (lower case) on this resource ARN."""
-        return self.actions.matches(action) and self.resources.matches(resource)
+    conditions: tuple[Condition, ...]
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether what it covers depends on the context of the request."""
+        return bool(self.conditions or self.resources.patterns.templates)
+
+    def mismatch(self, action: str, resource: str, context: Context) -> Element | Condition | None:
+        """The first element that does not match the request, None when all do. `action` is in lower case."""
+        if not self.actions.matches(action):
+            return Element.ACTION
+        if not self.resources.matches(resource, context):
+            return Element.RESOURCE
+        for condition in self.conditions:
+            if not condition.holds(context):
+                return condition
+        return None
+
+    def covers(self, action: str, resource: str, context: Context) -> bool:
+        """Whether the statement speaks of this request."""
+        return self.mismatch(action, resource, context) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +89,11 @@ class KeyPolicy:
     allows: tuple[KeyStatement, ...]
     bindings: Mapping[str, str]
 
+    @property
+    def needs_context(self) -> bool:
+        """Whether decisions by it depend on the context of the request."""
+        return any(each.needs_context for each in (*self.denies, *self.allows))
+
 
 @dataclass(frozen=True, slots=True)
 class IdentityPolicy:
@@ -68,3 +101,8 @@ class IdentityPolicy:
 
     denies: tuple[Statement, ...]
     allows: tuple[Statement, ...]
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether decisions by it depend on the context of the request."""
+        return any(each.needs_context for each in (*self.denies, *self.allows))
