@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from kagitori_server.model.grants import Constraint, ConstraintKind, Grant, GrantOperation, GrantPrincipal
 from kagitori_server.model.keys import (
     Key,
     KeySpec,
@@ -153,4 +154,21 @@ def a_certificate(
         session_name="workload",
         description="",
         created=6.5,
+    )
+
+
+def a_grant(number: int = 1, *, key: int = 1, grantee: str = "AIDAGRANTEE", retiring: str | None = None) -> Grant:
+    """A grant to the principal of that unique id; the even ones have a constraint and a name."""
+    even = number % 2 == 0
+    return Grant(
+        region=REGION,
+        key_id=key_id_of(key),
+        grant_id=f"{number:064x}",
+        name=f"grant/{number}" if even else None,
+        created=7.25 + number,
+        grantee=GrantPrincipal(f"arn:aws:iam::{ACCOUNT}:user/{grantee.lower()}", grantee),
+        retiring=GrantPrincipal(f"arn:aws:iam::{ACCOUNT}:user/{retiring.lower()}", retiring) if retiring else None,
+        issuing_account=ACCOUNT,
+        operations=frozenset({GrantOperation.ENCRYPT, GrantOperation.RETIRE_GRANT}),
+        constraint=Constraint(ConstraintKind.SUBSET, {"ä": "\U0001f511", "a": ""}) if even else None,
     )

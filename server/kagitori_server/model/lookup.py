@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from kagitori_server.model.grants import Grant, GrantToken
 from kagitori_server.model.keys import Key
 from kagitori_server.model.principals import CertificateRecord, PrincipalRecord, TokenRecord
 
@@ -37,4 +38,12 @@ class Lookup(Protocol):
 
     def certificate_by_subject(self, subject: str) -> CertificateRecord | None:
         """The mapping of certificates with that subject (RFC 4514)."""
+        ...
+
+    def grants(self, region: str, key_id: str, grantee_id: str) -> tuple[Grant, ...]:
+        """What the principal of that unique id, itself and by no other name, is granted on the key."""
+        ...
+
+    def grant_token(self, digest: bytes) -> GrantToken | None:
+        """The grant that the grant token whose SHA-256 is `digest` names."""
         ...

@@ -1,7 +1,8 @@
 """What a write transaction touched, in the words that views of other processes are told it.
 
 `subject` is one text: `REGION/KEY-ID` for keys, `ACCOUNT/REGION/NAME` for aliases, the ARN for principals,
-the digest in hexadecimal for tokens, the name itself for certificates.
+the digest in hexadecimal for tokens, the name itself for certificates, `REGION/KEY-ID/GRANTEE-ID` for the grants
+of one grantee on a key.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ class ChangeKind(StrEnum):
     TOKEN = "token"  # noqa: S105 - the name of the kind, not a secret
     CERTIFICATE_URI = "certificate-uri"
     CERTIFICATE_SUBJECT = "certificate-subject"
+    GRANTS = "grants"
+    GRANTS_OF_KEY = "grants-of-key"
+    GRANT_TOKEN = "grant-token"  # noqa: S105 - the name of the kind, not a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,26 @@ class Change:
         """Where an alias points."""
         return cls(ChangeKind.ALIAS, f"{account}/{region}/{name}")
 
+    @classmethod
+    def of_grants(cls, region: str, key_id: str, grantee_id: str) -> Change:
+        """The grants that one grantee has on a key."""
+        return cls(ChangeKind.GRANTS, f"{region}/{key_id}/{grantee_id}")
+
+    @classmethod
+    def of_all_grants(cls, region: str, key_id: str) -> Change:
+        """All grants on a key, whoever has them, and their tokens."""
+        return cls(ChangeKind.GRANTS_OF_KEY, f"{region}/{key_id}")
+
+    @classmethod
+    def of_grant_token(cls, digest: bytes) -> Change:
+        """What the grant token with this SHA-256 names."""
+        return cls(ChangeKind.GRANT_TOKEN, digest.hex())
+
     def parts(self) -> tuple[str, ...]:
         """What the subject was made of, in the order of the view's arguments."""
-        if self.kind is ChangeKind.KEY:
+        if self.kind in (ChangeKind.KEY, ChangeKind.GRANTS_OF_KEY):
             return tuple(self.subject.split("/", 1))
-        if self.kind is ChangeKind.ALIAS:
+        if self.kind in (ChangeKind.ALIAS, ChangeKind.GRANTS):
             return tuple(self.subject.split("/", 2))
         return (self.subject,)
 

@@ -71,7 +71,7 @@ class KeyWrites(Recorder):
         self._touch(Change.of_key(region, key_id))
 
     def delete_key(self, region: str, key_id: str) -> None:
-        """Removes the key for good, with its materials, tags and aliases.
+        """Removes the key for good, with its materials, tags, aliases and grants.
 
         SQLite overwrites what was deleted and empties its log after the commit, so wrapped material is gone
         from the files of the database (not from file system snapshots or backups).
@@ -79,6 +79,8 @@ class KeyWrites(Recorder):
         key = self.get_key(region, key_id)
         if key is None:
             raise _no_key(key_id)
+        if self.count_grants(region, key_id):
+            self._touch(Change.of_all_grants(region, key_id))
         keys = schema.keys
         self._delete(keys, keys.c.region == region, keys.c.key_id == key_id)
         self._touch(Change.of_key(region, key_id))

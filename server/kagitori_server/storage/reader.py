@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, select, tuple_
 
+from kagitori_server.model.grants import Grant, GrantToken
 from kagitori_server.model.keys import Alias, Key, MaterialVersion, Tag
 from kagitori_server.model.principals import (
     Account,
@@ -98,6 +99,72 @@ class Reader:
         if key_id is not None:
             conditions.append(aliases.key_id == key_id)
         return [rows.alias_of(row) for row in self._some(schema.aliases, aliases.name, limit, *conditions)]
+
+    # Grants.
+
+    def get_grant(self, region: str, key_id: str, grant_id: str) -> Grant | None:
+        """The grant of that id on that key."""
+        grants = schema.grants.c
+        row = self._one(
+            schema.grants, grants.region == region, grants.key_id == key_id, grants.grant_id == grant_id
+        )
+        return None if row is None else rows.grant_of(row)
+
+    def grants_to(self, region: str, key_id: str, grantee_id: str) -> tuple[Grant, ...]:
+        """All that this grantee, and no other, is granted on the key, in the order of grant ids."""
+        grants = schema.grants.c
+        statement = (
+            select(schema.grants)
+            .where(grants.region == region, grants.key_id == key_id, grants.grantee_id == grantee_id)
+            .order_by(grants.grant_id)
+        )
+        return tuple(rows.grant_of(row) for row in self._connection.execute(statement))
+
+    def grants_named(self, region: str, key_id: str, name: str) -> tuple[Grant, ...]:
+        """The grants of that name on the key, oldest first."""
+        grants = schema.grants.c
+        statement = (
+            select(schema.grants)
+            .where(grants.region == region, grants.key_id == key_id, grants.name == name)
+            .order_by(grants.created, grants.grant_id)
+        )
+        return tuple(rows.grant_of(row) for row in self._connection.execute(statement))
+
+    def list_grants(
+        self, region: str, key_id: str, grantee_id: str | None = None, after: str = "", limit: int = 100
+    ) -> list[Grant]:
+        """Grants on a key in the order of ids; only those of one grantee when it is given."""
+        grants = schema.grants.c
+        conditions = [grants.region == region, grants.key_id == key_id, grants.grant_id > after]
+        if grantee_id is not None:
+            conditions.append(grants.grantee_id == grantee_id)
+        return [rows.grant_of(row) for row in self._some(schema.grants, grants.grant_id, limit, *conditions)]
+
+    def list_retirable_grants(
+        self, region: str, retiring_id: str, after: tuple[str, str] = ("", ""), limit: int = 100
+    ) -> list[Grant]:
+        """Grants on any key of the Region with this retiring principal, in the order of (key id, grant id)."""
+        grants = schema.grants.c
+        statement = (
+            select(schema.grants)
+            .where(
+                grants.region == region,
+                grants.retiring_id == retiring_id,
+                tuple_(grants.key_id, grants.grant_id) > tuple_(*after),
+            )
+            .order_by(grants.key_id, grants.grant_id)
+            .limit(limit)
+        )
+        return [rows.grant_of(row) for row in self._connection.execute(statement)]
+
+    def count_grants(self, region: str, key_id: str) -> int:
+        """How many grants the key has."""
+        return self._count(schema.grants, schema.grants.c.region == region, schema.grants.c.key_id == key_id)
+
+    def find_grant_token(self, digest: bytes) -> GrantToken | None:
+        """What the grant token with this SHA-256 names."""
+        row = self._one(schema.grant_tokens, schema.grant_tokens.c.digest == digest)
+        return None if row is None else GrantToken(row.region, row.key_id, row.grant_id)
 
     # Principals and credentials.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from kagitori_server.model.grants import Constraint, ConstraintKind, Grant, GrantOperation, GrantPrincipal
 from kagitori_server.model.keys import (
     Alias,
     Key,
@@ -198,4 +199,43 @@ def certificate_values(certificate: CertificateRecord) -> dict[str, Any]:
         "session_name": certificate.session_name,
         "description": certificate.description,
         "created": certificate.created,
+    }
+
+
+def grant_of(row: Row[Any]) -> Grant:
+    """A grant from its row."""
+    constraint = None
+    if row.constraint_kind is not None:
+        constraint = Constraint(ConstraintKind(row.constraint_kind), pairs_of(row.constraint_pairs))
+    return Grant(
+        region=row.region,
+        key_id=row.key_id,
+        grant_id=row.grant_id,
+        name=row.name,
+        created=row.created,
+        grantee=GrantPrincipal(row.grantee_arn, row.grantee_id),
+        retiring=None if row.retiring_id is None else GrantPrincipal(row.retiring_arn, row.retiring_id),
+        issuing_account=row.issuing_account,
+        operations=frozenset(GrantOperation(name) for name in row.operations.split()),
+        constraint=constraint,
+    )
+
+
+def grant_values(grant: Grant) -> dict[str, Any]:
+    """The columns of `grants`."""
+    constraint, retiring = grant.constraint, grant.retiring
+    return {
+        "region": grant.region,
+        "key_id": grant.key_id,
+        "grant_id": grant.grant_id,
+        "name": grant.name,
+        "created": grant.created,
+        "grantee_arn": grant.grantee.arn,
+        "grantee_id": grant.grantee.unique_id,
+        "retiring_arn": None if retiring is None else retiring.arn,
+        "retiring_id": None if retiring is None else retiring.unique_id,
+        "issuing_account": grant.issuing_account,
+        "operations": " ".join(sorted(grant.operations)),
+        "constraint_kind": None if constraint is None else constraint.kind.value,
+        "constraint_pairs": pairs_text({} if constraint is None else constraint.pairs),
     }

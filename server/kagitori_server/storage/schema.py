@@ -31,6 +31,8 @@ REFERENCE_MAX = 32_768
 RECORD_MAX = 1_048_576
 WRAPPED_MAX = 4_096
 DIGEST_BYTES = 32
+GRANT_ID_MAX = 64
+UNIQUE_ID_MAX = 128
 
 metadata = MetaData(
     naming_convention={
@@ -186,6 +188,45 @@ certificates = Table(
     CheckConstraint("(uri_san IS NULL) <> (subject IS NULL)", name="one_name"),
     Index("ix_certificates_listing", "account", "certificate_id"),
     Index("ix_certificates_principal_arn", "principal_arn"),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("region", BoundedText(REGION_MAX), primary_key=True),
+    Column("key_id", BoundedText(KEY_ID_MAX), primary_key=True),
+    Column("grant_id", BoundedText(GRANT_ID_MAX), primary_key=True),
+    Column("name", BoundedText(256)),
+    Column("created", Double, nullable=False),
+    Column("grantee_arn", BoundedText(256), nullable=False),
+    Column("grantee_id", BoundedText(UNIQUE_ID_MAX), nullable=False),
+    Column("retiring_arn", BoundedText(256)),
+    Column("retiring_id", BoundedText(UNIQUE_ID_MAX)),
+    Column("issuing_account", BoundedText(12), nullable=False),
+    Column("operations", BoundedText(1_024), nullable=False),
+    Column("constraint_kind", BoundedText(32)),
+    Column("constraint_pairs", BoundedText(8_192), nullable=False),
+    ForeignKeyConstraint(["region", "key_id"], ["keys.region", "keys.key_id"], ondelete="CASCADE"),
+    CheckConstraint("(retiring_arn IS NULL) = (retiring_id IS NULL)", name="whole_retiring_principal"),
+    Index("ix_grants_of_grantee", "region", "key_id", "grantee_id", "grant_id"),
+    Index("ix_grants_of_name", "region", "key_id", "name"),
+    Index("ix_grants_retirable", "region", "retiring_id", "key_id", "grant_id"),
+)
+"""`operations` are separated by spaces. Principals are no foreign keys: a grant outlives whom it names."""
+
+grant_tokens = Table(
+    "grant_tokens",
+    metadata,
+    Column("digest", BoundedBytes(DIGEST_BYTES), primary_key=True),
+    Column("region", BoundedText(REGION_MAX), nullable=False),
+    Column("key_id", BoundedText(KEY_ID_MAX), nullable=False),
+    Column("grant_id", BoundedText(GRANT_ID_MAX), nullable=False),
+    Column("created", Double, nullable=False),
+    ForeignKeyConstraint(
+        ["region", "key_id", "grant_id"], ["grants.region", "grants.key_id", "grants.grant_id"], ondelete="CASCADE"
+    ),
+    CheckConstraint(f"length(digest) = {DIGEST_BYTES}", name="digest_length"),
+    Index("ix_grant_tokens_of_grant", "region", "key_id", "grant_id", "created"),
 )
 
 intents = Table(

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
+from kagitori_server.model.grants import Grant, GrantToken
 from kagitori_server.model.keys import Key
 from kagitori_server.model.principals import CertificateRecord, PrincipalRecord, TokenRecord
 from kagitori_server.storage import schema
@@ -125,6 +126,31 @@ class Lookups:
             self._tables.subjects, subject, lambda reader: reader.find_certificate(subject=subject)
         )
 
+    def grants(self, region: str, key_id: str, grantee_id: str) -> tuple[Grant, ...]:
+        """What this grantee is granted on the key. The same object as long as nothing of it changes."""
+        place = (region, key_id, grantee_id)
+        found = self._tables.grants.get(place)
+        if found is not MISSING:
+            return found or ()
+        if not (
+            _fits(region, schema.REGION_MAX)
+            and _fits(key_id, schema.KEY_ID_MAX)
+            and _fits(grantee_id, schema.UNIQUE_ID_MAX)
+        ):
+            return ()
+        # None, not an empty tuple, so that absence is noted apart from records.
+        loaded = self._missed(self._tables.grants, place, lambda reader: reader.grants_to(*place) or None)
+        return loaded or ()
+
+    def grant_token(self, digest: bytes) -> GrantToken | None:
+        """What the grant token with this SHA-256 names."""
+        found = self._tables.grant_tokens.get(digest)
+        if found is not MISSING:
+            return found
+        if len(digest) != schema.DIGEST_BYTES:
+            return None
+        return self._missed(self._tables.grant_tokens, digest, lambda reader: reader.find_grant_token(digest))
+
     def _missed(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
         raise NotLoaded(lambda: self._tables.load(records, key, fetch))
 
@@ -214,6 +240,8 @@ class _Tables:
         self.tokens: Records[bytes, TokenRecord] = Records(entries)
         self.uris: Records[str, CertificateRecord] = Records(entries)
         self.subjects: Records[str, CertificateRecord] = Records(entries)
+        self.grants: Records[tuple[str, str, str], tuple[Grant, ...]] = Records(entries)
+        self.grant_tokens: Records[bytes, GrantToken] = Records(entries)
 
     def load(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
         """Reads a record and keeps it, unless it changes all the while: then it's current, but not kept."""
@@ -247,6 +275,15 @@ class _Tables:
                 self.uris.drop(change.subject)
             case ChangeKind.CERTIFICATE_SUBJECT:
                 self.subjects.drop(change.subject)
+            case ChangeKind.GRANTS:
+                region, key_id, grantee_id = change.parts()
+                self.grants.drop((region, key_id, grantee_id))
+            case ChangeKind.GRANTS_OF_KEY:
+                # A key with grants is gone for good, which is rare: records aren't found by their key alone.
+                self.grants.clear()
+                self.grant_tokens.clear()
+            case ChangeKind.GRANT_TOKEN:
+                self.grant_tokens.drop(bytes.fromhex(change.subject))
 
     def clear(self) -> None:
         """Forgets everything."""
@@ -256,6 +293,8 @@ class _Tables:
         self.tokens.clear()
         self.uris.clear()
         self.subjects.clear()
+        self.grants.clear()
+        self.grant_tokens.clear()
 
 
 def _alias_of(account: str, region: str, name: str) -> Callable[[Reader], str | None]:
