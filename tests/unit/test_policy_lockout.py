@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -11,6 +12,7 @@ from kagitori_server.policy import (
     Caller,
     CallerKind,
     IdentityKind,
+    Limits,
     check_lockout,
     default_key_policy,
     parse_identity_policy,
@@ -77,6 +79,31 @@ def test_locked_out(text: str, caller: str, identity_action: str | None) -> None
     with pytest.raises(MalformedPolicyDocumentException) as caught:
         _check(text, caller, identity_action)
     assert caught.value.message == MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("account", "limited", "locked_out"), [(A, False, False), (B, False, True), (None, False, True), (A, True, True)]
+)
+def test_conditions_and_limits_count(account: str | None, limited: bool, locked_out: bool) -> None:
+    """The check is made with the context and the limits that the next PutKeyPolicy would meet."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": A},
+        "Action": "kms:*",
+        "Resource": "*",
+        "Condition": {"StringEquals": {"kms:CallerAccount": A}},
+    }
+    candidate = parse_key_policy(json.dumps({"Statement": statement}), PRINCIPALS.get)
+    everything, other = (
+        parse_identity_policy(
+            json.dumps({"Statement": {"Effect": "Allow", "Action": action, "Resource": "*"}}), IdentityKind.USER
+        )
+        for action in ("*", "s3:*")
+    )
+    limits = Limits([("boundary", other)] if limited else ())
+    context = {} if account is None else {"kms:calleraccount": account}
+    with pytest.raises(MalformedPolicyDocumentException) if locked_out else contextlib.nullcontext():
+        check_lockout(candidate, CALLERS["user"], [("p", everything)], KEY, context, limits=limits)
 
 
 @pytest.mark.parametrize("arn", ["", "1234abcd", "alias/x"])

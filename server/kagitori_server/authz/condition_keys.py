@@ -1,0 +1,251 @@
+"""What conditions can ask about a call: one entry per condition key, read only when a policy mentions it.
+
+Keys, their types and the operations that have them follow the AWS service authorization reference for KMS and the
+IAM list of global condition keys. A key that isn't in the table, or has no entry for the action, is absent. Adding
+a condition key is an entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from kagitori_server.model.call import Evidence
+from kagitori_server.model.keys import Key
+from kagitori_server.model.principals import Caller, PrincipalKind
+
+Value = str | tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One permission that is asked, and what is known of the call."""
+
+    action: str
+    """`kms:Encrypt`."""
+    caller: Caller
+    request: Any
+    evidence: Evidence
+    region: str
+    resource_account: str
+    now: float
+    """When the call was received, seconds since the epoch."""
+    key: Key | None = None
+    """The key it is asked on."""
+    named: str | None = None
+    """How the caller wrote the key: id, ARN, or alias."""
+    pairs: Mapping[str, str] = field(default_factory=dict)
+    """The encryption context of the request, for the key it is asked on."""
+    same_key: bool | None = None
+    """Whether the source and destination of a re-encryption are one key."""
+
+
+class RequestContext(Mapping[str, str | tuple[str, ...]]):
+    """The condition keys of one question, by lower-case name, each worked out when it is asked for."""
+
+    __slots__ = ("_asked", "_operation")
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._operation = asked.action.partition(":")[2]
+
+    def __getitem__(self, name: str) -> str | tuple[str, ...]:
+        value = self._value(name)
+        if value is None or value == ():
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        """The names without a free part of those that are present."""
+        return (name for name in _ENTRIES if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _value(self, name: str) -> Value:
+        entry = _ENTRIES.get(name)
+        if entry is not None:
+            return entry.read(self._asked) if entry.on is None or self._operation in entry.on else None
+        for prefix, family in _FAMILIES.items():
+            if name.startswith(prefix):
+                present = family.on is None or self._operation in family.on
+                return _folded(family.read(self._asked), name.removeprefix(prefix)) if present else None
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A condition key: `on` lists the actions that have it, None for all (those without the key give None)."""
+
+    read: Callable[[Asked], Value]
+    on: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Condition keys with a free part, such as `aws:PrincipalTag/NAME`: `read` gives the pairs of name and value."""
+
+    read: Callable[[Asked], Mapping[str, str]]
+    on: frozenset[str] | None = None
+
+
+def _folded(pairs: Mapping[str, str], name: str) -> Value:
+    """The value of the pair of that name in any case; all of them when several names differ in case alone."""
+    found = tuple(value for key, value in pairs.items() if key.lower() == name)
+    return found[0] if len(found) == 1 else found
+
+
+def _bool(value: object) -> str:
+    return "true" if value else "false"
+
+
+def _member(name: str) -> Callable[[Asked], Value]:
+    """The request's own member, as text."""
+
+    def read(asked: Asked) -> Value:
+        value = getattr(asked.request, name, None)
+        if value is None:
+            return None
+        return _bool(value) if isinstance(value, bool) else str(value)
+
+    return read
+
+
+def _of_key(read: Callable[[Key], Value]) -> Callable[[Asked], Value]:
+    return lambda asked: None if asked.key is None else read(asked.key)
+
+
+def _of_key_or_request(read: Callable[[Key], Value], *members: str, default: str) -> Callable[[Asked], Value]:
+    """From the key; for CreateKey from the first of the request's members that is given, else the default."""
+
+    def value(asked: Asked) -> Value:
+        if asked.key is not None:
+            return read(asked.key)
+        if asked.action != "kms:CreateKey":
+            return None
+        given = (getattr(asked.request, name, None) for name in members)
+        return next((str(found) for found in given if found is not None), default)
+
+    return value
+
+
+def _multi_region(asked: Asked) -> Value:
+    if asked.key is not None:
+        return _bool(asked.key.multi_region)
+    return _bool(asked.request.multi_region) if asked.action == "kms:CreateKey" else None
+
+
+def _encryption_algorithm(asked: Asked) -> Value:
+    prefix = {"kms:ReEncryptFrom": "source_", "kms:ReEncryptTo": "destination_"}.get(asked.action, "")
+    # Operations that take no algorithm (data keys) use the only one that their keys have.
+    return str(getattr(asked.request, f"{prefix}encryption_algorithm", "SYMMETRIC_DEFAULT"))
+
+
+def _request_alias(asked: Asked) -> Value:
+    if asked.named is None:
+        return None
+    name = asked.named.rpartition(":")[2]
+    return name if name.startswith("alias/") else None
+
+
+def _principal_arn(asked: Asked) -> Value:
+    """Of a role session: the role's."""
+    return asked.caller.record.arn
+
+
+_PRINCIPAL_TYPES = {PrincipalKind.ROOT: "Account", PrincipalKind.USER: "User", PrincipalKind.ROLE: "AssumedRole"}
+
+
+def _token_issue_time(asked: Asked) -> Value:
+    return _date(asked.caller.session_started) if asked.caller.kind is PrincipalKind.ROLE else None
+
+
+def _date(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _request_tags(asked: Asked) -> Mapping[str, str]:
+    return {tag.tag_key: tag.tag_value for tag in getattr(asked.request, "tags", None) or ()}
+
+
+def _tag_keys(asked: Asked) -> Value:
+    return tuple(_request_tags(asked)) or tuple(getattr(asked.request, "tag_keys", ()))
+
+
+def _resource_tags(asked: Asked) -> Mapping[str, str]:
+    return {} if asked.key is None else {tag.tag_key: tag.tag_value for tag in asked.key.tags}
+
+
+_DATA_KEYS = frozenset({
+    "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext",
+})
+_CRYPTO = frozenset({"Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo"}) | _DATA_KEYS
+_ALIASED = _CRYPTO | {
+    "DeriveSharedSecret", "DescribeKey", "GenerateMac", "VerifyMac", "GetPublicKey", "Sign", "Verify", "Encapsulate",
+    "Decapsulate",
+}
+
+_ENTRIES: Mapping[str, _Entry] = {
+    name.lower(): entry for name, entry in {
+        "kms:BypassPolicyLockoutSafetyCheck": _Entry(
+            _member("bypass_policy_lockout_safety_check"), frozenset({"CreateKey", "PutKeyPolicy"})
+        ),
+        "kms:CallerAccount": _Entry(lambda asked: None if asked.key is None else asked.caller.account),
+        "kms:KeySpec": _Entry(_of_key_or_request(
+            lambda key: str(key.spec), "key_spec", "customer_master_key_spec", default="SYMMETRIC_DEFAULT"
+        )),
+        "kms:CustomerMasterKeySpec": _Entry(_of_key_or_request(
+            lambda key: str(key.spec), "key_spec", "customer_master_key_spec", default="SYMMETRIC_DEFAULT"
+        )),
+        "kms:KeyUsage": _Entry(_of_key_or_request(
+            lambda key: str(key.usage), "key_usage", default="ENCRYPT_DECRYPT"
+        )),
+        "kms:CustomerMasterKeyUsage": _Entry(_of_key_or_request(
+            lambda key: str(key.usage), "key_usage", default="ENCRYPT_DECRYPT"
+        )),
+        "kms:KeyOrigin": _Entry(_of_key_or_request(lambda key: str(key.origin), "origin", default="AWS_KMS")),
+        "kms:MultiRegion": _Entry(_multi_region),
+        "kms:EncryptionAlgorithm": _Entry(_encryption_algorithm, _CRYPTO),
+        "kms:EncryptionContextKeys": _Entry(lambda asked: tuple(asked.pairs), _CRYPTO),
+        "kms:ReEncryptOnSameKey": _Entry(
+            lambda asked: None if asked.same_key is None else _bool(asked.same_key),
+            frozenset({"ReEncryptFrom", "ReEncryptTo"}),
+        ),
+        "kms:RequestAlias": _Entry(_request_alias, _ALIASED),
+        "kms:ResourceAliases": _Entry(_of_key(lambda key: key.aliases)),
+        "kms:ScheduleKeyDeletionPendingWindowInDays": _Entry(
+            _member("pending_window_in_days"), frozenset({"ScheduleKeyDeletion"})
+        ),
+        "aws:PrincipalArn": _Entry(_principal_arn),
+        "aws:PrincipalAccount": _Entry(lambda asked: asked.caller.account),
+        "aws:PrincipalType": _Entry(lambda asked: _PRINCIPAL_TYPES[asked.caller.kind]),
+        "aws:userid": _Entry(lambda asked: asked.caller.user_id),
+        "aws:username": _Entry(
+            lambda asked: asked.caller.record.name if asked.caller.kind is PrincipalKind.USER else None
+        ),
+        "aws:SourceIdentity": _Entry(lambda asked: asked.caller.source_identity),
+        "aws:SourceIp": _Entry(lambda asked: asked.evidence.source_ip or None),
+        "aws:CurrentTime": _Entry(lambda asked: _date(asked.now)),
+        "aws:EpochTime": _Entry(lambda asked: str(int(asked.now))),
+        "aws:TokenIssueTime": _Entry(_token_issue_time),
+        # A call by the local socket never leaves the machine.
+        "aws:SecureTransport": _Entry(
+            lambda asked: _bool(asked.evidence.tls is not None or asked.evidence.local_socket)
+        ),
+        "aws:RequestedRegion": _Entry(lambda asked: asked.region),
+        "aws:ResourceAccount": _Entry(lambda asked: asked.resource_account),
+        "aws:UserAgent": _Entry(lambda asked: asked.evidence.user_agent or None),
+        "aws:ViaAWSService": _Entry(lambda _asked: "false"),
+        "aws:PrincipalIsAWSService": _Entry(lambda _asked: "false"),
+        "aws:TagKeys": _Entry(_tag_keys, frozenset({"CreateKey", "TagResource", "UntagResource"})),
+    }.items()
+}
+
+_FAMILIES: Mapping[str, _Family] = {
+    "kms:encryptioncontext:": _Family(lambda asked: asked.pairs, _CRYPTO),
+    "aws:principaltag/": _Family(lambda asked: asked.caller.tags),
+    "aws:resourcetag/": _Family(_resource_tags),
+    "aws:requesttag/": _Family(_request_tags, frozenset({"CreateKey", "TagResource"})),
+}
