@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -66,7 +67,7 @@ def test_labels_are_bounded(store: Wrapping, label: str) -> None:
     [
         (OTHER_ACCOUNT, LABEL), (OTHER_REGION, LABEL), (HOME, LABEL + "X"), (HOME, LABEL.lower()),
         # Where the Region ends and the label begins is part of what is bound.
-        (Domain(HOME.account, HOME.region + "a"), LABEL[1:]), (Domain(HOME.account, HOME.region[:-1]), "1" + LABEL),
+        (Domain(HOME.account, HOME.region + "a"), LABEL[1:]), (Domain(HOME.account, HOME.region[:-2]), "-1" + LABEL),
     ],
 )
 def test_a_secret_opens_for_what_it_belongs_to_only(store: Wrapping, domain: Domain, label: str) -> None:
@@ -85,7 +86,7 @@ def test_every_flipped_bit_and_every_other_length_is_noticed(store: Wrapping) ->
     wrapped = store.wrap_secret(HOME, LABEL, SECRET)
     damaged = [*flips(wrapped), *(wrapped[:size] for size in range(len(wrapped))), wrapped + b"\x00", bytes(1066)]
     for each in damaged:
-        error = refused({ErrorKind.KEY}, lambda each=each: store.unwrap_secret(HOME, LABEL, each))
+        error = refused({ErrorKind.KEY}, partial(store.unwrap_secret, HOME, LABEL, each))
         assert error.__cause__ is None
         assert error.__context__ is None or error.__suppress_context__
         assert SECRET.decode() not in str(error)

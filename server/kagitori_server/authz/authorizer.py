@@ -10,30 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kagitori_server.authz.compiled import CompiledCaller, compile_caller
 from kagitori_server.model.keys import Key
-from kagitori_server.model.principals import Caller, PrincipalKind
-from kagitori_server.policy.document import IdentityKind, load_key_policy, parse_identity_policy
-from kagitori_server.policy.evaluate import Decision, NamedPolicies, Query, decide_identity, decide_key
+from kagitori_server.model.principals import Caller
+from kagitori_server.policy.document import load_key_policy
+from kagitori_server.policy.evaluate import Decision, Query, decide_identity, decide_key
 from kagitori_server.policy.lockout import check_lockout
-from kagitori_server.policy.principals import Caller as PolicyCaller
-from kagitori_server.policy.principals import CallerKind
 from kagitori_server.policy.statements import KeyPolicy
 
-_KINDS = {
-    PrincipalKind.ROOT: CallerKind.ROOT,
-    PrincipalKind.USER: CallerKind.USER,
-    PrincipalKind.ROLE: CallerKind.ASSUMED_ROLE,
-}
-_NO_CONTEXT: Mapping[str, object] = {}
-
-
-@dataclass(slots=True, eq=False)
-class _CompiledCaller:
-    """What policies know of a caller, and its identity policies compiled."""
-
-    caller: PolicyCaller
-    policies: NamedPolicies
-    decisions: dict[tuple[str, str], Decision] = field(default_factory=dict)
+_NO_CONTEXT: Mapping[str, str | tuple[str, ...]] = {}
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +39,7 @@ class Authorizer:
 
     def __init__(self, entries: int = 10_000) -> None:
         self._entries = entries
-        self._callers: dict[Caller, _CompiledCaller] = {}
+        self._callers: dict[Caller, CompiledCaller] = {}
         self._keys: dict[tuple[str, str], _CompiledKey] = {}
 
     def on_key(self, caller: Caller, action: str, key: Key, *, cross_account: bool) -> Decision:
@@ -65,7 +50,9 @@ class Authorizer:
         if decision is None:
             who = self._caller(caller)
             query = Query(who.caller, action, key.arn, key.account, _NO_CONTEXT)
-            decision = decide_key(query, compiled.policy, who.policies, cross_account_capable=cross_account)
+            decision = decide_key(
+                query, compiled.policy, who.policies, cross_account_capable=cross_account, limits=who.limits
+            )
             self._make_room(compiled.decisions)
             compiled.decisions[question] = decision
         return decision
@@ -76,7 +63,8 @@ class Authorizer:
         question = (action, resource_arn)
         decision = who.decisions.get(question)
         if decision is None:
-            decision = decide_identity(Query(who.caller, action, resource_arn, account, _NO_CONTEXT), who.policies)
+            query = Query(who.caller, action, resource_arn, account, _NO_CONTEXT)
+            decision = decide_identity(query, who.policies, limits=who.limits)
             self._make_room(who.decisions)
             who.decisions[question] = decision
         return decision
@@ -87,7 +75,7 @@ class Authorizer:
         Raises MalformedPolicyDocumentException.
         """
         who = self._caller(caller)
-        check_lockout(candidate, who.caller, who.policies, key_arn, _NO_CONTEXT)
+        check_lockout(candidate, who.caller, who.policies, key_arn, _NO_CONTEXT, limits=who.limits)
 
     def _key(self, key: Key) -> _CompiledKey:
         place = (key.region, key.key_id)
@@ -98,10 +86,10 @@ class Authorizer:
             self._keys[place] = compiled
         return compiled
 
-    def _caller(self, caller: Caller) -> _CompiledCaller:
+    def _caller(self, caller: Caller) -> CompiledCaller:
         compiled = self._callers.get(caller)
         if compiled is None:
-            compiled = _compile(caller)
+            compiled = compile_caller(caller)
             self._make_room(self._callers)
             self._callers[caller] = compiled
         return compiled
@@ -109,19 +97,3 @@ class Authorizer:
     def _make_room(self, memory: dict[Any, Any]) -> None:
         if len(memory) >= self._entries:
             memory.clear()
-
-
-def _compile(caller: Caller) -> _CompiledCaller:
-    record = caller.record
-    is_role = record.kind is PrincipalKind.ROLE
-    who = PolicyCaller(
-        account=caller.account,
-        kind=_KINDS[record.kind],
-        arn=caller.arn,
-        principal_id=caller.user_id,
-        role_id=record.principal_id if is_role else None,
-        role_arn=record.arn if is_role else None,
-    )
-    kind = IdentityKind.ROLE if is_role else IdentityKind.USER
-    policies = tuple((name, parse_identity_policy(text, kind)) for name, text in record.policies.items())
-    return _CompiledCaller(who, policies)
