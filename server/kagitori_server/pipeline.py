@@ -291,9 +291,9 @@ class Pipeline:
             check_new_alias_name(name)
             resource = alias_arn(services.partition, context.region, context.account, name)
             decision = self._authorizer.on_identity(caller, action, resource, context.account)
-        elif permission.on is Resource.PRINCIPAL:
-            # Whether the call may reach that principal's account was decided by `_choose_account`.
-            resource = request.principal_arn
+        elif permission.on in (Resource.PRINCIPAL, Resource.POLICY):
+            # Whether the call may reach that ARN's account was decided by `_choose_account`.
+            resource = request.principal_arn if permission.on is Resource.PRINCIPAL else request.policy_arn
             decision = self._authorizer.on_identity(caller, action, resource, caller.account)
         else:
             resource = service_arn(services.partition, row.service, context.region, caller.account)

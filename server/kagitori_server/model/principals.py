@@ -170,6 +170,7 @@ class AccessKeyRecord:
     region: str
     """Whose key-encryption key wraps the secret, together with the account; constant for the key's life."""
     wrapped_secret: bytes = field(repr=False)
+    """Bound to `access-key/` and the id."""
     active: bool
     created: float
     expires: float | None = None
@@ -179,11 +180,6 @@ class AccessKeyRecord:
     """SHA-256 of the session token that has to come with every signed request."""
     session: AssumedSession | None = None
     """Of access keys that AssumeRole gave."""
-
-    @property
-    def secret_label(self) -> str:
-        """What the wrapped secret is bound to."""
-        return f"access-key/{self.access_key_id}"
 
 
 @dataclass(frozen=True, slots=True)

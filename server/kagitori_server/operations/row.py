@@ -63,6 +63,8 @@ class Resource(Enum):
     """The alias that the request names: identity policies alone."""
     PRINCIPAL = "principal"
     """The principal whose ARN the request member `principal_arn` holds: identity policies alone."""
+    POLICY = "policy"
+    """The managed policy whose ARN the request member `policy_arn` holds: identity policies alone."""
     ACCOUNT = "account"
     """No resource: identity policies alone."""
 
