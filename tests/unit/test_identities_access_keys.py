@@ -77,6 +77,7 @@ def test_a_principal_has_at_most_two(service: InProcess) -> None:
         service.call("CreateAccessKey", {"principal_arn": ALICE})
     service.call("DeleteAccessKey", {"access_key_id": first.access_key.access_key_id})
     service.call("CreateAccessKey", {"principal_arn": ALICE})
+    service.clock.advance(1)
     service.call("CreateAccessKey", {"principal_arn": f"{HOME_ARN}:root"})
     page = service.call("ListAccessKeys", {"limit": 2})
     assert page.truncated
