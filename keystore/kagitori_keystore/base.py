@@ -124,6 +124,7 @@ class Capability(enum.Enum):
 
     SYMMETRIC_ENCRYPTION = "symmetric-encryption"
     RANDOM_GENERATION = "random-generation"
+    SECRET_WRAPPING = "secret-wrapping"  # noqa: S105 - the name of the ability, not a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,22 @@ class RandomGeneration(Protocol):
 
     def random(self, size: int) -> bytes:
         """1 to 1,024 bytes. Raises `RequestRefused` beyond that."""
+        ...
+
+
+class SecretWrapping(Protocol):
+    """Keeps the server's own small secrets, such as those of access keys, that have to be read again.
+
+    `label` (1 to 255 ASCII characters) says what the secret belongs to; a wrapped secret opens under its own
+    domain and label only.
+    """
+
+    def wrap_secret(self, domain: Domain, label: str, secret: bytes) -> bytes:
+        """A secret of 1 to 1,024 bytes, wrapped in at most 1,065. Raises `RequestRefused` beyond that."""
+        ...
+
+    def unwrap_secret(self, domain: Domain, label: str, wrapped: bytes) -> bytes:
+        """The secret. Raises `MaterialUnknown` for a domain without keys, `MaterialCorrupt` for all else."""
         ...
 
 

@@ -15,6 +15,16 @@ Additional data of a material: "kagitori material v1\\0" || version, spec || key
 || account (12) || Region; of a KEK: "kagitori kek v1\\0" || account (12) || Region. So a reference moved to
 another key, account or Region does not open.
 
+A wrapped secret, version 1, lies directly under the KEK:
+
+    offset  bytes  field
+         0      1  0x01
+         1     24  nonce (XAES-256-GCM)
+        25      n  secret
+      25+n     16  tag
+
+Its additional data: "kagitori secret v1\\0" || account (12) || length of Region (1) || Region || label.
+
 The material id is SHA-256 over "kagitori material id v1\\0" || key id (17) || length of material (4) ||
 material. It is the same in every Region that holds the material, and says nothing about a random material;
 two keys with one material get different ids.
@@ -69,11 +79,18 @@ _SEALED_AT = 2 + NONCE_BYTES
 _MATERIAL_AAD = b"kagitori material v1\x00"
 _MATERIAL_ID_SEPARATOR = b"kagitori material id v1\x00"
 _KEK_AAD = b"kagitori kek v1\x00"
+_SECRET_VERSION = b"\x01"
+_SECRET_SEALED_AT = 1 + NONCE_BYTES
+_SECRET_AAD = b"kagitori secret v1\x00"
+_SECRET_MAX_BYTES = 1_024
+_LABEL_MAX = 255
 _PROBE = Domain("000000000000", "health-probe")
 
 _DESCRIPTION = StoreDescription(
     kind=StoreKind.SOFTWARE,
-    capabilities=frozenset((Capability.SYMMETRIC_ENCRYPTION, Capability.RANDOM_GENERATION)),
+    capabilities=frozenset(
+        (Capability.SYMMETRIC_ENCRYPTION, Capability.RANDOM_GENERATION, Capability.SECRET_WRAPPING)
+    ),
     key_specs=frozenset(KeySpec),
 )
 
@@ -107,7 +124,7 @@ class _Material(Guarded):
 
 
 class SoftwareKeyStore(Guarded):
-    """Implements `SymmetricKeyStore` over a root key and a shelf of key-encryption keys.
+    """Implements `SymmetricKeyStore` and `SecretWrapping` over a root key and a shelf of key-encryption keys.
 
     `random` makes keys and nonces. At most `materials_cached` opened materials and `domains_cached` opened
     key-encryption keys are kept. The store closes neither root key nor shelf: they belong to who made them.
@@ -218,6 +235,32 @@ class SoftwareKeyStore(Guarded):
         if not 1 <= size <= RANDOM_MAX_BYTES:
             raise RequestRefused(f"random bytes come 1 to {RANDOM_MAX_BYTES} at a time")
         return self._random(size)
+
+    # SecretWrapping
+
+    def wrap_secret(self, domain: Domain, label: str, secret: bytes) -> bytes:
+        self._check_open()
+        aad = _secret_aad(domain, label)
+        if not 1 <= len(secret) <= _SECRET_MAX_BYTES:
+            raise RequestRefused(f"a secret to wrap has 1 to {_SECRET_MAX_BYTES} bytes")
+        kek = self._kek(domain) or self._first_kek(domain)
+        nonce = self._random(NONCE_BYTES)
+        return _SECRET_VERSION + nonce + kek.encrypt(nonce, secret, aad)
+
+    def unwrap_secret(self, domain: Domain, label: str, wrapped: bytes) -> bytes:
+        self._check_open()
+        aad = _secret_aad(domain, label)
+        size = len(wrapped) - _SECRET_SEALED_AT - TAG_BYTES
+        if not 1 <= size <= _SECRET_MAX_BYTES or wrapped[:1] != _SECRET_VERSION:
+            raise MaterialCorrupt("a wrapped secret is malformed")
+        kek = self._kek(domain)
+        if kek is None:
+            raise MaterialUnknown("the account and Region have no key-encryption key")
+        try:
+            return kek.decrypt(wrapped[1:_SECRET_SEALED_AT], wrapped[_SECRET_SEALED_AT:], aad)
+        except InvalidTag:
+            # No cause: its frames hold key handles.
+            raise MaterialCorrupt("a wrapped secret does not verify for what it belongs to") from None
 
     # Beyond the contract
 
@@ -330,6 +373,13 @@ def _material_aad(prefix: bytes, domain: Domain, key_id: str, material_id: str) 
 
 def _kek_aad(domain: Domain) -> bytes:
     return _KEK_AAD + _domain_bytes(domain)
+
+
+def _secret_aad(domain: Domain, label: str) -> bytes:
+    if not (1 <= len(label) <= _LABEL_MAX and label.isascii()):
+        raise RequestRefused(f"a label has 1 to {_LABEL_MAX} ASCII characters")
+    region = domain.region.encode("ascii")
+    return b"".join((_SECRET_AAD, domain.account.encode("ascii"), bytes((len(region),)), region, label.encode("ascii")))
 
 
 def _domain_bytes(domain: Domain) -> bytes:

@@ -376,9 +376,9 @@ def _identity_resource(
         name: str = getattr(request, row.alias_member or "")
         check_new_alias_name(name)
         return alias_arn(services.partition, context.region, context.account, name), context.account
-    if permission.on is Resource.PRINCIPAL:
-        # Whether the call may reach that principal's account was decided by `_choose_account`.
-        return request.principal_arn, caller.account
+    if permission.on in (Resource.PRINCIPAL, Resource.POLICY):
+        # Whether the call may reach that ARN's account was decided by `_choose_account`.
+        return request.principal_arn if permission.on is Resource.PRINCIPAL else request.policy_arn, caller.account
     if permission.on is Resource.RETIRING_PRINCIPAL and request.retiring_principal:
         parts = request.retiring_principal.split(":", 5)
         return request.retiring_principal, parts[4] if len(parts) == 6 else caller.account

@@ -188,7 +188,7 @@ def _render_caller(caller: Caller) -> bytes:
     record = caller.record
     if caller.kind is PrincipalKind.ROLE:
         session = SessionFacts("Role", record.principal_id, record.arn, record.account, record.name,
-                               caller.session_started)
+                               caller.session_started, source_identity=caller.source_identity)
         return render_identity(
             IdentityType.ASSUMED_ROLE, principal_id=caller.user_id, arn=caller.arn, account_id=caller.account,
             access_key_id=caller.credential_id, session=session,

@@ -24,6 +24,7 @@ from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.asking import lockout_check
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
+from kagitori_server.authz.assumption import may_assume
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.certificates import Issued, check_pair, host_names, prepare
 from kagitori_server.bootstrap.data_directory import DataDirectory
@@ -177,6 +178,8 @@ class Server:
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
             server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
+            secrets=self._store,
+            may_assume=may_assume,
             uptime=lambda: self._clocks.monotonic() - started,
             monotonic=self._clocks.monotonic,
         )

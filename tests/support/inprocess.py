@@ -24,6 +24,7 @@ from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.asking import lockout_check
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator
+from kagitori_server.authz.assumption import may_assume
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.identifiers import system_identifiers
@@ -115,6 +116,8 @@ class InProcess:
                 audit=AuditFiles(self.audit_folder, self.trail),
                 root_key=RootKeyRotation("file", self.root_keys, self.store.rewrap_kek, self.catalog.kek_shelf),
                 server=ServerFacts("0.0.0", REGION, tuple(TABLE)),
+                secrets=self.store,
+                may_assume=may_assume,
                 uptime=lambda: self.clock() - START,
                 monotonic=time.monotonic,
             ),

@@ -16,7 +16,6 @@ from kagitori_server.model.errors import (
     LimitExceededException,
     NoSuchEntityException,
     SerializationException,
-    UnsupportedOperationException,
     ValidationException,
 )
 from kagitori_server.model.principals import PrincipalKind
@@ -194,11 +193,6 @@ def test_lists_select_by_path(service: InProcess, kind: str) -> None:
         _names(service, kind, path_prefix="x/")
 
 
-def test_groups_are_not_served(service: InProcess) -> None:
-    with pytest.raises(UnsupportedOperationException):
-        service.call("ListUsers", {"group_name": "admins"})
-
-
 def test_roles_keep_a_description_and_have_the_usual_session(service: InProcess) -> None:
     role = _do(service, "Create", "role", "x", description="what for", max_session_duration=3600).role
     assert (role.description, role.max_session_duration) == ("what for", 3600)
@@ -212,14 +206,6 @@ def test_roles_keep_a_description_and_have_the_usual_session(service: InProcess)
 def test_bad_members_of_roles_are_refused(refusing: InProcess, more: dict[str, Any]) -> None:
     with pytest.raises(ValidationException):
         _do(refusing, "Create", "role", "x", **more)
-
-
-@pytest.mark.parametrize("more", [{"max_session_duration": 7200}, {"assume_role_policy_document": ALLOW_ALL}])
-def test_what_is_not_kept_of_roles_is_refused(refusing: InProcess, more: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedOperationException):
-        _do(refusing, "Create", "role", "x", **more)
-    with pytest.raises(NoSuchEntityException):
-        _do(refusing, "Get", "role", "x")
 
 
 @both_kinds

@@ -31,6 +31,11 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
     """Calls about what is in an account, by the name of the operation."""
     user = f"arn:aws:iam::{account}:user/alice"
     policy = {"principal_arn": user, "policy_name": "p"}
+    managed = f"arn:aws:iam::{account}:policy/m"
+    attachment = {"principal_arn": user, "policy_arn": managed}
+    group, member = ({"account_id": account, "group_name": "team", **more} for more in ({}, {"user_name": "alice"}))
+    access_key = {"account_id": account, "access_key_id": "AKIA" + "A" * 16}
+    trust = json.dumps({"Statement": {"Effect": "Deny", "Principal": "*", "Action": "sts:AssumeRole"}})
     return {
         "ListUsers": {"account_id": account},
         "ListRoles": {"account_id": account},
@@ -47,6 +52,27 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
         "RegisterCertificate": {"principal_arn": user, "uri_san": "spiffe://a/b"},
         "DeregisterCertificate": {"account_id": account, "certificate_id": "crt-1"},
         "RevokeToken": {"account_id": account, "token_id": "tok-1"},
+        "CreateGroup": group,
+        "ListGroups": {"account_id": account},
+        "AddUserToGroup": member,
+        "ListGroupsForUser": {"account_id": account, "user_name": "alice"},
+        "RemoveUserFromGroup": member,
+        "DeleteGroup": group,
+        "UpdateAssumeRolePolicy": {"account_id": account, "role_name": "worker", "policy_document": trust},
+        "TagPrincipal": {"principal_arn": user, "tags": [{"tag_key": "a", "tag_value": "b"}]},
+        "UntagPrincipal": {"principal_arn": user, "tag_keys": ["a"]},
+        "CreateManagedPolicy": {"account_id": account, "policy_name": "m", "policy_document": ALLOW_ALL},
+        "GetManagedPolicy": {"policy_arn": managed},
+        "ListManagedPolicies": {"account_id": account},
+        "AttachManagedPolicy": attachment,
+        "DetachManagedPolicy": attachment,
+        "PutPermissionsBoundary": attachment,
+        "DeletePermissionsBoundary": {"principal_arn": user},
+        "DeleteManagedPolicy": {"policy_arn": managed},
+        "CreateAccessKey": {"principal_arn": user},
+        "ListAccessKeys": {"account_id": account},
+        "UpdateAccessKey": {**access_key, "status": "Inactive"},
+        "DeleteAccessKey": access_key,
         "DeleteUser": {"account_id": account, "user_name": "alice"},
         "DeleteRole": {"account_id": account, "role_name": "worker"},
         "CreateUser": {"account_id": account, "user_name": "bob"},
@@ -71,7 +97,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[InProcess, s
 
 
 def test_every_operation_is_asked_here() -> None:
-    asked = {*HOME_ONLY, *_inside(TENANT), "GetCallerIdentity", "ListAccounts"}
+    asked = {*HOME_ONLY, *_inside(TENANT), "GetCallerIdentity", "ListAccounts", "AssumeRole"}
     assert asked == {row.name for row in ADMIN}
 
 
@@ -134,6 +160,8 @@ def test_administrators_of_the_home_account_reach_into_others(service: InProcess
         if operation == "CreateToken":
             assert service.call("GetCallerIdentity", token=answer.token).account_id == OTHER
             ids["RevokeToken"] = {"token_id": answer.token_id}
+        if operation == "CreateAccessKey":
+            ids["UpdateAccessKey"] = ids["DeleteAccessKey"] = {"access_key_id": answer.access_key.access_key_id}
         if operation == "RegisterCertificate":
             ids["DeregisterCertificate"] = {"certificate_id": answer.certificate_id}
     assert service.call("ListUsers", {}).users[0].user_name == "admin", "nothing was made at home"

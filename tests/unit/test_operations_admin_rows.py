@@ -24,6 +24,11 @@ _SERVED = {
     "CreateUser", "GetUser", "ListUsers", "DeleteUser",
     "CreateRole", "GetRole", "ListRoles", "DeleteRole",
     "PutIdentityPolicy", "GetIdentityPolicy", "ListIdentityPolicies", "DeleteIdentityPolicy",
+    "CreateGroup", "ListGroups", "DeleteGroup", "AddUserToGroup", "RemoveUserFromGroup", "ListGroupsForUser",
+    "UpdateAssumeRolePolicy", "TagPrincipal", "UntagPrincipal",
+    "CreateManagedPolicy", "GetManagedPolicy", "ListManagedPolicies", "DeleteManagedPolicy",
+    "AttachManagedPolicy", "DetachManagedPolicy", "PutPermissionsBoundary", "DeletePermissionsBoundary",
+    "CreateAccessKey", "ListAccessKeys", "UpdateAccessKey", "DeleteAccessKey", "AssumeRole",
     "CreateToken", "ListTokens", "RevokeToken",
     "RegisterCertificate", "ListCertificates", "DeregisterCertificate",
     "GetCallerIdentity", "LookupEvents", "VerifyAuditTrail",
@@ -88,12 +93,12 @@ def test_what_a_record_shows_are_members(row: Operation) -> None:
 def test_security_columns(row: Operation) -> None:
     assert row.service == "kagitori"
     assert not row.grantable
-    assert not row.cross_account
+    assert row.cross_account == (row.name == "AssumeRole")
     assert not row.keys
     assert not (row.writes and row.read_only)
     actions = [permission.action for permission in row.permissions]
-    assert actions == ([] if row.name == "GetCallerIdentity" else [f"kagitori:{row.name}"])
+    assert actions == ([] if row.name in ("GetCallerIdentity", "AssumeRole") else [f"kagitori:{row.name}"])
     assert row.cost is (Cost.INLINE if row.name == "GetCallerIdentity" else Cost.OFFLOAD)
     members = {field.name for field in dataclasses.fields(row.request.cls)}
-    names_an_account = bool(members & {"account_id", "principal_arn"}) and row.name not in _HOME_ONLY
+    names_an_account = bool(members & {"account_id", "principal_arn", "policy_arn"}) and row.name not in _HOME_ONLY
     assert (row.account_member is not None) == names_an_account

@@ -176,4 +176,5 @@ def _make_caller(
         credential_id=credential_id,
         session_name=session_name,
         session_started=credential.created,
+        session=credential.session if isinstance(credential, TokenRecord) else None,
     )

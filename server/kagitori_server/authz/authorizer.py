@@ -10,46 +10,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kagitori_server.authz.compiled import CompiledCaller, compile_caller
 from kagitori_server.authz.condition_keys import Asked, RequestContext
 from kagitori_server.model.grant_set import NO_GRANTS
 from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
 from kagitori_server.model.lookup import Lookup
-from kagitori_server.model.principals import Caller, PrincipalKind
+from kagitori_server.model.principals import Caller
 from kagitori_server.policy import grants as policy_grants
 from kagitori_server.policy.context import Context
-from kagitori_server.policy.document import IdentityKind, load_key_policy, parse_identity_policy
+from kagitori_server.policy.document import load_key_policy
 from kagitori_server.policy.evaluate import (
     Decision,
-    NamedPolicies,
     Query,
     decide_identity,
     decide_key,
     decide_retire_grant,
 )
 from kagitori_server.policy.lockout import check_lockout
-from kagitori_server.policy.principals import Caller as PolicyCaller
-from kagitori_server.policy.principals import CallerKind
 from kagitori_server.policy.statements import KeyPolicy
 
-_KINDS = {
-    PrincipalKind.ROOT: CallerKind.ROOT,
-    PrincipalKind.USER: CallerKind.USER,
-    PrincipalKind.ROLE: CallerKind.ASSUMED_ROLE,
-}
 _NO_CONTEXT: Context = {}
 _CREATE_GRANT = "kms:creategrant"
-
-
-@dataclass(slots=True, eq=False)
-class _CompiledCaller:
-    """What policies know of a caller, and its identity policies compiled."""
-
-    caller: PolicyCaller
-    policies: NamedPolicies
-    needs_context: bool
-    """Whether some policy of the caller has conditions or variables."""
-    decisions: dict[tuple[str, str, str], Decision] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +55,7 @@ class Authorizer:
 
     def __init__(self, entries: int = 10_000) -> None:
         self._entries = entries
-        self._callers: dict[Caller, _CompiledCaller] = {}
+        self._callers: dict[Caller, CompiledCaller] = {}
         self._keys: dict[tuple[str, str], _CompiledKey] = {}
         self._grants: dict[str, tuple[Grant, policy_grants.Grant]] = {}
 
@@ -122,7 +104,7 @@ class Authorizer:
         """May the caller retire `grant`, which is on `key`?"""
         who = self._caller(asked.caller)
         query = Query(who.caller, asked.action, key.arn, key.account, RequestContext(asked))
-        return decide_retire_grant(query, self._key(key).policy, who.policies, self._grant(grant))
+        return decide_retire_grant(query, self._key(key).policy, who.policies, self._grant(grant), limits=who.limits)
 
     def on_identity(self, asked: Asked, resource_arn: str) -> Decision:
         """May the caller do what is asked on a resource that identity policies alone govern?"""
@@ -143,26 +125,26 @@ class Authorizer:
         Raises MalformedPolicyDocumentException.
         """
         who = self._caller(asked.caller)
-        check_lockout(candidate, who.caller, who.policies, key_arn, RequestContext(asked))
+        check_lockout(candidate, who.caller, who.policies, key_arn, RequestContext(asked), limits=who.limits)
 
     def _decide_on_key(
-        self, who: _CompiledCaller, compiled: _CompiledKey, asked: Asked, context: Context, cross_account: bool,
+        self, who: CompiledCaller, compiled: _CompiledKey, asked: Asked, context: Context, cross_account: bool,
         grants: tuple[policy_grants.Grant, ...],
     ) -> Decision:
         key = compiled.key
         return decide_key(
             Query(who.caller, asked.action, key.arn, key.account, context), compiled.policy, who.policies,
-            cross_account_capable=cross_account, grants=grants,
+            cross_account_capable=cross_account, limits=who.limits, grants=grants,
         )
 
     def _decide_on_identity(
-        self, who: _CompiledCaller, asked: Asked, resource_arn: str, context: Context
+        self, who: CompiledCaller, asked: Asked, resource_arn: str, context: Context
     ) -> Decision:
         query = Query(who.caller, asked.action, resource_arn, asked.resource_account, context)
-        return decide_identity(query, who.policies)
+        return decide_identity(query, who.policies, limits=who.limits)
 
     def _granted(
-        self, who: _CompiledCaller, compiled: _CompiledKey, asked: Asked, cross_account: bool,
+        self, who: CompiledCaller, compiled: _CompiledKey, asked: Asked, cross_account: bool,
         grant: policy_grants.Grant,
     ) -> Decision:
         """What follows from a grant that matches the request. It depends on whom the grant names, no longer on its
@@ -197,10 +179,10 @@ class Authorizer:
             self._keys[place] = compiled
         return compiled
 
-    def _caller(self, caller: Caller) -> _CompiledCaller:
+    def _caller(self, caller: Caller) -> CompiledCaller:
         compiled = self._callers.get(caller)
         if compiled is None:
-            compiled = _compile(caller)
+            compiled = compile_caller(caller)
             self._make_room(self._callers)
             self._callers[caller] = compiled
         return compiled
@@ -208,22 +190,6 @@ class Authorizer:
     def _make_room(self, memory: dict[Any, Any]) -> None:
         if len(memory) >= self._entries:
             memory.clear()
-
-
-def _compile(caller: Caller) -> _CompiledCaller:
-    record = caller.record
-    is_role = record.kind is PrincipalKind.ROLE
-    who = PolicyCaller(
-        account=caller.account,
-        kind=_KINDS[record.kind],
-        arn=caller.arn,
-        principal_id=caller.user_id,
-        role_id=record.principal_id if is_role else None,
-        role_arn=record.arn if is_role else None,
-    )
-    kind = IdentityKind.ROLE if is_role else IdentityKind.USER
-    policies = tuple((name, parse_identity_policy(text, kind)) for name, text in record.policies.items())
-    return _CompiledCaller(who, policies, any(policy.needs_context for _, policy in policies))
 
 
 def _as_policy_grant(record: Grant) -> policy_grants.Grant:

@@ -7,7 +7,7 @@ from typing import Protocol
 from kagitori_server.model.grant_set import GrantSet
 from kagitori_server.model.grants import GrantToken
 from kagitori_server.model.keys import Key
-from kagitori_server.model.principals import CertificateRecord, PrincipalRecord, TokenRecord
+from kagitori_server.model.principals import AccessKeyRecord, CertificateRecord, PrincipalRecord, TokenRecord
 
 
 class Lookup(Protocol):
@@ -31,6 +31,10 @@ class Lookup(Protocol):
 
     def token(self, digest: bytes) -> TokenRecord | None:
         """The API token whose SHA-256 is `digest`."""
+        ...
+
+    def access_key(self, access_key_id: str) -> AccessKeyRecord | None:
+        """The access key of that id, active or not, expired or not."""
         ...
 
     def certificate_by_uri(self, uri: str) -> CertificateRecord | None:

@@ -14,6 +14,8 @@ NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 """User and role names (AWS IAM `userNameType`)."""
 PATH = re.compile(r"/|/[!-~]{0,510}/")
 SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+SESSION_SECONDS = 3_600
+"""The longest session of a role whose maker names nothing (AWS IAM CreateRole)."""
 POLICY_NAME = re.compile(r"[\w+=,.@-]{1,128}", re.ASCII)
 
 
@@ -34,9 +36,34 @@ class Account:
     created: float
 
 
+class PolicyHome(StrEnum):
+    """Where an identity policy that isn't the principal's own inline one lives."""
+
+    GROUP = "group"
+    MANAGED = "managed"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """An identity policy that a principal has from elsewhere."""
+
+    name: str
+    """What decisions report: the managed policy's ARN, or the group's ARN, `/` and the policy's name."""
+    home: PolicyHome
+    document: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrustPolicy:
+    """Who may assume a role: the document byte for byte, and the unique ids that its principals stood for."""
+
+    document: str = field(repr=False)
+    bindings: Mapping[str, str] = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class PrincipalRecord:
-    """A user, a role, or an account's root user, with its inline identity policies."""
+    """A user, a role, or an account's root user, with everything that decides what it may do."""
 
     kind: PrincipalKind
     account: str
@@ -51,6 +78,46 @@ class PrincipalRecord:
     """Policy name -> document, byte for byte as put."""
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    inherited: tuple[PolicyText, ...] = ()
+    """Managed policies attached to it, and all policies of a user's groups, inline and managed."""
+    boundary: PolicyText | None = None
+    """The managed policy that bounds it."""
+    trust: TrustPolicy | None = None
+    """Of roles alone; without it nobody may assume the role."""
+    max_session_seconds: int = SESSION_SECONDS
+    """Of roles: how long a session may last."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRecord:
+    """A group of users that share policies. It is no principal."""
+
+    account: str
+    name: str
+    path: str
+    group_id: str
+    """AGPA…"""
+    arn: str
+    created: float
+    policies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Inline policies: name -> document."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedPolicyRecord:
+    """A policy with an ARN of its own, to be attached to many or to bound them. Its document never changes."""
+
+    account: str
+    name: str
+    path: str
+    policy_id: str
+    """ANPA…"""
+    arn: str
+    created: float
+    description: str
+    document: str = field(repr=False)
+    attachments: int = 0
+    """How many users, groups and roles it is attached to or bounds."""
 
 
 class CredentialKind(StrEnum):
@@ -59,6 +126,17 @@ class CredentialKind(StrEnum):
     TOKEN = "token"  # noqa: S105 - the name of the kind, not a secret
     CERTIFICATE = "certificate"
     SOCKET = "socket"
+
+
+@dataclass(frozen=True, slots=True)
+class AssumedSession:
+    """What AssumeRole settled for one session of a role, apart from its name and its end."""
+
+    policy: str | None = field(default=None, repr=False)
+    """Session policy: the session may do no more than it allows."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Session tags; they hide the role's tags of the same name."""
+    source_identity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +153,33 @@ class TokenRecord:
     created: float
     expires: float | None
     """Seconds since the epoch; None for never."""
+    session: AssumedSession | None = None
+    """Of tokens that AssumeRole gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKeyRecord:
+    """An access key for signed requests. Its secret has to be read again, so it is kept wrapped, not hashed."""
+
+    access_key_id: str
+    """AKIA… for those that last, ASIA… for those of a session."""
+    entry_id: str
+    """Sorts by the time of making. Of a session's access key it is the id of the session's token."""
+    principal_arn: str
+    account: str
+    region: str
+    """Whose key-encryption key wraps the secret, together with the account; constant for the key's life."""
+    wrapped_secret: bytes = field(repr=False)
+    """Bound to `access-key/` and the id."""
+    active: bool
+    created: float
+    expires: float | None = None
+    """Seconds since the epoch; None for never."""
+    session_name: str = ""
+    session_token_digest: bytes | None = field(default=None, repr=False)
+    """SHA-256 of the session token that has to come with every signed request."""
+    session: AssumedSession | None = None
+    """Of access keys that AssumeRole gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +217,17 @@ class Caller:
     """Id of the token or certificate mapping, `socket` for the local socket: what the audit record shows."""
     session_name: str = ""
     session_started: float = 0.0
+    session: AssumedSession | None = None
+    """What AssumeRole settled; None for callers that didn't come by it."""
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """What policies see as `aws:PrincipalTag`."""
-        return self.record.tags
+        """What policies see as `aws:PrincipalTag`: the principal's tags, session tags above them."""
+        if self.session is None or not self.session.tags:
+            return self.record.tags
+        return {**self.record.tags, **self.session.tags}
 
     @property
     def source_identity(self) -> str | None:
-        """Whom the session is for, where its maker said so."""
-        return None
+        """Whom the session is for, as said when the first role of a chain was assumed."""
+        return None if self.session is None else self.session.source_identity

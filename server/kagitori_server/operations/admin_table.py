@@ -1,15 +1,9 @@
-"""The rows of AdminService. What they have in common is what the two functions below say:
-
-the permission is `kagitori:` and the operation's name, asked of identity policies on the account, or on the principal
-that the request names by its ARN; no grant gives it
-and no other account's caller gets it, but for the home account's, in the account that the request names.
-"""
+"""The rows of AdminService. What they have in common is in `admin_rows`."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from kagitori_server.model.shape import Shape
+from kagitori_server.operations.admin_rows import KAGITORI, permission, reading, writing
 from kagitori_server.operations.administration import (
     accounts,
     credentials,
@@ -19,16 +13,8 @@ from kagitori_server.operations.administration import (
     trail,
 )
 from kagitori_server.operations.administration.reach import check_home
-from kagitori_server.operations.row import (
-    Answer,
-    AuditRule,
-    Check,
-    Cost,
-    Handler,
-    Operation,
-    Permission,
-    Resource,
-)
+from kagitori_server.operations.identity_table import IDENTITIES
+from kagitori_server.operations.row import Answer, AuditRule, Cost, Operation, Resource
 from kagitori_server.operations.shapes import audit as audit_shapes
 from kagitori_server.operations.shapes import credentials as credential_shapes
 from kagitori_server.operations.shapes import identity_policies as policy_shapes
@@ -36,102 +22,48 @@ from kagitori_server.operations.shapes import principals as principal_shapes
 from kagitori_server.operations.shapes import service as service_shapes
 from kagitori_server.operations.shapes.empty import Empty
 
-KAGITORI = "kagitori"
-
-
-def _permission(name: str, on: Resource) -> Permission:
-    return Permission(action=f"{KAGITORI}:{name}", on=on, slot=None)
-
-
-def _checks(check: Check | None, *, home_only: bool) -> Check | None:
-    """`check`, after that of the caller's account where the operation is for the home account's callers only."""
-    if not home_only:
-        return check
-    if check is None:
-        return check_home
-
-    def both(context: Any, request: Any) -> None:
-        check_home(context, request)
-        check(context, request)
-
-    return both
-
-
-def _reading(
-    name: str, request: type[Any], response: type[Any], handler: Handler, *,
-    on: Resource, account_member: str | None, home_only: bool, shown: tuple[str, ...],
-) -> Operation:
-    """An operation that changes nothing and whose answer isn't recorded."""
-    return Operation(
-        name=name, service=KAGITORI, request=Shape(request), response=response,
-        keys=(), alias_member=None, account_member=account_member, permissions=(_permission(name, on),),
-        grantable=False, cross_account=False, read_only=True, writes=False,
-        audit=AuditRule(request_shown=shown, answer=Answer.NOTHING),
-        cost=Cost.OFFLOAD, check=_checks(None, home_only=home_only), prepare=None, handler=handler,
-    )
-
-
-def _writing(
-    name: str, request: type[Any], response: type[Any], handler: Handler, *,
-    on: Resource, account_member: str | None, home_only: bool,
-    shown: tuple[str, ...], answer_shown: tuple[str, ...] = (),
-    check: Check | None = None,
-) -> Operation:
-    """An operation that changes the catalog; of its answer, the record shows `answer_shown`."""
-    return Operation(
-        name=name, service=KAGITORI, request=Shape(request), response=response,
-        keys=(), alias_member=None, account_member=account_member, permissions=(_permission(name, on),),
-        grantable=False, cross_account=False, read_only=False, writes=True,
-        audit=AuditRule(
-            request_shown=shown, answer=Answer.MEMBERS if answer_shown else Answer.NOTHING,
-            response_shown=answer_shown,
-        ),
-        cost=Cost.OFFLOAD, check=_checks(check, home_only=home_only), prepare=None, handler=handler,
-    )
-
-
 ACCOUNTS: tuple[Operation, ...] = (
-    _writing(
+    writing(
         "CreateAccount", principal_shapes.CreateAccountRequest, principal_shapes.CreateAccountResponse,
         accounts.create_account,
         on=Resource.ACCOUNT, account_member=None, home_only=True,
         shown=("account_id", "name"), answer_shown=("account",),
     ),
-    _reading(
+    reading(
         "ListAccounts", principal_shapes.ListAccountsRequest, principal_shapes.ListAccountsResponse,
         accounts.list_accounts,
         on=Resource.ACCOUNT, account_member=None, home_only=False, shown=("limit", "marker"),
     ),
-    _writing(
+    writing(
         "DeleteAccount", principal_shapes.DeleteAccountRequest, Empty, accounts.delete_account,
         on=Resource.ACCOUNT, account_member=None, home_only=True, shown=("account_id",),
     ),
 )
 
 USERS: tuple[Operation, ...] = (
-    _writing(
+    writing(
         "CreateUser", principal_shapes.CreateUserRequest, principal_shapes.UserResponse, entities.create_user,
         on=Resource.ACCOUNT, account_member="account_id", home_only=False,
         shown=("account_id", "user_name", "path", "tags"),
         answer_shown=("user",), check=entities.check_create_user,
     ),
-    _reading(
+    reading(
         "GetUser", principal_shapes.UserRequest, principal_shapes.UserResponse, entities.get_user,
         on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "user_name"),
     ),
-    _reading(
+    reading(
         "ListUsers", principal_shapes.ListUsersRequest, principal_shapes.ListUsersResponse, entities.list_users,
         on=Resource.ACCOUNT, account_member="account_id", home_only=False,
         shown=("account_id", "path_prefix", "group_name", "limit", "marker"),
     ),
-    _writing(
+    writing(
         "DeleteUser", principal_shapes.UserRequest, Empty, entities.delete_user,
         on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "user_name"),
     ),
 )
 
 ROLES: tuple[Operation, ...] = (
-    _writing(
+    writing(
         "CreateRole", principal_shapes.CreateRoleRequest, principal_shapes.RoleResponse, entities.create_role,
         on=Resource.ACCOUNT, account_member="account_id", home_only=False,
         shown=(
@@ -140,40 +72,40 @@ ROLES: tuple[Operation, ...] = (
         ),
         answer_shown=("role",), check=entities.check_create_role,
     ),
-    _reading(
+    reading(
         "GetRole", principal_shapes.RoleRequest, principal_shapes.RoleResponse, entities.get_role,
         on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "role_name"),
     ),
-    _reading(
+    reading(
         "ListRoles", principal_shapes.ListRolesRequest, principal_shapes.ListRolesResponse, entities.list_roles,
         on=Resource.ACCOUNT, account_member="account_id", home_only=False,
         shown=("account_id", "path_prefix", "limit", "marker"),
     ),
-    _writing(
+    writing(
         "DeleteRole", principal_shapes.RoleRequest, Empty, entities.delete_role,
         on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "role_name"),
     ),
 )
 
 IDENTITY_POLICIES: tuple[Operation, ...] = (
-    _writing(
+    writing(
         "PutIdentityPolicy", policy_shapes.PutIdentityPolicyRequest, Empty, identity_policies.put_identity_policy,
         on=Resource.PRINCIPAL, account_member="principal_arn", home_only=False,
         shown=("principal_arn", "policy_name", "policy_document"),
         check=identity_policies.check_put_identity_policy,
     ),
-    _reading(
+    reading(
         "GetIdentityPolicy", policy_shapes.IdentityPolicyRequest, policy_shapes.GetIdentityPolicyResponse,
         identity_policies.get_identity_policy,
         on=Resource.PRINCIPAL, account_member="principal_arn", home_only=False, shown=("principal_arn", "policy_name"),
     ),
-    _reading(
+    reading(
         "ListIdentityPolicies", policy_shapes.ListIdentityPoliciesRequest,
         policy_shapes.ListIdentityPoliciesResponse, identity_policies.list_identity_policies,
         on=Resource.PRINCIPAL, account_member="principal_arn", home_only=False,
         shown=("principal_arn", "limit", "marker"),
     ),
-    _writing(
+    writing(
         "DeleteIdentityPolicy", policy_shapes.IdentityPolicyRequest, Empty,
         identity_policies.delete_identity_policy,
         on=Resource.PRINCIPAL, account_member="principal_arn", home_only=False, shown=("principal_arn", "policy_name"),
@@ -181,37 +113,37 @@ IDENTITY_POLICIES: tuple[Operation, ...] = (
 )
 
 CREDENTIALS: tuple[Operation, ...] = (
-    _writing(
+    writing(
         "CreateToken", credential_shapes.CreateTokenRequest, credential_shapes.CreateTokenResponse,
         credentials.create_token,
         on=Resource.PRINCIPAL, account_member="principal_arn", home_only=False,
         shown=("principal_arn", "description", "duration_seconds", "session_name"),
         answer_shown=("token_id", "expiration"), check=credentials.check_session_name,
     ),
-    _reading(
+    reading(
         "ListTokens", credential_shapes.ListCredentialsRequest, credential_shapes.ListTokensResponse,
         credentials.list_tokens,
         on=Resource.ACCOUNT, account_member="account_named", home_only=False,
         shown=("account_id", "principal_arn", "limit", "marker"),
     ),
-    _writing(
+    writing(
         "RevokeToken", credential_shapes.RevokeTokenRequest, Empty, credentials.revoke_token,
         on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "token_id"),
     ),
-    _writing(
+    writing(
         "RegisterCertificate", credential_shapes.RegisterCertificateRequest,
         credential_shapes.RegisterCertificateResponse, credentials.register_certificate,
         on=Resource.PRINCIPAL, account_member="principal_arn", home_only=False,
         shown=("principal_arn", "uri_san", "subject", "description", "session_name"),
         answer_shown=("certificate_id",), check=credentials.check_register_certificate,
     ),
-    _reading(
+    reading(
         "ListCertificates", credential_shapes.ListCredentialsRequest, credential_shapes.ListCertificatesResponse,
         credentials.list_certificates,
         on=Resource.ACCOUNT, account_member="account_named", home_only=False,
         shown=("account_id", "principal_arn", "limit", "marker"),
     ),
-    _writing(
+    writing(
         "DeregisterCertificate", credential_shapes.DeregisterCertificateRequest, Empty,
         credentials.deregister_certificate,
         on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "certificate_id"),
@@ -228,12 +160,12 @@ CREDENTIALS: tuple[Operation, ...] = (
 )
 
 AUDIT: tuple[Operation, ...] = (
-    _reading(
+    reading(
         "LookupEvents", audit_shapes.LookupEventsRequest, audit_shapes.LookupEventsResponse, trail.lookup_events,
         on=Resource.ACCOUNT, account_member="account_id", home_only=False,
         shown=("account_id", "start_time", "end_time", "lookup_attribute", "max_results", "next_token"),
     ),
-    _reading(
+    reading(
         "VerifyAuditTrail", audit_shapes.VerifyAuditTrailRequest, audit_shapes.VerifyAuditTrailResponse,
         trail.verify_audit_trail,
         on=Resource.ACCOUNT, account_member=None, home_only=True, shown=("chain_name",),
@@ -241,12 +173,12 @@ AUDIT: tuple[Operation, ...] = (
 )
 
 SERVER: tuple[Operation, ...] = (
-    _reading(
+    reading(
         "GetServerStatus", service_shapes.NoMembers, service_shapes.GetServerStatusResponse,
         server.get_server_status,
         on=Resource.ACCOUNT, account_member=None, home_only=True, shown=(),
     ),
-    _reading(
+    reading(
         "ListKeyStoreHealth", service_shapes.NoMembers, service_shapes.ListKeyStoreHealthResponse,
         server.list_key_store_health,
         on=Resource.ACCOUNT, account_member=None, home_only=True, shown=(),
@@ -254,7 +186,7 @@ SERVER: tuple[Operation, ...] = (
     Operation(
         name="RotateRootKey", service=KAGITORI,
         request=Shape(service_shapes.NoMembers), response=service_shapes.RotateRootKeyResponse,
-        keys=(), alias_member=None, account_member=None, permissions=(_permission("RotateRootKey", Resource.ACCOUNT),),
+        keys=(), alias_member=None, account_member=None, permissions=(permission("RotateRootKey", Resource.ACCOUNT),),
         grantable=False, cross_account=False, read_only=False,
         writes=False,  # it needs several transactions, with the root key's file written in between
         audit=AuditRule(
@@ -266,6 +198,6 @@ SERVER: tuple[Operation, ...] = (
 )
 
 ADMIN: tuple[Operation, ...] = (
-    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *CREDENTIALS, *AUDIT, *SERVER,
+    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *IDENTITIES, *CREDENTIALS, *AUDIT, *SERVER,
 )
 """Every operation of AdminService that is served."""

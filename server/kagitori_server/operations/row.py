@@ -71,6 +71,8 @@ class Resource(Enum):
     """The principal whose ARN the request member `retiring_principal` holds: identity policies of its account."""
     PRINCIPAL = "principal"
     """The principal whose ARN the request member `principal_arn` holds: identity policies alone."""
+    POLICY = "policy"
+    """The managed policy whose ARN the request member `policy_arn` holds: identity policies alone."""
     ACCOUNT = "account"
     """No resource: identity policies alone."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from kagitori_server.model.errors import (
@@ -29,6 +29,7 @@ from kagitori_server.policy.grammar import (
     NO_RESOURCES,
     PRINCIPAL_FORBIDDEN,
     PRINCIPAL_MEMBERS,
+    RESOURCE_FORBIDDEN,
     RESOURCE_NOT_ARN,
     SYNTAX,
     Fault,
@@ -37,6 +38,7 @@ from kagitori_server.policy.grammar import (
     is_text,
     key_fault,
     malformed,
+    trust_fault,
 )
 from kagitori_server.policy.matchers import ActionSet, ResourceSet
 from kagitori_server.policy.operators import ConditionArnError
@@ -60,6 +62,8 @@ from kagitori_server.policy.strict_json import PolicyJsonError, read_json
 
 MAX_KEY_POLICY_BYTES = 32_768
 """Size of a key policy in UTF-8, whitespace included (KMS resource quotas)."""
+MAX_TRUST_POLICY_LENGTH = 2_048
+"""Characters of a role's trust policy, whitespace not counted (IAM quotas)."""
 MAX_IDENTITY_POLICY_LENGTH = 131_072
 """Characters of an identity policy with its whitespace (IAM API, `policyDocumentType`)."""
 
@@ -111,6 +115,37 @@ def load_key_policy(text: str, bindings: Mapping[str, str]) -> KeyPolicy:
     return parse_key_policy(text, bindings.get)
 
 
+def parse_trust_policy(text: str, resolve: PrincipalResolver) -> KeyPolicy:
+    """Validate and compile a role's trust policy that is being put: who may assume the role.
+
+    It speaks of the one role it is on, as a key policy speaks of its key, and names no resource. `resolve` is asked
+    as by `parse_key_policy`. Raises LimitExceededException above 2,048 characters (or 131,072 with whitespace),
+    otherwise MalformedPolicyDocumentException.
+    """
+    if policy_size(text) > MAX_TRUST_POLICY_LENGTH or len(text) > MAX_IDENTITY_POLICY_LENGTH:
+        raise LimitExceededException(f"Maximum policy size of {MAX_TRUST_POLICY_LENGTH} bytes exceeded.")
+    version, raw_statements = _read(text, trust_fault)
+    bindings: dict[str, str] = {}
+    sids: set[str] = set()
+    try:
+        compiled = tuple(
+            _trust_statement(Members(raw, index, version, trust_fault), sids, resolve, bindings)
+            for index, raw in enumerate(raw_statements)
+        )
+    except InvalidArnException:
+        raise malformed(INVALID_PRINCIPALS) from None  # AWS IAM knows one answer for both
+    return KeyPolicy(
+        denies=tuple(each for each in compiled if each.effect is Effect.DENY),
+        allows=tuple(each for each in compiled if each.effect is Effect.ALLOW),
+        bindings=MappingProxyType(bindings),
+    )
+
+
+def load_trust_policy(text: str, bindings: Mapping[str, str]) -> KeyPolicy:
+    """Compile a stored trust policy again, with the bindings recorded when it was put. Raises as the other."""
+    return parse_trust_policy(text, bindings.get)
+
+
 def parse_identity_policy(text: str, kind: IdentityKind) -> IdentityPolicy:
     """Validate and compile an identity policy.
 
@@ -156,6 +191,7 @@ def _read(text: str, fault: Fault) -> tuple[str, list[object]]:
 
 _NO_ACTION = ActionSet.of((), negated=False)
 _NO_RESOURCE = ResourceSet.of((), negated=False, variables=False, allows=True)
+_EVERY_RESOURCE = ResourceSet.of(("*",), negated=False, variables=False, allows=True)
 
 _FORBIDDEN_IN_KEY_POLICY = re.compile(r"aws:resourcetag/.*|kms:resourcetag(/.*)?|kms:resourcealiases", re.DOTALL)
 _SINGLE_VALUED = ("kms:encryptioncontext:", "aws:requesttag/")
@@ -183,6 +219,16 @@ def _key_statement(
     return KeyStatement(
         StatementRef(members.index, sid), effect, actions, resources, _key_conditions(members), principals
     )
+
+
+def _trust_statement(
+    members: Members, sids: set[str], resolve: PrincipalResolver, bindings: dict[str, str]
+) -> KeyStatement:
+    if not members.raw.keys().isdisjoint(("Resource", "NotResource")):
+        raise malformed(RESOURCE_FORBIDDEN)
+    if members.raw.keys().isdisjoint(("Action", "NotAction")):
+        raise malformed(NO_ACTIONS)
+    return replace(_key_statement(members, sids, resolve, bindings), resources=_EVERY_RESOURCE)
 
 
 def _key_conditions(members: Members) -> tuple[Condition, ...]:

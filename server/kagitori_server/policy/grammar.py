@@ -34,6 +34,7 @@ BAD_SID = (
 PRINCIPAL_FORBIDDEN = "Policy document should not specify a principal."
 NO_ACTIONS = "Policy statement must contain actions."
 NO_RESOURCES = "Policy statement must contain resources."
+RESOURCE_FORBIDDEN = "Has prohibited field Resource"
 RESOURCE_NOT_ARN = 'Policy resources must be in ARN format or "*".'
 NO_VENDOR = "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."
 
@@ -54,6 +55,11 @@ def malformed(message: str) -> MalformedPolicyDocumentException:
 def key_fault(detail: str) -> MalformedPolicyDocumentException:
     """The error for a breach of the grammar in a key policy."""
     return MalformedPolicyDocumentException(f"The key policy is malformed: {detail}.")
+
+
+def trust_fault(detail: str) -> MalformedPolicyDocumentException:
+    """The error for a breach of the grammar in a role's trust policy."""
+    return MalformedPolicyDocumentException(f"The trust policy is malformed: {detail}.")
 
 
 def identity_fault(_: str) -> MalformedPolicyDocumentException:

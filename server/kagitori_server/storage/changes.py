@@ -1,8 +1,8 @@
 """What a write transaction touched, in the words that views of other processes are told it.
 
 `subject` is one text: `REGION/KEY-ID` for keys, `ACCOUNT/REGION/NAME` for aliases, the ARN for principals,
-the digest in hexadecimal for tokens, the name itself for certificates, `REGION/KEY-ID/GRANTEE-ID` for the grants
-of one grantee on a key.
+the digest in hexadecimal for tokens, the id for access keys, the name itself for certificates,
+`REGION/KEY-ID/GRANTEE-ID` for the grants of one grantee on a key.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class ChangeKind(StrEnum):
     ALIAS = "alias"
     PRINCIPAL = "principal"
     TOKEN = "token"  # noqa: S105 - the name of the kind, not a secret
+    ACCESS_KEY = "access-key"
     CERTIFICATE_URI = "certificate-uri"
     CERTIFICATE_SUBJECT = "certificate-subject"
     GRANTS = "grants"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy import ColumnElement, Table
+
 from kagitori_server.model.errors import (
     DeleteConflictException,
     EntityAlreadyExistsException,
@@ -17,10 +19,10 @@ from kagitori_server.model.principals import (
 )
 from kagitori_server.storage import rows, schema
 from kagitori_server.storage.changes import Change, ChangeKind
-from kagitori_server.storage.recorder import Recorder
+from kagitori_server.storage.identity_writes import IdentityWrites, of_principal
 
 
-class PrincipalWrites(Recorder):
+class PrincipalWrites(IdentityWrites):
     """Changes to who may call.
 
     Each raises NoSuchEntityException for what isn't there, EntityAlreadyExistsException for names and ids
@@ -50,16 +52,21 @@ class PrincipalWrites(Recorder):
             + self._count(principals, principals.c.account == account)
             + self._count(schema.tokens, schema.tokens.c.account == account)
             + self._count(schema.certificates, schema.certificates.c.account == account)
+            + self._count(schema.access_keys, schema.access_keys.c.account == account)
+            + self._count(schema.groups, schema.groups.c.account == account)
+            + self._count(schema.managed_policies, schema.managed_policies.c.account == account)
         )
         root = self.find_principal(account, PrincipalKind.ROOT, "root")
         if left != 1 or root is None:
-            raise DeleteConflictException(f"Account {account} still has keys, principals or credentials.")
+            raise DeleteConflictException(f"Account {account} still has keys, principals, policies or credentials.")
         self._delete(principals, principals.c.arn == root.arn)
         self._delete(schema.accounts, schema.accounts.c.account == account)
-        self._touch(_of_principal(root.arn))
+        self._touch(of_principal(root.arn))
 
     def insert_principal(self, principal: PrincipalRecord) -> None:
-        """A new user or role, with its identity policies. Names must differ in more than case."""
+        """A new user or role, with its inline policies and trust policy. Names must differ in more than case."""
+        if principal.inherited or principal.boundary:
+            raise ValueError("a new principal has no policies of others yet")
         if principal.kind is PrincipalKind.ROOT:
             raise ValueError("a root user comes with its account")
         if self.get_account(principal.account) is None:
@@ -67,21 +74,18 @@ class PrincipalWrites(Recorder):
         self._insert_principal(principal)
 
     def delete_principal(self, arn: str) -> None:
-        """Removes a user or role that has no identity policies, tokens or certificates left."""
+        """Removes a user or role that is in no group and has no identity policies or credentials left."""
         principal = self._need_principal(arn)
         if principal.kind is PrincipalKind.ROOT:
             raise DeleteConflictException("The root user goes with its account.")
-        certificates = schema.certificates
-        if (
-            principal.policies
-            or self.count_tokens(arn)
-            or self._count(certificates, certificates.c.principal_arn == arn)
-        ):
+        if principal.policies or any(self._count(table, condition) for table, condition in _dependents(arn)):
             raise DeleteConflictException(
-                f"{principal.name} still has policies, tokens or certificates: delete them first."
+                f"{principal.name} still has policies, groups or credentials: take them away first."
             )
+        self._delete(schema.principal_boundaries, schema.principal_boundaries.c.arn == arn)
+        self._delete(schema.role_trusts, schema.role_trusts.c.arn == arn)
         self._delete(schema.principals, schema.principals.c.arn == arn)
-        self._touch(_of_principal(arn))
+        self._touch(of_principal(arn))
 
     def put_principal_policy(self, arn: str, name: str, document: str) -> None:
         """An inline identity policy, new or in place of the one of that name."""
@@ -89,14 +93,14 @@ class PrincipalWrites(Recorder):
         table = schema.principal_policies
         if self._update(table, {"document": document}, table.c.arn == arn, table.c.name == name) == 0:
             self._insert(table, {"arn": arn, "name": name, "document": document})
-        self._touch(_of_principal(arn))
+        self._touch(of_principal(arn))
 
     def delete_principal_policy(self, arn: str, name: str) -> None:
         """Removes an inline identity policy."""
         table = schema.principal_policies
         if self._delete(table, table.c.arn == arn, table.c.name == name) == 0:
             raise NoSuchEntityException(f"Policy {name} is not found.")
-        self._touch(_of_principal(arn))
+        self._touch(of_principal(arn))
 
     def insert_token(self, token: TokenRecord) -> None:
         """A new token of a principal of the same account. The catalog sees the digest only."""
@@ -109,11 +113,12 @@ class PrincipalWrites(Recorder):
         self._touch(Change(ChangeKind.TOKEN, token.digest.hex()))
 
     def delete_token(self, token_id: str) -> None:
-        """Revokes a token."""
+        """Revokes a token; if AssumeRole gave it, the access key of its session ends as well."""
         token = self.get_token(token_id)
         if token is None:
             raise NoSuchEntityException("The token is not found.")
         self._delete(schema.tokens, schema.tokens.c.token_id == token_id)
+        self._end_access_keys(schema.access_keys.c.entry_id == token_id)
         self._touch(Change(ChangeKind.TOKEN, token.digest.hex()))
 
     def insert_certificate(self, certificate: CertificateRecord) -> None:
@@ -158,17 +163,21 @@ class PrincipalWrites(Recorder):
                 for name, document in principal.policies.items()
             ),
         )
-        self._touch(_of_principal(principal.arn))
-
-    def _need_principal(self, arn: str, account: str | None = None) -> PrincipalRecord:
-        principal = self.get_principal(arn)
-        if principal is None or (account is not None and principal.account != account):
-            raise NoSuchEntityException("The principal is not found.")
-        return principal
+        if principal.kind is PrincipalKind.ROLE:
+            self._insert(schema.role_trusts, rows.role_trust_values(principal))
+        self._touch(of_principal(principal.arn))
 
 
-def _of_principal(arn: str) -> Change:
-    return Change(ChangeKind.PRINCIPAL, arn)
+def _dependents(arn: str) -> list[tuple[Table, ColumnElement[bool]]]:
+    """Where rows of a principal would be that keep it from being removed."""
+    tokens, certificates, access_keys = schema.tokens, schema.certificates, schema.access_keys
+    return [
+        (tokens, tokens.c.principal_arn == arn),
+        (certificates, certificates.c.principal_arn == arn),
+        (access_keys, access_keys.c.principal_arn == arn),
+        (schema.principal_attachments, schema.principal_attachments.c.arn == arn),
+        (schema.group_members, schema.group_members.c.user_arn == arn),
+    ]
 
 
 def _of_certificate(certificate: CertificateRecord) -> Change:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, func, select, tuple_
+from sqlalchemy import Row, Table, select, tuple_
 
 from kagitori_server.model.grants import Grant, GrantToken
 from kagitori_server.model.keys import Alias, Key, MaterialVersion, Tag
@@ -19,6 +18,7 @@ from kagitori_server.model.principals import (
     TokenRecord,
 )
 from kagitori_server.storage import rows, schema
+from kagitori_server.storage.identity_reader import IdentityReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +30,11 @@ class Intent:
     record: bytes = field(repr=False)
 
 
-class Reader:
+class Reader(IdentityReader):
     """One snapshot: everything it returns was true at one moment. For one thread, until its `with` ends.
 
     Listings are ordered by code point and start after the name or id given ("" for the beginning).
     """
-
-    def __init__(self, connection: Connection, version: int) -> None:
-        self._connection = connection
-        self.version = version
-        """The write transaction the snapshot ends with."""
 
     # Keys and aliases.
 
@@ -179,9 +174,9 @@ class Reader:
         return [rows.account_of(row) for row in self._some(schema.accounts, column, limit, column > after)]
 
     def get_principal(self, arn: str) -> PrincipalRecord | None:
-        """The user, role or root user with its identity policies."""
+        """The user, role or root user with everything that decides what it may do."""
         row = self._one(schema.principals, schema.principals.c.arn == arn)
-        return None if row is None else self._with_policies([row])[0]
+        return None if row is None else self._whole_principals([row], inherited=True)[0]
 
     def find_principal(self, account: str, kind: PrincipalKind, name: str) -> PrincipalRecord | None:
         """The user or role of that name, whatever its path and the case of its letters."""
@@ -192,12 +187,12 @@ class Reader:
             principals.kind == kind.value,
             principals.folded_name == name.lower(),
         )
-        return None if row is None else self._with_policies([row])[0]
+        return None if row is None else self._whole_principals([row], inherited=True)[0]
 
     def list_principals(
         self, account: str, kind: PrincipalKind, after_name: str = "", limit: int = 100
     ) -> list[PrincipalRecord]:
-        """Users or roles of an account in the order of names."""
+        """Users or roles of an account in the order of names, without the policies they inherit."""
         principals = schema.principals.c
         found = self._some(
             schema.principals,
@@ -207,7 +202,7 @@ class Reader:
             principals.kind == kind.value,
             principals.name > after_name,
         )
-        return self._with_policies(found)
+        return self._whole_principals(found, inherited=False)
 
     def count_principals(self, account: str, kind: PrincipalKind) -> int:
         """How many users or roles an account has."""
@@ -235,8 +230,9 @@ class Reader:
         return [rows.token_of(row) for row in self._some(schema.tokens, tokens.token_id, limit, *conditions)]
 
     def count_tokens(self, principal_arn: str) -> int:
-        """How many tokens a principal has, expired ones included."""
-        return self._count(schema.tokens, schema.tokens.c.principal_arn == principal_arn)
+        """How many tokens were made for a principal, expired ones included; those of AssumeRole don't count."""
+        tokens = schema.tokens.c
+        return self._count(schema.tokens, tokens.principal_arn == principal_arn, tokens.session.is_(None))
 
     def get_certificate(self, certificate_id: str) -> CertificateRecord | None:
         """The certificate mapping of this id."""
@@ -289,20 +285,6 @@ class Reader:
         statement = select(schema.key_encryption_keys).order_by(keks.account, keks.region)
         return [(row.account, row.region, bytes(row.wrapped)) for row in self._connection.execute(statement)]
 
-    # How all of these ask.
-
-    def _one(self, table: Table, *conditions: ColumnElement[bool]) -> Row[Any] | None:
-        return self._connection.execute(select(table).where(*conditions)).one_or_none()
-
-    def _some(
-        self, table: Table, order: ColumnElement[Any], limit: int, *conditions: ColumnElement[bool]
-    ) -> Sequence[Row[Any]]:
-        return self._connection.execute(select(table).where(*conditions).order_by(order).limit(limit)).all()
-
-    def _count(self, table: Table, *conditions: ColumnElement[bool]) -> int:
-        statement = select(func.count()).select_from(table).where(*conditions)
-        return self._connection.execute(statement).scalar_one()
-
     def _whole_key(self, row: Row[Any]) -> Key:
         def belonging(table: Table, order: str) -> Sequence[Row[Any]]:
             statement = select(table).where(table.c.region == row.region, table.c.key_id == row.key_id)
@@ -317,15 +299,3 @@ class Reader:
             [Tag(found.tag_key, found.tag_value) for found in belonging(schema.tags, "tag_key")],
             [found.name for found in belonging(schema.aliases, "name")],
         )
-
-    def _with_policies(self, found: Sequence[Row[Any]]) -> list[PrincipalRecord]:
-        policies: defaultdict[str, dict[str, str]] = defaultdict(dict)
-        documents = schema.principal_policies
-        statement = (
-            select(documents)
-            .where(documents.c.arn.in_([row.arn for row in found]))
-            .order_by(documents.c.arn, documents.c.name)
-        )
-        for row in self._connection.execute(statement):
-            policies[row.arn][row.name] = row.document
-        return [rows.principal_of(row, policies.get(row.arn, {})) for row in found]

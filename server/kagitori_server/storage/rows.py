@@ -23,11 +23,15 @@ from kagitori_server.model.keys import (
     Tag,
 )
 from kagitori_server.model.principals import (
+    SESSION_SECONDS,
     Account,
+    AssumedSession,
     CertificateRecord,
+    PolicyText,
     PrincipalKind,
     PrincipalRecord,
     TokenRecord,
+    TrustPolicy,
 )
 
 
@@ -115,8 +119,14 @@ def account_of(row: Row[Any]) -> Account:
     return Account(row.account, row.name, row.created)
 
 
-def principal_of(row: Row[Any], policies: Mapping[str, str]) -> PrincipalRecord:
-    """A user, role or root from its row and its identity policies."""
+def principal_of(
+    row: Row[Any],
+    policies: Mapping[str, str],
+    inherited: Iterable[PolicyText],
+    boundary: PolicyText | None,
+    trust: Row[Any] | None,
+) -> PrincipalRecord:
+    """A user, role or root from its row, its policies of every kind and its row of `role_trusts`."""
     return PrincipalRecord(
         kind=PrincipalKind(row.kind),
         account=row.account,
@@ -128,7 +138,40 @@ def principal_of(row: Row[Any], policies: Mapping[str, str]) -> PrincipalRecord:
         policies=MappingProxyType(dict(policies)),
         description=row.description,
         tags=pairs_of(row.tags),
+        inherited=tuple(inherited),
+        boundary=boundary,
+        trust=(
+            None if trust is None or trust.document is None
+            else TrustPolicy(trust.document, pairs_of(trust.bindings))
+        ),
+        max_session_seconds=SESSION_SECONDS if trust is None else trust.max_session_seconds,
     )
+
+
+def role_trust_values(role: PrincipalRecord) -> dict[str, Any]:
+    """The columns of `role_trusts`."""
+    return {
+        "arn": role.arn,
+        "max_session_seconds": role.max_session_seconds,
+        "document": None if role.trust is None else role.trust.document,
+        "bindings": pairs_text({} if role.trust is None else role.trust.bindings),
+    }
+
+
+def session_of(text: str | None) -> AssumedSession | None:
+    """What `session_text` wrote."""
+    if text is None:
+        return None
+    policy, tags, source_identity = json.loads(text)
+    return AssumedSession(policy, MappingProxyType(tags), source_identity)
+
+
+def session_text(session: AssumedSession | None) -> str | None:
+    """A session as one JSON array; None for none."""
+    if session is None:
+        return None
+    parts = [session.policy, dict(sorted(session.tags.items())), session.source_identity]
+    return json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
 
 
 def principal_values(principal: PrincipalRecord) -> dict[str, Any]:
@@ -158,6 +201,7 @@ def token_of(row: Row[Any]) -> TokenRecord:
         description=row.description,
         created=row.created,
         expires=row.expires,
+        session=session_of(row.session),
     )
 
 
@@ -172,6 +216,7 @@ def token_values(token: TokenRecord) -> dict[str, Any]:
         "description": token.description,
         "created": token.created,
         "expires": token.expires,
+        "session": session_text(token.session),
     }
 
 

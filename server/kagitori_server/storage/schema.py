@@ -30,6 +30,9 @@ SUBJECT_NAME_MAX = 512
 REFERENCE_MAX = 32_768
 RECORD_MAX = 1_048_576
 WRAPPED_MAX = 4_096
+ACCESS_KEY_ID_MAX = 32
+SESSION_MAX = 131_072
+"""A session as JSON: its policy of 2,048 characters and 50 tags, all of them escaped at worst."""
 DIGEST_BYTES = 32
 GRANT_ID_MAX = 64
 UNIQUE_ID_MAX = 128
@@ -158,6 +161,86 @@ principal_policies = Table(
     Column("document", BoundedText(131_072), nullable=False),
 )
 
+principal_attachments = Table(
+    "principal_attachments",
+    metadata,
+    Column("arn", BoundedText(ARN_MAX), ForeignKey("principals.arn"), primary_key=True),
+    Column("policy_arn", BoundedText(ARN_MAX), ForeignKey("managed_policies.arn"), primary_key=True),
+    Index("ix_principal_attachments_policy_arn", "policy_arn"),
+)
+
+principal_boundaries = Table(
+    "principal_boundaries",
+    metadata,
+    Column("arn", BoundedText(ARN_MAX), ForeignKey("principals.arn"), primary_key=True),
+    Column("policy_arn", BoundedText(ARN_MAX), ForeignKey("managed_policies.arn"), nullable=False),
+    Index("ix_principal_boundaries_policy_arn", "policy_arn"),
+)
+
+role_trusts = Table(
+    "role_trusts",
+    metadata,
+    Column("arn", BoundedText(ARN_MAX), ForeignKey("principals.arn"), primary_key=True),
+    Column("max_session_seconds", Integer, nullable=False),
+    Column("document", BoundedText(131_072)),
+    Column("bindings", BoundedText(1_048_576), nullable=False),
+)
+"""A role without a row has no trust policy and the shortest maximum of sessions."""
+
+managed_policies = Table(
+    "managed_policies",
+    metadata,
+    Column("arn", BoundedText(ARN_MAX), primary_key=True),
+    Column("account", BoundedText(12), ForeignKey("accounts.account"), nullable=False),
+    Column("name", BoundedText(128), nullable=False),
+    Column("folded_name", BoundedText(128), nullable=False),
+    Column("path", BoundedText(512), nullable=False),
+    Column("policy_id", BoundedText(128), nullable=False, unique=True),
+    Column("description", BoundedText(8_192), nullable=False),
+    Column("document", BoundedText(131_072), nullable=False),
+    Column("created", Double, nullable=False),
+    UniqueConstraint("account", "folded_name"),
+    Index("ix_managed_policies_listing", "account", "name"),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("arn", BoundedText(ARN_MAX), primary_key=True),
+    Column("account", BoundedText(12), ForeignKey("accounts.account"), nullable=False),
+    Column("name", BoundedText(128), nullable=False),
+    Column("folded_name", BoundedText(128), nullable=False),
+    Column("path", BoundedText(512), nullable=False),
+    Column("group_id", BoundedText(128), nullable=False, unique=True),
+    Column("created", Double, nullable=False),
+    UniqueConstraint("account", "folded_name"),
+    Index("ix_groups_listing", "account", "name"),
+)
+
+group_policies = Table(
+    "group_policies",
+    metadata,
+    Column("arn", BoundedText(ARN_MAX), ForeignKey("groups.arn"), primary_key=True),
+    Column("name", BoundedText(128), primary_key=True),
+    Column("document", BoundedText(131_072), nullable=False),
+)
+
+group_attachments = Table(
+    "group_attachments",
+    metadata,
+    Column("arn", BoundedText(ARN_MAX), ForeignKey("groups.arn"), primary_key=True),
+    Column("policy_arn", BoundedText(ARN_MAX), ForeignKey("managed_policies.arn"), primary_key=True),
+    Index("ix_group_attachments_policy_arn", "policy_arn"),
+)
+
+group_members = Table(
+    "group_members",
+    metadata,
+    Column("group_arn", BoundedText(ARN_MAX), ForeignKey("groups.arn"), primary_key=True),
+    Column("user_arn", BoundedText(ARN_MAX), ForeignKey("principals.arn"), primary_key=True),
+    Index("ix_group_members_user_arn", "user_arn"),
+)
+
 tokens = Table(
     "tokens",
     metadata,
@@ -169,9 +252,34 @@ tokens = Table(
     Column("description", BoundedText(8_192), nullable=False),
     Column("created", Double, nullable=False),
     Column("expires", Double),
+    Column("session", BoundedText(SESSION_MAX)),
     CheckConstraint(f"length(digest) = {DIGEST_BYTES}", name="digest_length"),
     Index("ix_tokens_listing", "account", "token_id"),
     Index("ix_tokens_principal_arn", "principal_arn"),
+)
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("access_key_id", BoundedText(ACCESS_KEY_ID_MAX), primary_key=True),
+    Column("entry_id", BoundedText(64), nullable=False, unique=True),
+    Column("principal_arn", BoundedText(ARN_MAX), ForeignKey("principals.arn"), nullable=False),
+    Column("account", BoundedText(12), nullable=False),
+    Column("region", BoundedText(REGION_MAX), nullable=False),
+    Column("wrapped_secret", BoundedBytes(WRAPPED_MAX), nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double),
+    Column("session_name", BoundedText(64), nullable=False),
+    Column("session_token_digest", BoundedBytes(DIGEST_BYTES)),
+    Column("session", BoundedText(SESSION_MAX)),
+    CheckConstraint(f"length(wrapped_secret) <= {WRAPPED_MAX}", name="wrapped_secret_length"),
+    CheckConstraint(
+        f"session_token_digest IS NULL OR length(session_token_digest) = {DIGEST_BYTES}", name="digest_length"
+    ),
+    CheckConstraint("(session IS NULL) = (session_token_digest IS NULL)", name="whole_session"),
+    Index("ix_access_keys_listing", "account", "entry_id"),
+    Index("ix_access_keys_principal_arn", "principal_arn", "expires"),
 )
 
 certificates = Table(

@@ -24,7 +24,7 @@ from typing import Protocol, TypeVar
 from kagitori_server.model.grant_set import NO_GRANTS, GrantSet
 from kagitori_server.model.grants import GrantToken
 from kagitori_server.model.keys import Key
-from kagitori_server.model.principals import CertificateRecord, PrincipalRecord, TokenRecord
+from kagitori_server.model.principals import AccessKeyRecord, CertificateRecord, PrincipalRecord, TokenRecord
 from kagitori_server.storage import schema
 from kagitori_server.storage.changes import Change, ChangeKind, Progress
 from kagitori_server.storage.column_types import storable
@@ -104,6 +104,17 @@ class Lookups:
         if len(digest) != schema.DIGEST_BYTES:
             return None
         return self._missed(self._tables.tokens, digest, lambda reader: reader.find_token(digest))
+
+    def access_key(self, access_key_id: str) -> AccessKeyRecord | None:
+        """The access key of this id. The caller looks at its status and expiry."""
+        found = self._tables.access_keys.get(access_key_id)
+        if found is not MISSING:
+            return found
+        if not _fits(access_key_id, schema.ACCESS_KEY_ID_MAX):
+            return None
+        return self._missed(
+            self._tables.access_keys, access_key_id, lambda reader: reader.get_access_key(access_key_id)
+        )
 
     def certificate_by_uri(self, uri_san: str) -> CertificateRecord | None:
         """The mapping of a certificate's URI."""
@@ -238,6 +249,7 @@ class _Tables:
         self.aliases: Records[tuple[str, str, str], str] = Records(entries)
         self.principals: Records[str, PrincipalRecord] = Records(entries)
         self.tokens: Records[bytes, TokenRecord] = Records(entries)
+        self.access_keys: Records[str, AccessKeyRecord] = Records(entries)
         self.uris: Records[str, CertificateRecord] = Records(entries)
         self.subjects: Records[str, CertificateRecord] = Records(entries)
         self.grants: Records[tuple[str, str, str], GrantSet] = Records(entries)
@@ -271,6 +283,8 @@ class _Tables:
                 self.principals.drop(change.subject)
             case ChangeKind.TOKEN:
                 self.tokens.drop(bytes.fromhex(change.subject))
+            case ChangeKind.ACCESS_KEY:
+                self.access_keys.drop(change.subject)
             case ChangeKind.CERTIFICATE_URI:
                 self.uris.drop(change.subject)
             case ChangeKind.CERTIFICATE_SUBJECT:
@@ -291,6 +305,7 @@ class _Tables:
         self.aliases.clear()
         self.principals.clear()
         self.tokens.clear()
+        self.access_keys.clear()
         self.uris.clear()
         self.subjects.clear()
         self.grants.clear()

@@ -11,7 +11,7 @@ from kagitori_server.model.errors import (
     LimitExceededException,
 )
 from kagitori_server.model.principals import Account, PrincipalKind, PrincipalRecord
-from kagitori_server.operations.administration.credentials import drop_expired_tokens
+from kagitori_server.operations.administration.credentials import drop_expired
 from kagitori_server.operations.administration.pages import read_page
 from kagitori_server.operations.administration.reach import is_home
 from kagitori_server.operations.context import Context
@@ -69,7 +69,7 @@ def delete_account(context: Context, request: shapes.DeleteAccountRequest) -> Em
     if request.account_id == context.services.home_account:
         raise DeleteConflictException("The managing account can't be deleted.")
     # Anybody else's tokens keep the account anyway, by whom they belong to.
-    drop_expired_tokens(context, request.account_id, root_arn(context.services.partition, request.account_id))
+    drop_expired(context, root_arn(context.services.partition, request.account_id))
     context.writer.delete_account(request.account_id)
     return EMPTY
 

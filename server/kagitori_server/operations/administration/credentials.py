@@ -23,8 +23,7 @@ CERTIFICATES_MAX = 100
 SUBJECT_MAX = 512
 """Characters of a certificate's subject that the catalog can tell apart."""
 
-_TOKEN_PREFIX = "kgt_"  # noqa: S105 - what tokens begin with, so that scanners of leaked secrets know them
-_PURGE_PAGE = 500
+TOKEN_PREFIX = "kgt_"  # noqa: S105 - what tokens begin with, so that scanners of leaked secrets know them
 
 
 def check_session_name(
@@ -45,13 +44,13 @@ def create_token(context: Context, request: shapes.CreateTokenRequest) -> shapes
     """Makes a token; only its digest is kept, so it is shown this once."""
     services, writer = context.services, context.writer
     principal = principal_at(context, writer, request.principal_arn)
-    drop_expired_tokens(context, context.account, principal.arn)
+    drop_expired(context, principal.arn)
     if writer.count_tokens(principal.arn) >= TOKENS_MAX:
         raise LimitExceededException(f"The principal has {TOKENS_MAX} tokens, the most it may have.")
-    secret = _TOKEN_PREFIX + services.ids.secret()
+    secret = TOKEN_PREFIX + services.ids.secret()
     duration = request.duration_seconds
     token = TokenRecord(
-        token_id=_credential_id(context, "tok"),
+        token_id=credential_id(context, "tok"),
         digest=hashlib.sha256(secret.encode()).digest(),
         principal_arn=principal.arn,
         account=context.account,
@@ -91,15 +90,9 @@ def revoke_token(context: Context, request: shapes.RevokeTokenRequest) -> Empty:
     return EMPTY
 
 
-def drop_expired_tokens(context: Context, account: str, principal_arn: str) -> None:
+def drop_expired(context: Context, principal_arn: str) -> None:
     """Removes of a principal what no longer opens anything and is listed nowhere, so that it's in nobody's way."""
-    writer = context.writer
-    after = ""
-    while tokens := writer.list_tokens(account, principal_arn, after, _PURGE_PAGE):
-        for token in tokens:
-            if _expired(token, context.now):
-                writer.delete_token(token.token_id)
-        after = tokens[-1].token_id
+    context.writer.clear_expired(principal_arn, context.now)
 
 
 def check_register_certificate(context: Context, request: shapes.RegisterCertificateRequest) -> None:
@@ -120,7 +113,7 @@ def register_certificate(
     if len(writer.list_certificates(context.account, principal.arn, "", CERTIFICATES_MAX)) >= CERTIFICATES_MAX:
         raise LimitExceededException(f"The principal has {CERTIFICATES_MAX} certificates, the most it may have.")
     certificate = CertificateRecord(
-        certificate_id=_credential_id(context, "crt"),
+        certificate_id=credential_id(context, "crt"),
         uri_san=request.uri_san,
         subject=None if request.subject is None else _normal_subject(request.subject),
         principal_arn=principal.arn,
@@ -169,7 +162,7 @@ def get_caller_identity(context: Context, _request: NoMembers) -> shapes.GetCall
     return shapes.GetCallerIdentityResponse(account_id=caller.account, arn=caller.arn, user_id=caller.user_id)
 
 
-def _credential_id(context: Context, prefix: str) -> str:
+def credential_id(context: Context, prefix: str) -> str:
     """An id that sorts by the time of making: milliseconds since the epoch, then 16 random digits, in hex."""
     return f"{prefix}-{int(context.now * 1000):011x}-{context.services.ids.uuid().replace('-', '')[:16]}"
 

@@ -1,41 +1,44 @@
-"""PutIdentityPolicy, GetIdentityPolicy, ListIdentityPolicies and DeleteIdentityPolicy."""
+"""PutIdentityPolicy, GetIdentityPolicy, ListIdentityPolicies and DeleteIdentityPolicy, of users, roles and groups."""
 
 from __future__ import annotations
 
 from kagitori_server.model.errors import LimitExceededException, NoSuchEntityException
-from kagitori_server.model.principals import PrincipalKind
+from kagitori_server.model.principals import GroupRecord
 from kagitori_server.operations.administration.pages import read_page
-from kagitori_server.operations.administration.reach import principal_at
+from kagitori_server.operations.administration.reach import holder_at
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.shapes import identity_policies as shapes
 from kagitori_server.operations.shapes.empty import EMPTY, Empty
 from kagitori_server.policy.document import IdentityKind, parse_identity_policy, policy_size
 
 POLICIES_MAX = 50
-"""Inline policies of a user or role. AWS IAM bounds only their size; this bounds the work of a decision."""
+"""Inline policies of a user, role or group. AWS IAM bounds only their size; this bounds the work of a decision."""
 
-_KINDS = {PrincipalKind.USER: IdentityKind.USER, PrincipalKind.ROLE: IdentityKind.ROLE}
+_KINDS = {"user": IdentityKind.USER, "role": IdentityKind.ROLE, "group": IdentityKind.GROUP}
 
 
 def check_put_identity_policy(_context: Context, request: shapes.PutIdentityPolicyRequest) -> None:
     """Refuses documents that wouldn't be enforced to the letter, before the transaction begins."""
-    # The ARN itself says what it names. A group is no principal here; the handler won't find it.
-    is_user = request.principal_arn.split(":", 5)[5].startswith("user/")
-    parse_identity_policy(request.policy_document, IdentityKind.USER if is_user else IdentityKind.ROLE)
+    # The ARN itself says what it names.
+    parse_identity_policy(request.policy_document, _KINDS[request.principal_arn.split(":", 5)[5].split("/", 1)[0]])
 
 
 def put_identity_policy(context: Context, request: shapes.PutIdentityPolicyRequest) -> Empty:
-    """Writes an inline policy, replacing one of the same name (AWS IAM PutUserPolicy, PutRolePolicy)."""
-    entity = principal_at(context, context.writer, request.principal_arn)
+    """Writes an inline policy, replacing one of the same name (AWS IAM PutUserPolicy and its kin)."""
+    entity = holder_at(context, context.writer, request.principal_arn)
     policies = {**entity.policies, request.policy_name: request.policy_document}
     if len(policies) > POLICIES_MAX:
         raise LimitExceededException(f"{entity.name} has {POLICIES_MAX} inline policies, the most it may have.")
-    most = _KINDS[entity.kind].value
+    kind = "group" if isinstance(entity, GroupRecord) else entity.kind.value
+    most = _KINDS[kind].value
     if sum(map(policy_size, policies.values())) > most:
         raise LimitExceededException(
-            f"Maximum policy size of {most} bytes exceeded for {entity.kind} {entity.name}."
+            f"Maximum policy size of {most} bytes exceeded for {kind} {entity.name}."
         )
-    context.writer.put_principal_policy(entity.arn, request.policy_name, request.policy_document)
+    if isinstance(entity, GroupRecord):
+        context.writer.put_group_policy(entity.arn, request.policy_name, request.policy_document)
+    else:
+        context.writer.put_principal_policy(entity.arn, request.policy_name, request.policy_document)
     return EMPTY
 
 
@@ -44,7 +47,7 @@ def get_identity_policy(
 ) -> shapes.GetIdentityPolicyResponse:
     """Answers an inline policy byte for byte as it was put (AWS IAM GetUserPolicy, GetRolePolicy)."""
     with context.services.catalog.read() as reader:
-        entity = principal_at(context, reader, request.principal_arn)
+        entity = holder_at(context, reader, request.principal_arn)
     document = entity.policies.get(request.policy_name)
     if document is None:
         raise _unknown(request.policy_name)
@@ -58,7 +61,7 @@ def list_identity_policies(
 ) -> shapes.ListIdentityPoliciesResponse:
     """Lists the names of inline policies in order (AWS IAM ListUserPolicies, ListRolePolicies)."""
     with context.services.catalog.read() as reader:
-        names = sorted(principal_at(context, reader, request.principal_arn).policies)
+        names = sorted(holder_at(context, reader, request.principal_arn).policies)
     page = read_page(
         context.operation.name,
         request.marker,
@@ -73,10 +76,13 @@ def list_identity_policies(
 
 def delete_identity_policy(context: Context, request: shapes.IdentityPolicyRequest) -> Empty:
     """Removes an inline policy (AWS IAM DeleteUserPolicy, DeleteRolePolicy)."""
-    entity = principal_at(context, context.writer, request.principal_arn)
+    entity = holder_at(context, context.writer, request.principal_arn)
     if request.policy_name not in entity.policies:
         raise _unknown(request.policy_name)
-    context.writer.delete_principal_policy(entity.arn, request.policy_name)
+    if isinstance(entity, GroupRecord):
+        context.writer.delete_group_policy(entity.arn, request.policy_name)
+    else:
+        context.writer.delete_principal_policy(entity.arn, request.policy_name)
     return EMPTY
 
 

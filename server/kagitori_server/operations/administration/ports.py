@@ -6,9 +6,12 @@ fit as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from kagitori_keystore.base import SecretWrapping
+from kagitori_server.model.principals import Caller, PrincipalRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,18 @@ class ServerFacts:
     """Names of the operations it serves."""
 
 
+class AssumptionPort(Protocol):
+    """The decision about AssumeRole (`authz.assumption.may_assume`)."""
+
+    def __call__(
+        self, caller: Caller, role: PrincipalRecord, actions: tuple[str, ...],
+        request: Mapping[str, str | tuple[str, ...]], /,
+    ) -> bool:
+        """Whether the caller may do all of `actions` to the role, by its trust policy and the caller's policies.
+        `request` holds the condition keys that the request brings."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Administration:
     """The ports of AdminService's operations. Made once, by wiring."""
@@ -188,5 +203,8 @@ class Administration:
     server: ServerFacts
     uptime: Callable[[], float]
     """Seconds since the process started."""
+    secrets: SecretWrapping
+    """Wraps the secrets of access keys; it writes to the catalog, so not within a write transaction."""
+    may_assume: AssumptionPort
     monotonic: Callable[[], float]
     """A clock in seconds for measuring how long a probe takes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kagitori_server.model.errors import AccessDeniedException, NoSuchEntityException
-from kagitori_server.model.principals import PrincipalKind, PrincipalRecord
+from kagitori_server.model.principals import GroupRecord, ManagedPolicyRecord, PrincipalKind, PrincipalRecord
 from kagitori_server.operations.context import Context
 from kagitori_server.storage.reader import Reader
 
@@ -41,4 +41,28 @@ def principal_named(context: Context, reader: Reader, kind: PrincipalKind, name:
     found = reader.find_principal(context.account, kind, name)
     if found is None or found.name != name:
         raise NoSuchEntityException(f"The {kind} with name {name} cannot be found.")
+    return found
+
+
+def holder_at(context: Context, reader: Reader, arn: str) -> PrincipalRecord | GroupRecord:
+    """The user, role or group of that ARN. Raises NoSuchEntityException."""
+    found = reader.get_group(arn)
+    if found is None or found.account != context.account:
+        return principal_at(context, reader, arn)
+    return found
+
+
+def group_named(context: Context, reader: Reader, name: str) -> GroupRecord:
+    """The group of exactly that name. Raises NoSuchEntityException."""
+    found = reader.find_group(context.account, name)
+    if found is None or found.name != name:
+        raise NoSuchEntityException(f"The group with name {name} cannot be found.")
+    return found
+
+
+def managed_policy_at(context: Context, reader: Reader, arn: str) -> ManagedPolicyRecord:
+    """The managed policy of that ARN. Raises NoSuchEntityException."""
+    found = reader.get_managed_policy(arn)
+    if found is None or found.account != context.account:
+        raise NoSuchEntityException(f"Policy {arn} does not exist or is not attachable.")
     return found

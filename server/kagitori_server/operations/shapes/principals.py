@@ -15,6 +15,8 @@ _PATH_MAX = 512
 _ACCOUNT_NAME = "[^\\x00-\\x1f\\x7f-\\x9f]+"
 _ENTITY = "(?:user|role|group)/[!-~]{1,575}"
 ARN_MAX = 2_048
+POLICY_CHARACTERS = "[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+"
+"""What the IAM API lets a policy document consist of."""
 PAGE_MAX = 1_000
 
 
@@ -58,6 +60,21 @@ def credential_owner_arn(*, required: bool = True) -> str:
         pattern=f"arn:{PARTITION_PATTERN}:iam::{ACCOUNT_PATTERN}:(?:root|{_ENTITY})",
     )
     return arn
+
+
+def principal_arn() -> str:
+    """The ARN of a user or role."""
+    arn: str = member(
+        required=True, minimum=20, maximum=ARN_MAX,
+        pattern=f"arn:{PARTITION_PATTERN}:iam::{ACCOUNT_PATTERN}:(?:user|role)/[!-~]{{1,575}}",
+    )
+    return arn
+
+
+def policy_document() -> str:
+    """A policy, JSON."""
+    text: str = member(required=True, minimum=1, maximum=limits.POLICY_SHAPE_MAX, pattern=POLICY_CHARACTERS)
+    return text
 
 
 def page_limit() -> int | None:
@@ -202,10 +219,39 @@ class CreateRoleRequest:
     account_id: str | None = account_id()
     role_name: str = name()
     path: str | None = path()
-    assume_role_policy_document: str | None = member(minimum=1, maximum=limits.POLICY_SHAPE_MAX)
+    assume_role_policy_document: str | None = member(
+        minimum=1, maximum=limits.POLICY_SHAPE_MAX, pattern=POLICY_CHARACTERS
+    )
     description: str | None = member(minimum=0, maximum=1_000)
     max_session_duration: int | None = member(minimum=3_600, maximum=43_200)
     tags: tuple[TagShape, ...] = tags()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateAssumeRolePolicyRequest:
+    """AWS IAM `UpdateAssumeRolePolicy`."""
+
+    account_id: str | None = account_id()
+    role_name: str = name()
+    policy_document: str = policy_document()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagPrincipalRequest:
+    """AWS IAM `TagUser`, `TagRole`."""
+
+    principal_arn: str = principal_arn()
+    tags: tuple[TagShape, ...] = member(required=True, items_minimum=1, items_maximum=limits.TAGS_PER_KEY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UntagPrincipalRequest:
+    """AWS IAM `UntagUser`, `UntagRole`."""
+
+    principal_arn: str = principal_arn()
+    tag_keys: tuple[str, ...] = member(
+        required=True, minimum=1, maximum=limits.TAG_KEY_MAX, items_minimum=1, items_maximum=limits.TAGS_PER_KEY
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
