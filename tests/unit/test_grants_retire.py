@@ -90,6 +90,30 @@ def test_other_accounts_may_not_whatever_their_policies_say(service: InProcess, 
             service.call("RetireGrant", {"key_id": holder.key_arn, "grant_id": "0" * 64}, token=token)
 
 
+def test_refused_strangers_learn_nothing(service: InProcess, holder: Keyholder) -> None:
+    """Neither from the answer nor from their account's record: a grant that exists looks like one that doesn't."""
+    root = service.new_account(TENANT)
+    made = holder.grant("bob", "Encrypt")
+    messages = []
+    for grant_id in (made.grant_id, "0" * 64):
+        with pytest.raises(AccessDeniedException) as refused:
+            service.call("RetireGrant", {"key_id": holder.key_arn, "grant_id": grant_id}, token=root)
+        messages.append(refused.value.message)
+    assert messages[0] == messages[1]
+    with pytest.raises(AccessDeniedException) as refused:
+        service.call("RetireGrant", {"grant_token": made.grant_token}, token=root)
+    assert holder.key_id not in refused.value.message
+    for record in service.records()[-3:]:
+        assert (record["recipientAccountId"], record["errorCode"]) == (TENANT, "AccessDenied")
+        assert "additionalEventData" not in record
+        assert not record.get("resources")
+    for token in (root, service.new_user("alice")):
+        with pytest.raises(AccessDeniedException):
+            service.call("RevokeGrant", {"key_id": holder.key_arn, "grant_id": made.grant_id}, token=token)
+        with pytest.raises(AccessDeniedException):
+            service.call("RevokeGrant", {"key_id": holder.key_arn, "grant_id": "0" * 64}, token=token)
+
+
 def test_a_retiring_account_delegates(service: InProcess, holder: Keyholder) -> None:
     root = service.new_account(TENANT)
     admin = service.new_user("admin", account=TENANT, policies={"all": MAY_RETIRE})
