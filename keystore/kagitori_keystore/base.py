@@ -196,8 +196,9 @@ class KeyStore(Protocol):
         """
         ...
 
-    def forget(self, ref: MaterialRef) -> None:
-        """Drops what this process has cached of the material (key disabled or deleted). Never fails."""
+    def forget(self, key_id: str) -> None:
+        """Drops what this process has cached of a key's materials (it was changed or deleted, here or by another
+        process). Never fails."""
         ...
 
     def destroy(self, ref: MaterialRef) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from kagitori_keystore.secret import Guarded
@@ -73,6 +73,13 @@ class HandleCache(Guarded, Generic[K, V]):
         with self._lock:
             self._drops += 1
             self._slots.pop(key, None)
+
+    def drop_where(self, doomed: Callable[[V], bool]) -> None:
+        """Removes the entries whose values are `doomed`. Looks at each: for what happens seldom."""
+        with self._lock:
+            self._drops += 1
+            for key in [key for key, slot in self._slots.items() if doomed(slot.value)]:
+                del self._slots[key]
 
     def close(self) -> None:
         """Removes every entry, for good."""

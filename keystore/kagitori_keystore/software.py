@@ -177,8 +177,8 @@ class SoftwareKeyStore(Guarded):
             sealed = kek.encrypt(nonce, material, _material_aad(prefix, domain, key_id, material_id))
         return MaterialRef(StoreKind.SOFTWARE, prefix + nonce + sealed, material_id)
 
-    def forget(self, ref: MaterialRef) -> None:
-        self._materials.drop(ref.reference)
+    def forget(self, key_id: str) -> None:
+        self._materials.drop_where(lambda material: material.key_id == key_id)
 
     def destroy(self, ref: MaterialRef) -> None:
         self._check_open()

@@ -8,6 +8,7 @@ the default here. Secrets are never values: where one is needed, the value is th
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import tomllib
 import typing
@@ -18,7 +19,9 @@ from typing import Any
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_REGION_FORM = "lower-case letters, digits and inner hyphens"
 _PARTITION = re.compile(r"aws[a-z-]{0,24}")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _ENVIRONMENT_PREFIX = "KAGITORI_"
 _MAX_FILE_BYTES = 1_048_576
 
@@ -43,8 +46,8 @@ class ServiceConfig:
     def __post_init__(self) -> None:
         _need(_ACCOUNT.fullmatch(self.account), "service.account", "12 digits")
         _need(_PARTITION.fullmatch(self.partition), "service.partition", "aws, aws-cn and the like")
-        for name in (self.region, *self.regions):
-            _need(_REGION.fullmatch(name), "service.region", "lower-case letters, digits and inner hyphens")
+        _need(_REGION.fullmatch(self.region), "service.region", _REGION_FORM)
+        _need(all(map(_REGION.fullmatch, self.regions)), "service.regions", f"a list of names of {_REGION_FORM}")
         _need(not self.regions or self.region in self.regions, "service.regions", "a list that holds service.region")
 
     @property
@@ -211,11 +214,22 @@ def _converted(name: str, wanted: Any, value: Any) -> Any:
         parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
         _need(isinstance(parts, list) and all(isinstance(part, str) for part in parts), name, "a list of texts")
         return tuple(part for part in parts if part)
+    return _whole_number(name, value) if wanted is int else _decimal(name, value)
+
+
+def _whole_number(name: str, value: Any) -> int:
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value)
+    _need(type(value) is int, name, "a whole number")
+    return int(value)
+
+
+def _decimal(name: str, value: Any) -> float:
     try:
-        number = wanted(value)
-    except (TypeError, ValueError):
-        number = None
-    _need(number is not None and not isinstance(value, bool), name, f"a number ({wanted.__name__})")
+        number = float(value) if type(value) in (int, float, str) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    _need(math.isfinite(number), name, "a number")
     return number
 
 

@@ -13,7 +13,8 @@
 
 Nothing else may authorise, perform or audit a call. Refusals are recorded too; if a record can't be made durable
 the call fails. A write commits its change together with the record it is going to leave, so that a crash in
-between loses neither: what isn't in the trail by then is brought there at the next start.
+between loses neither: what isn't in the trail by then is brought there at the next start. A process that outlives
+the failure of its trail brings it there as soon as it can.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -45,10 +47,12 @@ from kagitori_server.model.errors import (
 from kagitori_server.model.limits import BATCH_ITEMS_MAX
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
-from kagitori_server.operations.resolve import UNREADABLE, resolve_slot
-from kagitori_server.operations.row import BatchOperation, Cost, Find, Operation, Permission, Resource, Table
+from kagitori_server.operations.grant_names import check_grant_tokens, resolve_grant
+from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
+from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Resource, Table
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
 from kagitori_server.operations.store_errors import as_kms_error
+from kagitori_server.policy.evaluate import Basis
 from kagitori_server.recording import Record, Recording, Trace
 from kagitori_server.storage.view import NotLoaded
 
@@ -56,6 +60,7 @@ _log = logging.getLogger(__name__)
 
 _LOADS_PER_CALL = 8
 """Records that a call may have fetched one by one before it is moved to a thread."""
+_NO_PAIRS: Mapping[str, str] = {}
 _BATCH_BREATH = 32
 """Items of a batch between two moments in which other calls get their turn."""
 
@@ -105,6 +110,7 @@ class Pipeline:
         self._default_region = default_region
         self._monotonic = monotonic
         self._settled = SettledIntents()
+        self._owed: deque[Record] = deque()
 
     async def handle(self, call: Call) -> Any:
         """The answer to a call, an instance of its row's `response` (`BatchResponse` for batches).
@@ -125,8 +131,10 @@ class Pipeline:
             await self._trail.append_all([record.event for record in records])
         except Exception as failure:  # noqa: BLE001 - an answer without a record must not leave
             error = _as_kms_error(failure)
+            if trace.error is None and trace.writes:
+                self._owed.extend(records)
         else:
-            self._settled.add(records, written=trace.operation is not None and trace.operation.writes)
+            self._settled.add(records, written=trace.writes)
         self._observer.observed(
             call.operation, None if error is None else error.code(), self._monotonic() - started
         )
@@ -135,8 +143,16 @@ class Pipeline:
         return trace.answer
 
     def settle(self) -> None:
-        """Lets the catalog forget intents whose records are in the trail. Writes do it on their way; this is for
-        quiet times and the end. Blocks."""
+        """Brings into the trail what it refused when its change was committed, and lets the catalog forget intents
+        whose records are there. Writes do the latter on their way; this is for quiet times and the end. Blocks.
+
+        Raises KmsError when trail or catalog fail; what is left is done by a later call, or at the next start.
+        """
+        while self._owed:
+            record = self._owed[0]
+            self._trail.append_blocking(record.event)
+            self._owed.popleft()
+            self._settled.add([record], written=True)
         settled = self._settled.peek()
         if settled:
             with self._services.catalog.write() as writer:
@@ -152,6 +168,7 @@ class Pipeline:
             raise UnknownOperationException(f"The operation {trace.call.operation} is not served.")
         loop = asyncio.get_running_loop()
         if isinstance(row, BatchOperation):
+            trace.batch = row
             return await self._batch(trace, row)
         trace.operation = row
         if row.writes:
@@ -241,6 +258,8 @@ class Pipeline:
         for permission in row.permissions:
             if permission.when is None or permission.when(request):
                 self._permit(context, permission, request)
+        if tokens := getattr(request, "grant_tokens", ()):
+            check_grant_tokens(context, tokens)
         for slot in row.keys:
             key = context.keys[slot.name]
             refusal = slot.states.refusal(key)
@@ -280,12 +299,37 @@ class Pipeline:
             slot = row.slot(permission.slot or "")
             key = context.keys.get(slot.name)
             if key is None:
-                key = context.keys[slot.name] = resolve_slot(context, slot, request)
+                key = context.keys[slot.name] = resolve_slot(context, slot, request, action)
             decision = self._authorizer.on_key(caller, action, key, cross_account=row.cross_account)
+            if row.grantable and not decision.allowed and not decision.explicit_deny:
+                pairs = getattr(request, permission.context_member) if permission.context_member else _NO_PAIRS
+                proposed = permission.proposes(request) if permission.proposes else None
+                decision = self._authorizer.by_grant(
+                    caller, action, key, context.lookup, pairs, proposed, cross_account=row.cross_account
+                ) or decision
             resource = key.arn
-            if not decision.allowed and key.account != caller.account and slot.find is Find.CIPHERTEXT:
+            if not decision.allowed and key.account != caller.account:
+                # Neither the answer nor the record, which the caller's account may read, tells that it exists.
                 del context.keys[slot.name]
-                raise AccessDeniedException(UNREADABLE)
+                admitted = decision.basis is Basis.NO_IDENTITY_POLICY
+                reason = decision.basis.reason.format(action=action) if admitted else ""
+                raise foreign_refusal(context, slot, request, action, reason)
+        elif permission.on is Resource.GRANT:
+            slot = row.slot(permission.slot or "")
+            key, grant = resolve_grant(context, slot, request, action)
+            decision = self._authorizer.on_grant(caller, key, grant)
+            resource = key.arn
+            if decision.allowed or key.account == caller.account:
+                context.keep_grant(slot, key, grant)
+            else:
+                raise foreign_refusal(context, slot, request, action)
+        elif permission.on is Resource.RETIRING_PRINCIPAL:
+            resource = request.retiring_principal or service_arn(
+                services.partition, row.service, context.region, caller.account
+            )
+            parts = resource.split(":", 5)
+            account = parts[4] if len(parts) == 6 else caller.account
+            decision = self._authorizer.on_identity(caller, action, resource, account)
         elif permission.on is Resource.ALIAS:
             name: str = getattr(request, row.alias_member or "")
             check_new_alias_name(name)

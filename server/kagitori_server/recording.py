@@ -21,7 +21,7 @@ from kagitori_server.model.errors import AccessDeniedException, KmsError
 from kagitori_server.model.keys import Key
 from kagitori_server.model.principals import Caller, PrincipalKind
 from kagitori_server.operations.context import Context
-from kagitori_server.operations.row import Answer, Operation
+from kagitori_server.operations.row import Answer, BatchOperation, Operation
 
 _EMPTY: tuple[object, ...] = (None, (), {})
 _NOBODY = render_identity(IdentityType.UNKNOWN)
@@ -33,11 +33,18 @@ class Trace:
 
     call: Call
     operation: Operation | None = None
+    batch: BatchOperation | None = None
+    """Set for a batch as a whole; each of its items has a trace of its own, with the item's operation."""
     caller: Caller | None = None
     request: Any = None
     context: Context | None = None
     answer: Any = None
     error: KmsError | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether the call changes the catalog."""
+        return self.operation is not None and self.operation.writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +71,10 @@ class Recording:
         self._identities: dict[Caller, bytes] = {}
 
     def of_call(self, trace: Trace) -> list[Record]:
-        """The record of a call; one more for the owner when another account's key or principals were used."""
+        """The record of a call; one more for each other account whose keys or principals it was about."""
         call, caller, context, row = trace.call, trace.caller, trace.context, trace.operation
         account = caller.account if caller is not None else self._home_account
-        foreign = None if context is None or trace.error is not None else _foreign_owner(context, account)
+        owners = () if context is None or trace.error is not None else _foreign_owners(context, account)
         event_id = self._new_event_id()
         facts = CallFacts(
             event_id=event_id,
@@ -79,7 +86,7 @@ class Recording:
             user_identity=_NOBODY if caller is None else self._identity(caller),
             source_ip=call.evidence.source_ip,
             user_agent=call.evidence.user_agent,
-            read_only=row is not None and row.read_only,
+            read_only=_is_read_only(trace),
             recipient_account=account,
             request_parameters=_request_shown(row, trace.request),
             response_elements=_answer_shown(row, trace),
@@ -88,12 +95,10 @@ class Recording:
             error_message=trace.error.message if trace.error is not None and trace.error.message else None,
             resources=self._resources(row, trace.request, context),
             tls=call.evidence.tls,
-            shared_event_id=event_id if foreign else None,
+            shared_event_id=event_id if owners else None,
         )
-        records = [Record(event_id, render_record(facts))]
-        if foreign:
-            records.append(self._owners_copy(facts, account, foreign))
-        return records
+        copies = [self._owners_copy(facts, account, owner) for owner in owners]
+        return [Record(event_id, render_record(facts)), *copies]
 
     def of_service(self, name: str, key: Key, details: dict[str, object] | None) -> Record:
         """The record of something the service did by itself to a key."""
@@ -143,12 +148,15 @@ class Recording:
         return (Resource(context.account, name), *found)
 
 
-def _foreign_owner(context: Context, account: str) -> str | None:
-    """The other account whose key or principals the call was about, if there is one."""
-    for key in context.keys.values():
-        if key.account != account:
-            return key.account
-    return context.account if context.account != account else None
+def _is_read_only(trace: Trace) -> bool:
+    row = trace.operation if trace.batch is None else trace.batch.item
+    return row is not None and row.read_only
+
+
+def _foreign_owners(context: Context, account: str) -> tuple[str, ...]:
+    """The other accounts whose keys or principals the call was about."""
+    concerned = (*(key.account for key in context.keys.values()), context.account)
+    return tuple(dict.fromkeys(owner for owner in concerned if owner != account))
 
 
 def _request_shown(row: Operation | None, request: Any) -> dict[str, object] | None:
@@ -163,9 +171,10 @@ def _request_shown(row: Operation | None, request: Any) -> dict[str, object] | N
 def _answer_shown(row: Operation | None, trace: Trace) -> dict[str, object] | None:
     if row is None or trace.error is not None or trace.context is None or row.audit.answer is Answer.NOTHING:
         return None
+    shown: dict[str, object] = {name: getattr(trace.answer, name) for name in row.audit.response_shown}
     if row.audit.answer is Answer.KEY_ARN:
-        return {"key_id": next(reversed(trace.context.keys.values())).arn}
-    return {name: getattr(trace.answer, name) for name in row.audit.response_shown}
+        shown["key_id"] = next(reversed(trace.context.keys.values())).arn
+    return shown
 
 
 def _error_code(error: KmsError | None) -> str | None:

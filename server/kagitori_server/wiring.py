@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from kagitori_keystore.base import RootKeyRefused
+from kagitori_keystore.base import KeyStore, RootKeyRefused
 from kagitori_keystore.rootkey.file import open_file_root
 from kagitori_keystore.rootkey.passphrase import open_passphrase_root
 from kagitori_keystore.rootkey.provider import RootKeyProvider
@@ -38,6 +38,7 @@ from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
 from kagitori_server.storage.catalog import Catalog, open_catalog
+from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.host import GrpcHost
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused, TlsFiles
@@ -96,6 +97,7 @@ class Server:
         root_key = open_root_key(config, data)
         check_root_key(root_key, self._catalog)
         self._store = SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
+        self._catalog.view.listen(forgetting(self._store))
         first = FirstStart(
             self._catalog, self._clocks.wall, self._ids, config.service.partition, config.service.account
         )
@@ -249,6 +251,18 @@ class Server:
             socket=next(bound) if listen.socket else None,
             metrics=self._metrics.address if self._metrics is not None else None,
         )
+
+
+def forgetting(store: KeyStore) -> Callable[[Sequence[Change] | None], None]:
+    """A listener to the view that lets `store` forget what it has opened of keys that changed, in any process."""
+
+    def changed(changes: Sequence[Change] | None) -> None:
+        for change in changes or ():
+            if change.kind is ChangeKind.KEY:
+                _, key_id = change.parts()
+                store.forget(key_id)
+
+    return changed
 
 
 def open_configured_catalog(config: Config, data: DataDirectory, monotonic: Callable[[], float]) -> Catalog:

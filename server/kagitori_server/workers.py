@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from datetime import datetime
@@ -20,7 +21,7 @@ from kagitori_server.model.errors import KmsError
 from kagitori_server.model.keys import KeyState
 from kagitori_server.operations.context import Services
 from kagitori_server.operations.lifecycle import destroy
-from kagitori_server.recording import Recording
+from kagitori_server.recording import Record, Recording
 
 _log = logging.getLogger(__name__)
 
@@ -34,12 +35,15 @@ class DeletionWorker:
         self._services = services
         self._recording = recording
         self._trail = trail
+        self._owed: deque[Record] = deque()
+        """Records of keys that are gone already; more than one only when the trail failed."""
 
     def run_once(self) -> int:
         """Ends what is due now. Returns how many keys went. Blocks.
 
         Raises KmsError when the catalog or the trail fails; what was begun is finished in a later round.
         """
+        self._record_ends()
         ended = 0
         with self._services.catalog.read() as reader:
             due = reader.due_deletions(self._services.clock(), _DUE_PER_ROUND)
@@ -58,11 +62,18 @@ class DeletionWorker:
             record = self._recording.of_service("DeleteKey", key, None)
             destroy(self._services, writer, key)
             writer.add_intent(record.event_id, chain, record.event)
-        self._trail.append_blocking(record.event)
-        with self._services.catalog.write() as writer:
-            writer.clear_intents([record.event_id])
+        self._owed.append(record)
+        self._record_ends()
         _log.info("key %s was destroyed", key.arn)
         return True
+
+    def _record_ends(self) -> None:
+        while self._owed:
+            record = self._owed[0]
+            self._trail.append_blocking(record.event)
+            self._owed.popleft()
+            with self._services.catalog.write() as writer:
+                writer.clear_intents([record.event_id])
 
 
 def recover_intents(services: Services, trail: Trail, audit_root: Path) -> int:

@@ -22,6 +22,8 @@ OPERATIONS = [row for row in TABLE.values() if isinstance(row, Operation) and ro
 STRICTER = {
     # (operation, member): why our limit differs from the model's shape.
     ("ListAliases", "limit"): "the operation's page: 1 to 100",
+    ("ListGrants", "limit"): "the operation's page: 1 to 100",
+    ("ListRetirableGrants", "limit"): "the operation's page: 1 to 100",
     ("ListResourceTags", "limit"): "the operation's page: 1 to 50",
 }
 

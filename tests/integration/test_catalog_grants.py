@@ -115,15 +115,15 @@ def test_a_deleted_key_takes_its_grants_along(place: Place) -> None:
         writer.add_grant_token(grant, DIGEST, 1.5)
     for view in (catalog.view, other.view):
         view.prove_blocking()
-        assert view.grants(REGION, ID, grant.grantee.unique_id) == (grant,)
+        assert view.grants(REGION, ID, grant.grantee.unique_id).records == (grant,)
         assert view.grant_token(DIGEST) is not None
     with catalog.write() as writer:
         writer.delete_key(REGION, ID)
     for view in (catalog.view, other.view):
         view.prove_blocking()
-        assert view.grants(REGION, ID, grant.grantee.unique_id) == ()
+        assert view.grants(REGION, ID, grant.grantee.unique_id).records == ()
         assert view.grant_token(DIGEST) is None
-        assert view.grants(REGION, key_id_of(2), grant.grantee.unique_id) == (kept,)
+        assert view.grants(REGION, key_id_of(2), grant.grantee.unique_id).records == (kept,)
 
 
 def test_a_change_drops_the_grants_of_one_grantee_and_no_others(place: Place) -> None:
@@ -132,7 +132,7 @@ def test_a_change_drops_the_grants_of_one_grantee_and_no_others(place: Place) ->
     other = place.open()
     other.view.prove_blocking()
     before = other.view.grants(REGION, ID, "A"), other.view.grants(REGION, ID, "B")
-    assert before == ((one,), (two,))
+    assert (before[0].records, before[1].records) == ((one,), (two,))
     more = a_grant(3, grantee="A")
     with catalog.write() as writer:
         writer.insert_grant(more)
@@ -140,13 +140,13 @@ def test_a_change_drops_the_grants_of_one_grantee_and_no_others(place: Place) ->
     assert other.view.kept.grants(REGION, ID, "B") is before[1]
     with pytest.raises(NotLoaded):
         other.view.kept.grants(REGION, ID, "A")
-    assert other.view.grants(REGION, ID, "A") == (one, more)
+    assert other.view.grants(REGION, ID, "A").records == (one, more)
     with catalog.write() as writer:
         writer.delete_grant(REGION, ID, one.grant_id)
         writer.delete_grant(REGION, ID, more.grant_id)
     other.view.prove_blocking()
-    assert other.view.grants(REGION, ID, "A") == ()
-    assert other.view.kept.grants(REGION, ID, "A") == ()
+    assert other.view.grants(REGION, ID, "A").records == ()
+    assert other.view.kept.grants(REGION, ID, "A").records == ()
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -155,7 +155,7 @@ def test_what_no_grantee_could_be_called_has_no_grants(place: Place, kept: bool)
     lookup: Lookup = view.kept if kept else view
     places = [("r" * 64, ID, "A"), (REGION, "k" * 65, "A"), (REGION, ID, "\x00"), (REGION, ID, "i" * 129)]
     for region, key_id, grantee in places:
-        assert lookup.grants(region, key_id, grantee) == ()
+        assert lookup.grants(region, key_id, grantee).records == ()
     assert lookup.grant_token(b"short") is None
 
 

@@ -204,3 +204,21 @@ def test_root_token_replaces_the_old_ones_at_once(started: Path) -> None:
             assert stubs.whoami() == "arn:aws:iam::000000000000:root"
         assert stat.S_IMODE((started / "credentials" / "root.token").stat().st_mode) == 0o600
         assert server.terminate() == 0
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    """A slip of the finger must not spread keys over a folder that belongs to others."""
+    (tmp_path / "passwd").write_text("somebody's")
+    done = command("--data-dir", tmp_path, "--grpc-listen", FREE, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "is not empty and holds no data of Kagitori" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["passwd"]
+
+
+@pytest.mark.parametrize("name", ["lost+found", ".snapshot"])
+def test_a_fresh_file_system_is_no_obstacle(tmp_path: Path, name: str) -> None:
+    """What file systems put into their root isn't in the way."""
+    (tmp_path / name).mkdir()
+    tmp_path.chmod(0o700)
+    with OperatedServer(tmp_path, "--log-level", "warning") as server:
+        assert server.terminate() == 0

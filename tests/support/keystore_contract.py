@@ -247,7 +247,7 @@ def references_do_not_move(under: StoreUnderTest) -> None:
             ]
             for call in moved:
                 if not warm:
-                    store.forget(ref)
+                    store.forget(KEY)
                 refused({ErrorKind.KEY}, call)
         assert store.decrypt(HOME, KEY, ref, blob, CONTEXT) == PLAINTEXT
 
@@ -271,8 +271,9 @@ def forgetting_costs_nothing_but_time(under: StoreUnderTest) -> None:
     ref = store.generate(SPEC, HOME, KEY)
     blob = store.encrypt(HOME, KEY, ref, PLAINTEXT, CONTEXT)
     for _ in range(2):
-        store.forget(ref)
-    store.forget(replace(ref, kind=next(kind for kind in StoreKind if kind is not under.kind)))
+        store.forget(KEY)
+    store.forget(OTHER_KEY)
+    store.forget("no key id")
     assert decrypt(under, ref, blob) == PLAINTEXT
 
 
@@ -308,7 +309,7 @@ def a_lost_store_is_told(under: StoreUnderTest) -> None:
     lost = replace(under, store=under.sever())
     for call in calls_of(lost, ref, blob):
         refused(LOST, call)
-    lost.store.forget(ref)
+    lost.store.forget(KEY)
 
 
 def a_closed_store_stays_closed(under: StoreUnderTest) -> None:
@@ -319,7 +320,7 @@ def a_closed_store_stays_closed(under: StoreUnderTest) -> None:
     closed = [*calls_of(under, ref, blob), lambda: under.store.random(16), lambda: under.store.destroy(ref)]
     for call in closed:
         assert isinstance(refused({ErrorKind.STORE_LOST}, call), StoreLost)
-    under.store.forget(ref)
+    under.store.forget(KEY)
 
 
 def failures_tell_no_secret(under: StoreUnderTest) -> None:
@@ -365,7 +366,7 @@ def threads_do_not_disturb_each_other(under: StoreUnderTest) -> None:
             plaintext = f"{worker} {turn}".encode() * 20
             blob = store.encrypt(HOME, KEY, ref, plaintext, CONTEXT)
             if turn % 7 == worker % 7:
-                store.forget(ref)
+                store.forget(KEY)
             assert decrypt(under, ref, blob) == plaintext
             invalid(partial(decrypt, under, ref, blob, context=b"wrong"))
             done += 1
@@ -389,7 +390,7 @@ def first_uses_of_a_domain_may_coincide(under: StoreUnderTest) -> None:
             refs = list(pool.map(first, range(8)))
         for ref in refs:
             blob = store.encrypt(domain, KEY, ref, PLAINTEXT, CONTEXT)
-            store.forget(ref)
+            store.forget(KEY)
             assert decrypt(under, ref, blob, domain=domain) == PLAINTEXT
 
 

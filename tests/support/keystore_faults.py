@@ -148,10 +148,10 @@ class FaultyStore:
         fresh = self._do(lambda: self._real.random(size))
         return bytes(size) if self._fault is Fault.REPEATS_RANDOM else fresh
 
-    def forget(self, ref: MaterialRef) -> None:
+    def forget(self, key_id: str) -> None:
         if self._fault is Fault.FORGETS_FOR_GOOD:
-            self._gone.add(ref.reference)
-        self._real.forget(ref)
+            self._gone |= {reference for reference, owner in self._owners.items() if owner[1] == key_id}
+        self._real.forget(key_id)
 
     def destroy(self, ref: MaterialRef) -> None:
         if self._fault is Fault.FAILS_ON_SECOND_DESTROY:

@@ -22,6 +22,7 @@ COMMANDS = """
 init serve status encrypt decrypt data-key random
 key: create list show describe enable disable delete cancel-deletion set-description
 alias: create update delete list
+grant: create list retire revoke
 tag: set remove list
 policy: get put list put-identity get-identity list-identity delete-identity
 policy: create-managed get-managed list-managed delete-managed attach detach

@@ -64,7 +64,7 @@ def test_wrong_words(words: list[str], capsys: pytest.CaptureFixture[str], tmp_p
         (["--set", "listen=grpc.x"], "SECTION.NAME=VALUE"),
         (["--set", "lisen.grpc=127.0.0.1:1"], "lisen"),
         (["--set", "listen.grcp=127.0.0.1:1"], "listen.grcp is not a setting"),
-        (["--set", "limits.read_threads=many"], "limits.read_threads must be a number"),
+        (["--set", "limits.read_threads=many"], "limits.read_threads must be a whole number"),
         (["--set", "limits.read_threads=0"], "limits.read_threads must be 1 to 64"),
         (["--set", "limits.shutdown_seconds=nan"], "limits.shutdown_seconds must be"),
         (["--set", "listen.metrics_anywhere=yes"], "true or false"),

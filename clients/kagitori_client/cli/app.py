@@ -16,6 +16,7 @@ from kagitori_client.cli import (
     assume_role,
     audit,
     encryption,
+    grants,
     groups,
     keys,
     managed_policies,
@@ -52,6 +53,7 @@ def build() -> typer.Typer:
     service.register(app)
     for name, parts in (
         ("key", (keys.app,)), ("alias", (aliases.app,)), ("tag", (tags.app,)),
+        ("grant", (grants.app,)),
         ("policy", (policies.app, managed_policies.policy_app)),
         ("principal", (principals.app, groups.app, managed_policies.boundary_app)),
         ("token", (tokens.app, assume_role.app)), ("access-key", (access_keys.app,)),

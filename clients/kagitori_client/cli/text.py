@@ -24,9 +24,28 @@ _CAMEL_CASE = {
         "PendingReplicaDeletion",
         "Unavailable",
         "Updating",
+        "Decrypt",
+        "Encrypt",
+        "GenerateDataKey",
+        "GenerateDataKeyWithoutPlaintext",
+        "ReEncryptFrom",
+        "ReEncryptTo",
+        "Sign",
+        "Verify",
+        "GetPublicKey",
+        "CreateGrant",
+        "RetireGrant",
+        "DescribeKey",
+        "GenerateDataKeyPair",
+        "GenerateDataKeyPairWithoutPlaintext",
+        "GenerateMac",
+        "VerifyMac",
+        "DeriveSharedSecret",
+        "Encapsulate",
+        "Decapsulate",
     )
 }
-_CAMEL_CASE_ENUMS = {"KeyState"}
+_CAMEL_CASE_ENUMS = {"KeyState", "GrantOperation"}
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 

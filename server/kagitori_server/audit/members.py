@@ -125,8 +125,9 @@ def _scalar(value: object) -> str | None:
         return str(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError("a number in a record must be finite")
-        return repr(value)
+            raise ValueError("a time in a record must be finite")
+        # Shapes hold times as seconds since the epoch, and have no other numbers with a fraction.
+        return quoted(render_date(datetime.fromtimestamp(value, UTC)))
     if isinstance(value, datetime):
         return quoted(render_date(value))
     return None

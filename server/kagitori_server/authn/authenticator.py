@@ -32,6 +32,9 @@ from kagitori_server.model.principals import (
 TOKEN_PREFIX = "kgt_"  # noqa: S105 - what tokens begin with, so that scanners of leaked secrets know them
 _TOKEN = re.compile(r"kgt_[A-Za-z0-9_-]{43}")
 
+_UNREADABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What reading a certificate fails with that no CA should have signed."""
+
 _UNKNOWN = "The security token included in the request is invalid."
 
 
@@ -114,7 +117,7 @@ class Authenticator:
                 certificate = x509.load_pem_x509_certificate(pem)
                 subject = certificate.subject.rfc4514_string()
                 uris = _uris(certificate)
-            except ValueError:
+            except _UNREADABLE:
                 raise UnrecognizedClientException("The client certificate can't be read.") from None
             names = (uris, subject)
             if len(self._names) >= self._entries:

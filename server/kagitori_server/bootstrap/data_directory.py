@@ -16,6 +16,8 @@ from pathlib import Path
 
 from kagitori_server.config import ConfigurationError
 
+_OURS = frozenset({"kagitori.db", "root-key", "audit", "tls", "credentials"})
+
 
 @dataclass(frozen=True, slots=True)
 class DataDirectory:
@@ -66,7 +68,8 @@ class DataDirectory:
 def open_data_directory(root: Path, *, make: bool = True) -> DataDirectory:
     """Makes the directory if need be (mode 0700), unless `make` is False: then it has to be there.
 
-    Raises ConfigurationError if it belongs to somebody else, or if others may write to it.
+    Raises ConfigurationError if it belongs to somebody else, if others may write to it, or if it is in use for
+    something else: full, and with nothing of ours in it.
     """
     try:
         if make:
@@ -80,6 +83,9 @@ def open_data_directory(root: Path, *, make: bool = True) -> DataDirectory:
         raise ConfigurationError(f"{root} belongs to another user")
     if status.st_mode & 0o022:
         raise ConfigurationError(f"{root} can be written by others; run chmod go-w {root}")
+    names = {path.name for path in root.iterdir() if not path.name.startswith(".")} - {"lost+found"}
+    if names and not names & _OURS:
+        raise ConfigurationError(f"{root} is not empty and holds no data of Kagitori; name a directory of its own")
     return DataDirectory(root.resolve())
 
 

@@ -31,6 +31,8 @@ class GrantOperation(StrEnum):
     GENERATE_MAC = "GenerateMac"
     VERIFY_MAC = "VerifyMac"
     DERIVE_SHARED_SECRET = "DeriveSharedSecret"  # noqa: S105 - the name of the operation, not a secret
+    ENCAPSULATE = "Encapsulate"
+    DECAPSULATE = "Decapsulate"
 
 
 class ConstraintKind(StrEnum):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from kagitori_server.model.grants import Grant, GrantToken
+from kagitori_server.model.grant_set import GrantSet
+from kagitori_server.model.grants import GrantToken
 from kagitori_server.model.keys import Key
 from kagitori_server.model.principals import AccessKeyRecord, CertificateRecord, PrincipalRecord, TokenRecord
 
@@ -44,7 +45,7 @@ class Lookup(Protocol):
         """The mapping of certificates with that subject (RFC 4514)."""
         ...
 
-    def grants(self, region: str, key_id: str, grantee_id: str) -> tuple[Grant, ...]:
+    def grants(self, region: str, key_id: str, grantee_id: str) -> GrantSet:
         """What the principal of that unique id, itself and by no other name, is granted on the key."""
         ...
 

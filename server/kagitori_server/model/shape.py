@@ -26,6 +26,8 @@ from kagitori_server.model.errors import FieldViolation, SerializationException,
 
 _METADATA_KEY = "constraint"
 _MAX_REPORTED = 10
+_MOST_ELEMENTS = 1_000
+"""Of a list or map that the model doesn't bound. No operation accepts as many, and looking at each costs time."""
 
 S = TypeVar("S")
 
@@ -106,14 +108,20 @@ class Shape(Generic[S]):
         """
         violations: list[tuple[FieldViolation, str]] = []
 
+        count = 0
+
         def report(path: str, shown: Any, constraint: str) -> None:
+            nonlocal count
+            count += 1
+            if count > _MAX_REPORTED:
+                return
             value = "" if shown is _ABSENT else f" {_quoted(shown)}"
             text = f"Value{value} at '{camel(path)}' failed to satisfy constraint: {constraint}"
             violations.append((FieldViolation(path, constraint), text))
 
         built = self._build(values, "", report)
         if violations:
-            raise _validation(violations)
+            raise _validation(violations, count)
         return built
 
     def _build(self, values: Mapping[str, Any], prefix: str, report: _Report) -> S:
@@ -135,10 +143,9 @@ def _quoted(value: Any) -> str:
     return "null" if value is None else f"'{shortened(str(value))}'"
 
 
-def _validation(violations: list[tuple[FieldViolation, str]]) -> ValidationException:
-    shown = violations[:_MAX_REPORTED]
-    noun = "validation error" if len(violations) == 1 else "validation errors"
-    message = f"{len(violations)} {noun} detected: " + "; ".join(text for _, text in shown)
+def _validation(shown: list[tuple[FieldViolation, str]], count: int) -> ValidationException:
+    noun = "validation error" if count == 1 else "validation errors"
+    message = f"{count} {noun} detected: " + "; ".join(text for _, text in shown)
     return ValidationException(message, violations=tuple(violation for violation, _ in shown))
 
 
@@ -263,11 +270,11 @@ def _enum_check(values: type[enum.StrEnum]) -> _Check:
 
 def _count(path: str, size: int, constraint: Constraint, report: _Report) -> bool:
     """Whether a list or map has an allowed number of elements; reports when it hasn't."""
-    minimum, maximum = constraint.items_minimum or 0, constraint.items_maximum
+    minimum, maximum = constraint.items_minimum or 0, constraint.items_maximum or _MOST_ELEMENTS
     if size < minimum:
         report(path, _ABSENT, f"Member must have length greater than or equal to {minimum}")
         return False
-    if maximum is not None and size > maximum:
+    if size > maximum:
         report(path, _ABSENT, f"Member must have length less than or equal to {maximum}")
         return False
     return True

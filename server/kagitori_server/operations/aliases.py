@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kagitori_server.model import limits
 from kagitori_server.model.arn import alias_arn
-from kagitori_server.model.errors import LimitExceededException, ValidationException
+from kagitori_server.model.errors import AlreadyExistsException, LimitExceededException, ValidationException
 from kagitori_server.model.keys import Alias
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.paging import cut, decode_marker, encode_marker
@@ -25,6 +25,9 @@ _DEFAULT_PAGE = 50
 
 def create_alias(context: Context, request: CreateAliasRequest) -> Empty:
     """Gives a key another name (AWS CreateAlias)."""
+    if context.lookup.alias(context.account, context.region, request.alias_name) is not None:
+        arn = alias_arn(context.services.partition, context.region, context.account, request.alias_name)
+        raise AlreadyExistsException(f"An alias with the name {arn} already exists")
     _check_room(context, len(context.key.aliases))
     now = context.now
     context.writer.insert_alias(

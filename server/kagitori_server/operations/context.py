@@ -8,11 +8,12 @@ from functools import lru_cache
 from typing import Any
 
 from kagitori_keystore.base import Domain, SymmetricKeyStore
+from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import Caller
 from kagitori_server.operations.administration.ports import Administration
-from kagitori_server.operations.row import Operation
+from kagitori_server.operations.row import KeySlot, Operation
 from kagitori_server.policy.statements import KeyPolicy
 from kagitori_server.storage.catalog import Catalog
 from kagitori_server.storage.writer import Writer
@@ -69,6 +70,8 @@ class Context:
     """Records of the catalog as they are now; within a write transaction nobody else can change them."""
     keys: dict[str, Key] = field(default_factory=dict)
     """The keys of the call by slot name."""
+    grant: Grant | None = None
+    """The grant that the request names, once it's found."""
     writer_or_none: Writer | None = None
     prepared: Any = None
     """What the row's `prepare` made for its handler."""
@@ -87,6 +90,11 @@ class Context:
             message = f"{self.operation.name} is not a row that writes"
             raise RuntimeError(message)
         return self.writer_or_none
+
+    def keep_grant(self, slot: KeySlot, key: Key, grant: Grant) -> None:
+        """Lets the call, and its record, go on with the grant that it named and the grant's key."""
+        self.keys[slot.name], self.grant = key, grant
+        self.extra["grant_id"] = grant.grant_id
 
     def store(self, key: Key) -> SymmetricKeyStore:
         """The key store that holds the key's material."""

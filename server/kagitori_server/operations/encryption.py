@@ -67,14 +67,17 @@ def encrypt(context: Context, request: EncryptRequest) -> EncryptResponse:
 
 
 def check_decrypt(context: Context, request: DecryptRequest) -> None:
-    """Refuses what can't be decrypted whatever the ciphertext says, and a ciphertext that isn't the key's."""
+    """Refuses what can't be decrypted whatever the ciphertext says, and a ciphertext that isn't the key's.
+
+    A dry run that isn't told to ignore the ciphertext opens it, and forgets what it held.
+    """
     if request.recipient is not None:
         raise UnsupportedOperationException("Recipient is not served: answers can't be encrypted for an enclave.")
     check_algorithm(context.key, request.encryption_algorithm)
-    if request.dry_run:
-        canonical(request.encryption_context)
     if _ignores_ciphertext(request):
         _check_dry_modifier(dry_run=request.dry_run, key_named=request.key_id is not None)
+    elif request.dry_run:
+        _open(context, context.key, request.ciphertext_blob, canonical(request.encryption_context))
     else:
         _parsed(context.key, request.ciphertext_blob)
 
@@ -95,11 +98,12 @@ def check_re_encrypt(context: Context, request: ReEncryptRequest) -> None:
     """As `check_decrypt` for the source, `check_encrypt` for the destination."""
     check_algorithm(context.keys["source"], request.source_encryption_algorithm)
     check_algorithm(context.keys["destination"], request.destination_encryption_algorithm)
-    if request.dry_run:
-        canonical(request.source_encryption_context)
-        canonical(request.destination_encryption_context)
     if _ignores_ciphertext(request):
         _check_dry_modifier(dry_run=request.dry_run, key_named=request.source_key_id is not None)
+    elif request.dry_run:
+        canonical(request.destination_encryption_context)
+        source_context = canonical(request.source_encryption_context)
+        _open(context, context.keys["source"], request.ciphertext_blob, source_context)
     else:
         _parsed(context.keys["source"], request.ciphertext_blob)
 

@@ -64,7 +64,6 @@ def destroy(services: Services, writer: Writer, key: Key) -> None:
     store = services.stores[key.store_id]
     kind = store.describe().kind
     for version in key.materials:
-        reference = MaterialRef(kind, version.reference, version.material_id)
-        store.destroy(reference)
-        store.forget(reference)
+        store.destroy(MaterialRef(kind, version.reference, version.material_id))
+    store.forget(key.key_id)
     writer.delete_key(key.region, key.key_id)

@@ -29,7 +29,7 @@ def decode_marker(listing: str, marker: str | None) -> str:
         name, last = base64.b64decode(padded, altchars=b"-_", validate=True).decode().split("\n", 1)
     except (binascii.Error, UnicodeError, ValueError):
         raise InvalidMarkerException("The marker is not one that this operation returned.") from None
-    if name != listing or encode_marker(listing, last) != marker:
+    if name != listing or "\x00" in last or encode_marker(listing, last) != marker:
         raise InvalidMarkerException("The marker is not one that this operation returned.")
     return last
 

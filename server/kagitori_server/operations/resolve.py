@@ -33,55 +33,79 @@ UNREADABLE = (
     "The ciphertext refers to a customer master key that does not exist, does not exist in this region, "
     "or you are not allowed to access."
 )
+_UNRETIRABLE = "The grant token is of a grant that you are not allowed to retire."
 
 
-def resolve_slot(context: Context, slot: KeySlot, request: Any) -> Key:
-    """The key of `slot`. Raises NotFoundException, InvalidArnException, InvalidCiphertextException,
-    AccessDeniedException or ValidationException as AWS does."""
+def resolve_slot(context: Context, slot: KeySlot, request: Any, action: str) -> Key:
+    """The key of `slot`, wanted for `action`. Raises NotFoundException, InvalidArnException,
+    InvalidCiphertextException, AccessDeniedException or ValidationException as AWS does."""
     named: str | None = getattr(request, slot.member)
     if slot.find is Find.ALIAS_TARGET:
-        return _alias_target(context, KeyReference(ReferenceKind.ALIAS_NAME, named or ""), context.account)
+        return _alias_target(context, KeyReference(ReferenceKind.ALIAS_NAME, named or ""), context.account, action)
     if named is not None:
-        reference = parse_key_reference(named, context.services.partition, alias_allowed=slot.alias_allowed)
-        return _referenced(context, reference)
+        return resolve_named_key(context, named, action, alias_allowed=slot.alias_allowed)
     if slot.find is Find.CIPHERTEXT:
         return _of_ciphertext(context, getattr(request, slot.ciphertext_member or ""))
     raise ValidationException(f"The request does not name its key: {slot.member} is missing.")
 
 
+def resolve_named_key(context: Context, named: str, action: str, *, alias_allowed: bool) -> Key:
+    """The key named by id, ARN or alias, wanted for `action`, of another account where the operation allows it.
+
+    Raises NotFoundException, InvalidArnException or AccessDeniedException.
+    """
+    reference = parse_key_reference(named, context.services.partition, alias_allowed=alias_allowed)
+    return _referenced(context, reference, action)
+
+
+def foreign_refusal(
+    context: Context, slot: KeySlot, request: Any, action: str, reason: str = ""
+) -> AccessDeniedException:
+    """The refusal of another account's key that exists: the same as of one that doesn't.
+
+    `reason` replaces the usual one where the owner has admitted the caller's account, which may know of the key.
+    """
+    named: str | None = getattr(request, slot.member)
+    if named is None:
+        return AccessDeniedException(_UNRETIRABLE if slot.find is Find.GRANT else UNREADABLE)
+    reference = parse_key_reference(named, context.services.partition, alias_allowed=slot.alias_allowed)
+    account = reference.account or context.account
+    return _not_allowed(context, _spelled_out(context, reference, account), action, reason)
+
+
 def resolve_own_key(context: Context, named: str) -> Key:
     """A key of the caller's account named by id or ARN. Raises NotFoundException or InvalidArnException."""
     reference = parse_key_reference(named, context.services.partition, alias_allowed=False)
-    key = _referenced(context, reference)
+    key = _referenced(context, reference, context.operation.permissions[0].action)
     if key.account != context.account:
         raise NotFoundException(f"Key '{key.arn}' does not exist")
     return key
 
 
-def _referenced(context: Context, reference: KeyReference) -> Key:
+def _referenced(context: Context, reference: KeyReference, action: str) -> Key:
     if reference.region is not None and reference.region != context.region:
         raise NotFoundException(f"Invalid arn {reference.region}")
     account = reference.account or context.account
     if account != context.account and not context.operation.cross_account:
-        raise _not_allowed(context, _spelled_out(context, reference, account))
+        raise _not_allowed(context, _spelled_out(context, reference, account), action)
     if reference.is_alias:
-        return _alias_target(context, reference, account)
+        return _alias_target(context, reference, account, action)
     key = context.lookup.key(context.region, reference.name)
     if key is not None and key.account == account:
         return key
     arn = _spelled_out(context, reference, account)
     if account != context.account:
-        raise _not_allowed(context, arn)
+        raise _not_allowed(context, arn, action)
     raise NotFoundException(f"Key '{arn}' does not exist")
 
 
-def _alias_target(context: Context, reference: KeyReference, account: str) -> Key:
+def _alias_target(context: Context, reference: KeyReference, account: str, action: str) -> Key:
     key_id = context.lookup.alias(account, context.region, reference.name)
     key = context.lookup.key(context.region, key_id) if key_id else None
     if key is None:
         arn = _spelled_out(context, reference, account)
         if account != context.account:
-            raise _not_allowed(context, arn)
+            raise _not_allowed(context, arn, action)
         raise NotFoundException(f"Alias {arn} is not found.")
     return key
 
@@ -106,10 +130,9 @@ def _spelled_out(context: Context, reference: KeyReference, account: str) -> str
     return key_arn(partition, context.region, account, reference.name)
 
 
-def _not_allowed(context: Context, arn: str) -> AccessDeniedException:
+def _not_allowed(context: Context, arn: str, action: str, reason: str = "") -> AccessDeniedException:
     """The refusal of a key in another account, the same whether it exists or not."""
-    action = context.operation.permissions[0].action
+    reason = reason or f"because no resource-based policy allows the {action} action"
     return AccessDeniedException(
-        f"User: {context.caller.arn} is not authorized to perform: {action} on resource: {arn} "
-        f"because no resource-based policy allows the {action} action"
+        f"User: {context.caller.arn} is not authorized to perform: {action} on resource: {arn} {reason}"
     )

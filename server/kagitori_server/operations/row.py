@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kagitori_server.model.keys import KeyUsage
 from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
+from kagitori_server.policy.grants import Grant
 
 if TYPE_CHECKING:
     from kagitori_server.operations.context import Context
@@ -36,6 +37,8 @@ class Find(Enum):
     """By the member `member`: id or ARN, or an alias where the slot allows it."""
     CIPHERTEXT = "ciphertext"
     """By `member` if present, else by the header of the ciphertext in `ciphertext_member`."""
+    GRANT = "grant"
+    """The key of the grant that `grant_token` names, or else `member` and `grant_id` together."""
     ALIAS_TARGET = "alias target"
     """The key that the alias in `member` points to now."""
 
@@ -61,6 +64,11 @@ class Resource(Enum):
     """The key of a slot: key policy, identity policies, grants."""
     ALIAS = "alias"
     """The alias that the request names: identity policies alone."""
+    GRANT = "grant"
+    """The grant of a slot that is found by it: the grant says who may; policies can deny, and an account that may
+    delegates by identity policies."""
+    RETIRING_PRINCIPAL = "retiring principal"
+    """The principal whose ARN the request member `retiring_principal` holds: identity policies of its account."""
     PRINCIPAL = "principal"
     """The principal whose ARN the request member `principal_arn` holds: identity policies alone."""
     POLICY = "policy"
@@ -77,7 +85,12 @@ class Permission:
     """With its prefix: `kms:Encrypt`, `kagitori:CreateUser`."""
     on: Resource
     slot: str | None
-    """The key slot, for KEY."""
+    """The key slot, for KEY and GRANT."""
+    context_member: str | None = None
+    """The request member with the encryption context that constraints of grants are held against. Without one no
+    constraint that binds the action is ever met."""
+    proposes: Callable[[Any], Grant] | None = None
+    """For `kms:CreateGrant`: what the request would grant, so that who may by a grant alone can't grant more."""
     when: Callable[[Any], object] | None = None
     """Needed only for requests of which this is true; None for always."""
 
@@ -95,7 +108,7 @@ class Answer(Enum):
     """What the audit record shows as `responseElements`."""
 
     NOTHING = "null"
-    KEY_ARN = "the ARN of the key that was changed"
+    KEY_ARN = "the ARN of the key that was changed, and the members listed in `response_shown`"
     MEMBERS = "the members listed in `response_shown`"
 
 

@@ -15,6 +15,7 @@ from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
 from kagitori_server.operations import aliases, data_keys, encryption, keys, lifecycle, policies, tags
 from kagitori_server.operations.admin_table import ADMIN
+from kagitori_server.operations.grant_table import GRANTS
 from kagitori_server.operations.row import (
     Answer,
     AuditRule,
@@ -45,6 +46,11 @@ def _key(states: StateRule, *, alias: bool, usage: KeyUsage | None = None) -> Ke
 
 def _on_key(action: str, slot: str = "key") -> Permission:
     return Permission(action=f"kms:{action}", on=Resource.KEY, slot=slot)
+
+
+def _by_context(action: str, slot: str = "key", member: str = "encryption_context") -> Permission:
+    """A permission that a grant may tie to the encryption context in `member`."""
+    return Permission(action=f"kms:{action}", on=Resource.KEY, slot=slot, context_member=member)
 
 
 def _on_account(action: str, when: Callable[[Any], object] | None = None) -> Permission:
@@ -266,7 +272,7 @@ ENCRYPT = Operation(
     name="Encrypt", service=KMS,
     request=Shape(crypto_shapes.EncryptRequest), response=crypto_shapes.EncryptResponse,
     keys=(_ENCRYPTING,), alias_member=None, account_member=None,
-    permissions=(_on_key("Encrypt"),),
+    permissions=(_by_context("Encrypt"),),
     grantable=True, cross_account=True, read_only=True, writes=False,
     audit=AuditRule(
         request_shown=("key_id", "encryption_algorithm", "encryption_context"), answer=Answer.NOTHING
@@ -277,7 +283,7 @@ DECRYPT = Operation(
     name="Decrypt", service=KMS,
     request=Shape(crypto_shapes.DecryptRequest), response=crypto_shapes.DecryptResponse,
     keys=(_DECRYPTING,), alias_member=None, account_member=None,
-    permissions=(_on_key("Decrypt"),),
+    permissions=(_by_context("Decrypt"),),
     grantable=True, cross_account=True, read_only=True, writes=False,
     audit=AuditRule(
         request_shown=("key_id", "encryption_algorithm", "encryption_context"), answer=Answer.NOTHING
@@ -288,7 +294,7 @@ GENERATE_DATA_KEY = Operation(
     name="GenerateDataKey", service=KMS,
     request=Shape(crypto_shapes.GenerateDataKeyRequest), response=crypto_shapes.GenerateDataKeyResponse,
     keys=(_ENCRYPTING,), alias_member=None, account_member=None,
-    permissions=(_on_key("GenerateDataKey"),),
+    permissions=(_by_context("GenerateDataKey"),),
     grantable=True, cross_account=True, read_only=True, writes=False,
     audit=AuditRule(
         request_shown=("key_id", "encryption_context", "key_spec", "number_of_bytes"), answer=Answer.NOTHING
@@ -311,7 +317,10 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
                     alias_allowed=True, states=StateRule.USABLE, usage=KeyUsage.ENCRYPT_DECRYPT),
         ),
         alias_member=None, account_member=None,
-        permissions=(_on_key("ReEncryptFrom", "source"), _on_key("ReEncryptTo", "destination")),
+        permissions=(
+            _by_context("ReEncryptFrom", "source", "source_encryption_context"),
+            _by_context("ReEncryptTo", "destination", "destination_encryption_context"),
+        ),
         grantable=True, cross_account=True, read_only=True, writes=False,
         audit=AuditRule(
             request_shown=(
@@ -327,7 +336,7 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
         request=Shape(crypto_shapes.GenerateDataKeyWithoutPlaintextRequest),
         response=crypto_shapes.GenerateDataKeyWithoutPlaintextResponse,
         keys=(_ENCRYPTING,), alias_member=None, account_member=None,
-        permissions=(_on_key("GenerateDataKeyWithoutPlaintext"),),
+        permissions=(_by_context("GenerateDataKeyWithoutPlaintext"),),
         grantable=True, cross_account=True, read_only=True, writes=False,
         audit=AuditRule(
             request_shown=("key_id", "encryption_context", "key_spec", "number_of_bytes"), answer=Answer.NOTHING
@@ -352,7 +361,7 @@ BATCHES: tuple[BatchOperation, ...] = (
     BatchOperation(name="BatchGenerateDataKey", item=GENERATE_DATA_KEY),
 )
 
-_ROWS: tuple[Row, ...] = (*KEYS, *ALIASES, *TAGS, *POLICIES, *CRYPTOGRAPHY, *BATCHES, *ADMIN)
+_ROWS: tuple[Row, ...] = (*KEYS, *ALIASES, *TAGS, *POLICIES, *GRANTS, *CRYPTOGRAPHY, *BATCHES, *ADMIN)
 
 TABLE: Table = {row.name: row for row in _ROWS}
 """Every operation that is served, by its name."""

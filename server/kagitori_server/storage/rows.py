@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -261,9 +262,15 @@ def grant_of(row: Row[Any]) -> Grant:
         grantee=GrantPrincipal(row.grantee_arn, row.grantee_id),
         retiring=None if row.retiring_id is None else GrantPrincipal(row.retiring_arn, row.retiring_id),
         issuing_account=row.issuing_account,
-        operations=frozenset(GrantOperation(name) for name in row.operations.split()),
+        operations=_operations_of(row.operations),
         constraint=constraint,
     )
+
+
+@lru_cache(maxsize=1024)
+def _operations_of(text: str) -> frozenset[GrantOperation]:
+    # Kept, since a principal with many grants mostly has the same kind of grant many times.
+    return frozenset(GrantOperation(name) for name in text.split())
 
 
 def grant_values(grant: Grant) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
-from kagitori_server.model.grants import Grant, GrantToken
+from kagitori_server.model.grant_set import NO_GRANTS, GrantSet
+from kagitori_server.model.grants import GrantToken
 from kagitori_server.model.keys import Key
 from kagitori_server.model.principals import AccessKeyRecord, CertificateRecord, PrincipalRecord, TokenRecord
 from kagitori_server.storage import schema
@@ -137,21 +138,20 @@ class Lookups:
             self._tables.subjects, subject, lambda reader: reader.find_certificate(subject=subject)
         )
 
-    def grants(self, region: str, key_id: str, grantee_id: str) -> tuple[Grant, ...]:
+    def grants(self, region: str, key_id: str, grantee_id: str) -> GrantSet:
         """What this grantee is granted on the key. The same object as long as nothing of it changes."""
         place = (region, key_id, grantee_id)
         found = self._tables.grants.get(place)
         if found is not MISSING:
-            return found or ()
+            return NO_GRANTS if found is None else found
         if not (
             _fits(region, schema.REGION_MAX)
             and _fits(key_id, schema.KEY_ID_MAX)
             and _fits(grantee_id, schema.UNIQUE_ID_MAX)
         ):
-            return ()
-        # None, not an empty tuple, so that absence is noted apart from records.
-        loaded = self._missed(self._tables.grants, place, lambda reader: reader.grants_to(*place) or None)
-        return loaded or ()
+            return NO_GRANTS
+        loaded = self._missed(self._tables.grants, place, _grants_of(*place))
+        return NO_GRANTS if loaded is None else loaded
 
     def grant_token(self, digest: bytes) -> GrantToken | None:
         """What the grant token with this SHA-256 names."""
@@ -252,7 +252,7 @@ class _Tables:
         self.access_keys: Records[str, AccessKeyRecord] = Records(entries)
         self.uris: Records[str, CertificateRecord] = Records(entries)
         self.subjects: Records[str, CertificateRecord] = Records(entries)
-        self.grants: Records[tuple[str, str, str], tuple[Grant, ...]] = Records(entries)
+        self.grants: Records[tuple[str, str, str], GrantSet] = Records(entries)
         self.grant_tokens: Records[bytes, GrantToken] = Records(entries)
 
     def load(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
@@ -316,6 +316,15 @@ def _alias_of(account: str, region: str, name: str) -> Callable[[Reader], str | 
     def fetch(reader: Reader) -> str | None:
         alias = reader.get_alias(account, region, name)
         return None if alias is None else alias.key_id
+
+    return fetch
+
+
+def _grants_of(region: str, key_id: str, grantee_id: str) -> Callable[[Reader], GrantSet | None]:
+    def fetch(reader: Reader) -> GrantSet | None:
+        found = reader.grants_to(region, key_id, grantee_id)
+        # None, not an empty set, so that absence is noted apart from records.
+        return GrantSet(found) if found else None
 
     return fetch
 

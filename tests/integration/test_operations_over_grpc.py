@@ -1,0 +1,223 @@
+"""Every served operation once over a real TLS socket, and the other ways in: client certificates and the socket."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from tests.support.inprocess import ALLOW_ALL, HOME, REGION
+from tests.support.kms_calls import OTHER, identity_policy, key_policy, statement, user_arn
+from tests.support.whole_server import Caller, WholeServer
+
+from kagitori.kms.v1 import resources_pb2
+from kagitori_server.bootstrap.certificates import issue_client_certificate, load_authority
+from kagitori_server.operations.table import TABLE
+from kagitori_server.policy.defaults import default_key_policy
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "listen": {"grpc": "127.0.0.1:0", "grpc_mtls": "127.0.0.1:0", "metrics": "127.0.0.1:0"},
+    "service": {"region": REGION, "regions": [REGION, "eu-west-1"]},
+    "limits": {"deletion_check_seconds": 0.2, "shutdown_seconds": 5.0},
+    "log": {"level": "error"},
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
+    """One server for all tests of this file."""
+    folder = tmp_path_factory.mktemp("whole")
+    listen = {**SETTINGS["listen"], "socket": str(folder / "k.sock"), "socket_principal": user_arn("sidecar")}
+    with WholeServer(folder / "data", {**SETTINGS, "listen": listen}) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def root(server: WholeServer) -> Iterator[Caller]:
+    """The home account's root user by token over TLS."""
+    with server.tls() as channel:
+        yield Caller(channel, server.root_token)
+
+
+def _refused(caller: Caller, operation: str, **members: Any) -> tuple[grpc.StatusCode, ErrorInfo]:
+    with pytest.raises(grpc.RpcError) as caught:
+        caller(operation, **members)
+    error: Any = caught.value
+    details = Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    info = ErrorInfo()
+    assert details.details[0].Unpack(info)
+    assert info.metadata["requestId"] == dict(error.trailing_metadata())["kagitori-request-id"]
+    return error.code(), info
+
+
+def test_every_served_operation(root: Caller) -> None:
+    """A life of keys, names, principals and credentials: nothing in the table is left out."""
+    _keys(root)
+    _cryptography(root)
+    _administration(root)
+    assert root.called == set(TABLE)
+
+
+def _keys(root: Caller) -> None:
+    key = root("CreateKey", description="app", tags=[{"tag_key": "team", "tag_value": "x"}]).key_metadata
+    spare = root("CreateKey").key_metadata
+    assert key.arn == f"arn:aws:kms:{REGION}:{HOME}:key/{key.key_id}"
+    assert key.key_state == resources_pb2.KEY_STATE_ENABLED
+    assert time.time() - 60 < key.creation_date.seconds <= time.time() + 1
+    assert root("DescribeKey", key_id=key.arn).key_metadata == key
+    assert {entry.key_id for entry in root("ListKeys").keys} == {key.key_id, spare.key_id}
+    root("UpdateKeyDescription", key_id=key.key_id, description="the app's")
+    root("CreateAlias", alias_name="alias/app", target_key_id=spare.key_id)
+    root("UpdateAlias", alias_name="alias/app", target_key_id=key.key_id)
+    root("CreateAlias", alias_name="alias/old", target_key_id=spare.key_id)
+    root("DeleteAlias", alias_name="alias/old")
+    (alias,) = root("ListAliases").aliases
+    assert (alias.alias_name, alias.target_key_id) == ("alias/app", key.key_id)
+    root("TagResource", key_id=key.key_id, tags=[{"tag_key": "env", "tag_value": ""}])
+    root("UntagResource", key_id=key.key_id, tag_keys=["team"])
+    assert [tag.tag_key for tag in root("ListResourceTags", key_id=key.key_id).tags] == ["env"]
+    assert root("GetKeyPolicy", key_id=key.key_id).policy == default_key_policy(HOME)
+    policy = key_policy(statement(f"arn:aws:iam::{HOME}:root", "kms:*"))
+    root("PutKeyPolicy", key_id=key.key_id, policy=policy)
+    assert root("GetKeyPolicy", key_id=key.key_id, policy_name="default").policy == policy
+    assert list(root("ListKeyPolicies", key_id=key.key_id).policy_names) == ["default"]
+    for operation in ("DisableKey", "EnableKey", "ScheduleKeyDeletion", "CancelKeyDeletion"):
+        root(operation, key_id=spare.key_id)
+    state = root("DescribeKey", key_id=spare.key_id).key_metadata.key_state
+    assert state == resources_pb2.KEY_STATE_DISABLED
+
+
+def _cryptography(root: Caller) -> None:
+    context = {"tenant": "t1", "\u9375": ""}
+    sealed = root("Encrypt", key_id="alias/app", plaintext=b"attack at dawn", encryption_context=context)
+    opened = root("Decrypt", ciphertext_blob=sealed.ciphertext_blob, encryption_context=context)
+    assert (opened.plaintext, opened.key_id) == (b"attack at dawn", sealed.key_id)
+    moved = root("ReEncrypt", ciphertext_blob=sealed.ciphertext_blob, source_encryption_context=context,
+                 destination_key_id="alias/app")
+    assert root("Decrypt", ciphertext_blob=moved.ciphertext_blob).plaintext == b"attack at dawn"
+    data = root("GenerateDataKey", key_id="alias/app", number_of_bytes=48)
+    assert root("Decrypt", ciphertext_blob=data.ciphertext_blob).plaintext == data.plaintext
+    bare = root("GenerateDataKeyWithoutPlaintext", key_id="alias/app", key_spec=resources_pb2.DATA_KEY_SPEC_AES_128)
+    assert len(root("Decrypt", ciphertext_blob=bare.ciphertext_blob).plaintext) == 16
+    assert len(root("GenerateRandom", number_of_bytes=7).plaintext) == 7
+    items = [{"key_id": "alias/app", "plaintext": bytes([number])} for number in range(3)]
+    blobs = [outcome.response.ciphertext_blob for outcome in root("BatchEncrypt", items=items).outcomes]
+    outcomes = root("BatchDecrypt", items=[{"ciphertext_blob": blob} for blob in [*blobs, b"junk"]]).outcomes
+    assert [outcome.response.plaintext for outcome in outcomes] == [b"\x00", b"\x01", b"\x02", b""]
+    assert outcomes[3].error.code == "InvalidCiphertextException"
+    outcomes = root("BatchGenerateDataKey", items=[{"key_id": "alias/app", "number_of_bytes": 4}]).outcomes
+    assert len(outcomes[0].response.plaintext) == 4
+
+
+def _administration(root: Caller) -> None:
+    root("CreateAccount", account_id=OTHER, name="tenant")
+    root("CreateAccount", account_id="222233334444", name="short-lived")
+    root("DeleteAccount", account_id="222233334444")
+    assert {account.account_id for account in root("ListAccounts").accounts} == {HOME, OTHER}
+    arn = root("CreateUser", account_id=HOME, user_name="alice").user.arn
+    assert root("GetUser", account_id=HOME, user_name="alice").user.arn == arn
+    assert "alice" in [user.user_name for user in root("ListUsers", account_id=HOME).users]
+    role = root("CreateRole", account_id=HOME, role_name="worker").role
+    assert root("GetRole", account_id=HOME, role_name="worker").role.arn == role.arn
+    assert [found.role_name for found in root("ListRoles", account_id=HOME).roles] == ["worker"]
+    root("PutIdentityPolicy", principal_arn=arn, policy_name="all", policy_document=ALLOW_ALL)
+    found = root("GetIdentityPolicy", principal_arn=arn, policy_name="all")
+    assert found.policy_document == ALLOW_ALL
+    assert list(root("ListIdentityPolicies", principal_arn=arn).policy_names) == ["all"]
+    root("DeleteIdentityPolicy", principal_arn=arn, policy_name="all")
+    root("CreateToken", principal_arn=arn)
+    (token,) = root("ListTokens", account_id=HOME, principal_arn=arn).tokens
+    root("RevokeToken", account_id=HOME, token_id=token.token_id)
+    made = root("RegisterCertificate", principal_arn=arn, uri_san="spiffe://test/alice")
+    (mapping,) = root("ListCertificates", account_id=HOME, principal_arn=arn).certificates
+    assert mapping.certificate_id == made.certificate_id
+    root("DeregisterCertificate", account_id=HOME, certificate_id=made.certificate_id)
+    root("DeleteUser", account_id=HOME, user_name="alice")
+    root("DeleteRole", account_id=HOME, role_name="worker")
+    assert root("GetCallerIdentity").arn == f"arn:aws:iam::{HOME}:root"
+    assert root("LookupEvents", max_results=5).events
+    assert [list(chain.problems) for chain in root("VerifyAuditTrail").chains] == [[]]
+    root("GetServerStatus")
+    root("ListKeyStoreHealth")
+    assert root("RotateRootKey").root_key_id
+
+
+def test_refusals_over_the_wire(server: WholeServer, root: Caller) -> None:
+    """Status, details and record of a refusal belong together."""
+    code, info = _refused(root, "DescribeKey", key_id="alias/absent")
+    assert (code, info.reason, info.domain) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND", "kms.kagitori")
+    record = next(record for record in _records(server) if record.get("requestID") == info.metadata["requestId"])
+    assert (record["eventName"], record["errorCode"]) == ("DescribeKey", "NotFoundException")
+    assert record["sourceIPAddress"] == "127.0.0.1"
+    assert record["userAgent"].startswith("grpc-python")
+    with server.tls() as channel:
+        for caller, expected in (
+            (Caller(channel), grpc.StatusCode.UNAUTHENTICATED),
+            (Caller(channel, "kgt_" + "x" * 43), grpc.StatusCode.UNAUTHENTICATED),
+            (Caller(channel, server.root_token, "mars-1"), grpc.StatusCode.INVALID_ARGUMENT),
+        ):
+            assert _refused(caller, "ListKeys")[0] is expected
+        assert not Caller(channel, server.root_token, "eu-west-1")("ListKeys").keys
+
+
+def _records(server: WholeServer) -> list[dict[str, Any]]:
+    lines = [line for path in server.data.audit.rglob("*.jsonl") for line in path.read_text().splitlines()]
+    return [json.loads(line)["event"] for line in lines]
+
+
+def test_a_client_certificate(server: WholeServer, root: Caller) -> None:
+    """Mapped by its URI on the listener for mutual TLS; nobody comes in there without one."""
+    root("CreateUser", account_id=HOME, user_name="by-certificate")
+    root("RegisterCertificate", principal_arn=user_arn("by-certificate"), uri_san="spiffe://test/app")
+    authority = load_authority(server.data.tls)
+    pair = issue_client_certificate(authority, time.time, days=1, uri_san="spiffe://test/app")
+    address = str(server.addresses.grpc_mtls)
+    credentials = grpc.ssl_channel_credentials(server.authority, pair.key, pair.certificate)
+    with grpc.secure_channel(address, credentials) as channel:
+        assert Caller(channel)("GetCallerIdentity").arn == user_arn("by-certificate")
+        code, info = _refused(Caller(channel, server.root_token), "GetCallerIdentity")
+        assert (code, info.reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNRECOGNIZED_CLIENT")
+    with grpc.secure_channel(address, grpc.ssl_channel_credentials(server.authority)) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            Caller(channel, server.root_token)("GetCallerIdentity")
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_the_local_socket(server: WholeServer, root: Caller) -> None:
+    """Stands for its principal once that exists, with its permissions and no more."""
+    with grpc.insecure_channel(f"unix:{server.addresses.socket}") as channel:
+        assert _refused(Caller(channel), "GetCallerIdentity")[0] is grpc.StatusCode.UNAUTHENTICATED
+        root("CreateUser", account_id=HOME, user_name="sidecar")
+        assert Caller(channel)("GetCallerIdentity").arn == user_arn("sidecar")
+        assert _refused(Caller(channel), "ListKeys")[0] is grpc.StatusCode.PERMISSION_DENIED
+        policy = identity_policy("kms:ListKeys")
+        root("PutIdentityPolicy", principal_arn=user_arn("sidecar"), policy_name="p", policy_document=policy)
+        Caller(channel)("ListKeys")
+        assert Caller(channel, server.root_token)("GetCallerIdentity").arn == f"arn:aws:iam::{HOME}:root"
+
+
+def test_a_restart_loses_nothing(tmp_path: Path) -> None:
+    """Keys, names, credentials and records are there again; the trail is whole over both lives."""
+    with WholeServer(tmp_path / "data", SETTINGS) as server, server.tls() as channel:
+        token = server.root_token
+        root = Caller(channel, token)
+        key = root("CreateKey").key_metadata
+        root("CreateAlias", alias_name="alias/kept", target_key_id=key.key_id)
+        blob = root("Encrypt", key_id="alias/kept", plaintext=b"kept").ciphertext_blob
+        root("RotateRootKey")
+    with WholeServer(tmp_path / "data", SETTINGS) as server, server.tls() as channel:
+        root = Caller(channel, token)
+        assert server.root_token == token
+        assert root("Decrypt", ciphertext_blob=blob).plaintext == b"kept"
+        assert root("DescribeKey", key_id="alias/kept").key_metadata == key
+        (chain,) = root("VerifyAuditTrail").chains
+        assert (chain.records, list(chain.problems)) == (6, [])
+        names = [record["eventName"] for record in _records(server)]
+        assert names == ["CreateKey", "CreateAlias", "Encrypt", "RotateRootKey", "Decrypt", "DescribeKey",
+                         "VerifyAuditTrail"]
