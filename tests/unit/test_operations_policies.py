@@ -96,8 +96,6 @@ CONDITION = {**statement(root(HOME), "kms:*"), "Condition": {"StringEquals": {"k
         ('{"Statement":' * 2_000, MalformedPolicyDocumentException, ""),
         (delegating().replace('"Effect"', '"Effect": "Deny", "Effect"'), MalformedPolicyDocumentException, ""),
         (delegating() + "x", MalformedPolicyDocumentException, ""),
-        (key_policy(CONDITION), MalformedPolicyDocumentException, "Conditions are not supported"),
-        (delegating(CONDITION), MalformedPolicyDocumentException, "statement 2 has a Condition"),
         (delegating(statement(user_arn("unknown"), "kms:*")), MalformedPolicyDocumentException,
          "Policy contains a statement with one or more invalid principals."),
         (delegating(statement("999999999999", "kms:*")), MalformedPolicyDocumentException, "invalid principals"),
