@@ -25,9 +25,12 @@ alias: create update delete list
 grant: create list retire revoke
 tag: set remove list
 policy: get put list put-identity get-identity list-identity delete-identity
+policy: create-managed get-managed list-managed delete-managed attach detach
 principal: whoami create-account list-accounts create-user list-users show-user delete-user create-role list-roles
-principal: delete-role map-certificate list-certificates unmap-certificate
-token: create list revoke
+principal: show-role put-trust delete-role tag untag map-certificate list-certificates unmap-certificate
+principal: create-group list-groups delete-group add-to-group remove-from-group put-boundary delete-boundary
+token: create list revoke assume-role
+access-key: create list activate deactivate delete
 audit: tail verify
 """
 
@@ -66,7 +69,7 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str], monkeypatch: 
 def test_whole_help_tells_nouns_and_exit_codes() -> None:
     shown = _run(MAIN, "--help")
     assert shown.returncode == 0
-    for noun in ("key", "alias", "tag", "policy", "principal", "token", "audit", "encrypt", "decrypt"):
+    for noun in ("key", "alias", "tag", "policy", "principal", "token", "access-key", "audit", "encrypt", "decrypt"):
         assert noun in shown.stdout
     assert "Exit codes: 0 done; 1 refused" in shown.stdout
 

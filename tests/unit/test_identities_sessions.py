@@ -368,3 +368,19 @@ def test_the_roles_maximum_is_told_and_bounded(service: InProcess) -> None:
     assert service.call("GetRole", {"role_name": "worker"}).role.max_session_duration == 43_200
     with pytest.raises(NoSuchEntityException):
         service.call("UpdateAssumeRolePolicy", {"role_name": "none", "policy_document": trust(ROOT)})
+
+
+def test_a_grant_to_a_role_is_limited_by_the_session_policy(service: InProcess) -> None:
+    """A grant counts as a statement that names its grantee in the same way."""
+    alice = service.new_user("alice")
+    role = new_role(service, trust_policy=trust(ALICE))
+    key = {"key_id": service.call("CreateKey", {}, token=service.new_user("maker", policies={"p": statement("*")}))
+           .key_metadata.arn}
+    free, bound = assume(service, role, alice).token, assume(service, role, alice, policy=LIST).token
+    service.call("CreateGrant", {**key, "grantee_principal": role, "operations": ["DescribeKey"]})
+    service.call("DescribeKey", key, token=free)
+    with pytest.raises(AccessDeniedException):
+        service.call("DescribeKey", key, token=bound)
+    of_session = f"arn:aws:sts::{HOME}:assumed-role/worker/s1"
+    service.call("CreateGrant", {**key, "grantee_principal": of_session, "operations": ["DescribeKey"]})
+    service.call("DescribeKey", key, token=bound)

@@ -130,6 +130,8 @@ def test_no_call_on_a_store_returns_material(tmp_path: Path) -> None:
         store.random(32),
         store.describe(),
         store.rewrap_kek(HOME, shop.shelf.rows[HOME]),
+        wrapped := store.wrap_secret(HOME, "label", b"secret"),
+        store.unwrap_secret(HOME, "label", wrapped),
     ]
     silent = {"health", "forget", "destroy", "close"}
     assert all(inspect.signature(getattr(store, name)).return_annotation == "None" for name in silent)
@@ -137,6 +139,7 @@ def test_no_call_on_a_store_returns_material(tmp_path: Path) -> None:
     assert public == {
         "close", "decrypt", "describe", "destroy", "encrypt", "forget", "generate", "generate_data_key",
         "generate_data_key_without_plaintext", "health", "random", "rewrap_kek",
+        "unwrap_secret", "wrap_secret",
     }, "a new public member must be added to the answers above"  # fmt: skip
     for answer in answers:
         raw = answer if isinstance(answer, bytes) else b""

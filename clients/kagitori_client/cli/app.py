@@ -10,7 +10,22 @@ from typing import Any, Never
 
 import typer
 
-from kagitori_client.cli import aliases, audit, encryption, grants, keys, policies, principals, service, tags, tokens
+from kagitori_client.cli import (
+    access_keys,
+    aliases,
+    assume_role,
+    audit,
+    encryption,
+    grants,
+    groups,
+    keys,
+    managed_policies,
+    policies,
+    principals,
+    service,
+    tags,
+    tokens,
+)
 from kagitori_client.cli.failures import LocalFileError, UsageError, report
 from kagitori_client.cli.session import Options, shared_parameters
 from kagitori_client.errors import KagitoriError
@@ -36,12 +51,18 @@ def build() -> typer.Typer:
     )
     _shared_options(app)
     service.register(app)
-    for name, noun in (
-        ("key", keys), ("alias", aliases), ("tag", tags), ("policy", policies),
-        ("grant", grants),
-        ("principal", principals), ("token", tokens),
+    for name, parts in (
+        ("key", (keys.app,)), ("alias", (aliases.app,)), ("tag", (tags.app,)),
+        ("grant", (grants.app,)),
+        ("policy", (policies.app, managed_policies.policy_app)),
+        ("principal", (principals.app, groups.app, managed_policies.boundary_app)),
+        ("token", (tokens.app, assume_role.app)), ("access-key", (access_keys.app,)),
     ):
-        app.add_typer(noun.app, name=name)
+        noun = typer.Typer(help=parts[0].info.help, no_args_is_help=True)
+        for part in parts:
+            # Without a name its commands become the noun's own.
+            noun.add_typer(part)
+        app.add_typer(noun, name=name)
     encryption.register(app)
     app.add_typer(audit.app, name="audit")
     return app

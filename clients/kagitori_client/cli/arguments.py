@@ -45,10 +45,21 @@ def seconds(text: str) -> int:
 
 def principal_arn(session: Session, name: str) -> str:
     """An ARN as it is; `user/…`, `role/…`, `group/…` and `root` become ARNs of the caller's account."""
+    hint = "write an ARN, user/NAME, role/NAME, group/NAME or root"
+    return iam_arn(session, name, ("user/", "role/", "group/"), "principal", hint, root=True)
+
+
+def iam_arn(
+    session: Session, name: str, prefixes: tuple[str, ...], noun: str, hint: str, *, root: bool = False
+) -> str:
+    """An ARN as it is; what has one of the prefixes (or is `root`) becomes an ARN of the caller's account.
+
+    Raises UsageError.
+    """
     if name.startswith("arn:"):
         return name
-    if name != "root" and not name.startswith(("user/", "role/", "group/")):
-        raise UsageError(f"{name!r} is no principal", hint="write an ARN, user/NAME, role/NAME, group/NAME or root")
+    if not name.startswith(prefixes) and not (root and name == "root"):
+        raise UsageError(f"{name!r} is no {noun}", hint=hint)
     caller = session.client.admin.GetCallerIdentity(GetCallerIdentityRequest())
     partition = caller.arn.split(":")[1]
     return f"arn:{partition}:iam::{caller.account_id}:{name}"

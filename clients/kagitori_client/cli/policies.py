@@ -29,7 +29,7 @@ PolicyName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the pol
 Document = Annotated[str, typer.Argument(metavar="FILE", help="JSON document, - for stdin.")]
 
 
-def _document(session: Session, text: str, **facts: str) -> None:
+def print_document(session: Session, text: str, **facts: str) -> None:
     """Prints a policy byte for byte; only a terminal gets a line end it may lack."""
     if session.as_json:
         session.json({**facts, "policy": text})
@@ -44,7 +44,7 @@ def get(session: Session, key: Key) -> None:
     """Print the policy of a key, byte for byte as it was put."""
     arn = session.key_id(key)
     answer = session.client.keys.GetKeyPolicy(GetKeyPolicyRequest(key_id=arn))
-    _document(session, answer.policy, key_id=arn, policy_name=answer.policy_name)
+    print_document(session, answer.policy, key_id=arn, policy_name=answer.policy_name)
 
 
 @command(app, "put")
@@ -87,7 +87,7 @@ def get_identity(session: Session, principal: Principal, name: PolicyName) -> No
     """Print an inline policy, byte for byte as it was put."""
     arn = principal_arn(session, principal)
     answer = session.client.admin.GetIdentityPolicy(GetIdentityPolicyRequest(principal_arn=arn, policy_name=name))
-    _document(session, answer.policy_document, principal_arn=arn, policy_name=name)
+    print_document(session, answer.policy_document, principal_arn=arn, policy_name=name)
 
 
 @command(app, "list-identity")

@@ -1,4 +1,4 @@
-"""`kagitori principal`: accounts, users, roles, and the certificates that stand for them."""
+"""`kagitori principal`: accounts, users, roles, their tags, and the certificates that stand for them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,23 @@ from kagitori.kms.v1.principals_pb2 import (
     CreateUserRequest,
     DeleteRoleRequest,
     DeleteUserRequest,
+    GetRoleRequest,
     GetUserRequest,
     ListAccountsRequest,
     ListRolesRequest,
     ListUsersRequest,
+    TagPrincipalRequest,
+    UntagPrincipalRequest,
+    UpdateAssumeRolePolicyRequest,
 )
-from kagitori_client.cli.arguments import principal_arn, tags
+from kagitori_client.cli.arguments import principal_arn, seconds, tags
 from kagitori_client.cli.failures import UsageError
-from kagitori_client.cli.policies import Principal
+from kagitori_client.cli.files import read_document
+from kagitori_client.cli.policies import Document, Principal
 from kagitori_client.cli.session import Session, command
 from kagitori_client.client import pages
 
-app = typer.Typer(help="Manage who may call: accounts, users, roles, certificates.", no_args_is_help=True)
+app = typer.Typer(help="Manage who may call: accounts, users, groups, roles, certificates.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 Account = Annotated[
@@ -75,9 +80,13 @@ def create_user(
 
 
 @command(app, "list-users")
-def list_users(session: Session, account: Account = None) -> None:
+def list_users(
+    session: Session,
+    group: Annotated[str | None, typer.Option("--group", help="Only members of this group.", metavar="NAME")] = None,
+    account: Account = None,
+) -> None:
     """List users."""
-    request = ListUsersRequest(account_id=account)
+    request = ListUsersRequest(account_id=account, group_name=group)
     found = [user for page in pages(session.client.admin.ListUsers, request) for user in page.users]
     session.records("users", found, ["user_name", "arn", "create_date"])
 
@@ -101,12 +110,20 @@ def create_role(
     name: Name,
     path: Path = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    trust: Annotated[
+        str | None, typer.Option(help="Trust policy: who may assume it; nobody when absent.", metavar="FILE")
+    ] = None,
+    longest_session: Annotated[
+        str | None, typer.Option(help="Longest session, 1h to 12h; 1h when absent.", metavar="TIME")
+    ] = None,
     tag: TagOption = None,
     account: Account = None,
 ) -> None:
-    """Make a role, without permissions. Its sessions come from tokens and certificates made for it."""
+    """Make a role, without permissions. `kagitori token assume-role` takes it on for a session."""
     request = CreateRoleRequest(
-        role_name=name, path=path, description=description, tags=tags(tag), account_id=account
+        role_name=name, path=path, description=description, tags=tags(tag), account_id=account,
+        assume_role_policy_document=read_document(trust) if trust is not None else None,
+        max_session_duration=seconds(longest_session) if longest_session is not None else None,
     )
     session.record(session.client.admin.CreateRole(request).role)
 
@@ -117,6 +134,40 @@ def list_roles(session: Session, account: Account = None) -> None:
     request = ListRolesRequest(account_id=account)
     found = [role for page in pages(session.client.admin.ListRoles, request) for role in page.roles]
     session.records("roles", found, ["role_name", "arn", "description", "create_date"])
+
+
+@command(app, "put-trust", epilog="Example: kagitori principal put-trust backup trust.json")
+def put_trust(session: Session, name: Name, document: Document, account: Account = None) -> None:
+    """Say anew who may assume a role."""
+    request = UpdateAssumeRolePolicyRequest(
+        role_name=name, policy_document=read_document(document), account_id=account
+    )
+    session.client.admin.UpdateAssumeRolePolicy(request)
+    session.done(f"role {name} has a new trust policy", role_name=name)
+
+
+@command(app, "show-role")
+def show_role(session: Session, name: Name, account: Account = None) -> None:
+    """Show a role."""
+    session.record(session.client.admin.GetRole(GetRoleRequest(role_name=name, account_id=account)).role)
+
+
+@command(app, "tag", epilog="Example: kagitori principal tag user/alice --tag team=shop")
+def tag_principal(session: Session, principal: Principal, tag: TagOption = None) -> None:
+    """Give a user or role tags, which policies can refer to."""
+    arn = principal_arn(session, principal)
+    session.client.admin.TagPrincipal(TagPrincipalRequest(principal_arn=arn, tags=tags(tag)))
+    session.done(f"{principal} is tagged", principal_arn=arn)
+
+
+@command(app, "untag")
+def untag_principal(
+    session: Session, principal: Principal, names: Annotated[list[str], typer.Argument(metavar="NAME...")]
+) -> None:
+    """Take tags away from a user or role."""
+    arn = principal_arn(session, principal)
+    session.client.admin.UntagPrincipal(UntagPrincipalRequest(principal_arn=arn, tag_keys=names))
+    session.done(f"{principal} is untagged", principal_arn=arn)
 
 
 @command(app, "delete-role")
