@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from kagitori_server.authz.assumption import may_assume
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.authz.condition_keys import Asked
 from kagitori_server.model.errors import KmsError
 from kagitori_server.model.keys import Key
+from kagitori_server.model.principals import PrincipalRecord
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.resolve import resolve_slot
 from kagitori_server.operations.row import KeySlot, Permission
@@ -34,10 +36,10 @@ def question(context: Context, permission: Permission, slot: KeySlot | None, key
     )
 
 
-def lockout_question(context: Context, account: str) -> Asked:
-    """The question whether the caller could put the next key policy, with the context of this call."""
+def plain_question(context: Context, action: str, account: str) -> Asked:
+    """The question whether the caller may do `action`, with the context of this call but for what names a key."""
     return Asked(
-        action="kms:PutKeyPolicy",
+        action=action,
         caller=context.caller,
         request=context.request,
         evidence=context.evidence,
@@ -72,6 +74,14 @@ def lockout_check(authorizer: Authorizer) -> Callable[[Context, KeyPolicy, str],
     """What `Services.lockout_check` is: refuses a candidate policy under which the caller couldn't put the next."""
 
     def check(context: Context, candidate: KeyPolicy, key_arn: str) -> None:
-        authorizer.check_lockout(lockout_question(context, context.account), candidate, key_arn)
+        asked = plain_question(context, "kms:PutKeyPolicy", context.account)
+        authorizer.check_lockout(asked, candidate, key_arn)
 
     return check
+
+
+def may_assume_role(
+    context: Context, role: PrincipalRecord, actions: tuple[str, ...], brought: Mapping[str, str | tuple[str, ...]]
+) -> bool:
+    """Whether the caller may assume `role`: what `Administration.may_assume` is."""
+    return may_assume(plain_question(context, actions[0], role.account), role, actions, brought)

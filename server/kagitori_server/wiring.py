@@ -21,10 +21,9 @@ from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_server import __version__
 from kagitori_server.administration_ports import AuditFiles
-from kagitori_server.asking import lockout_check
+from kagitori_server.asking import lockout_check, may_assume_role
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
-from kagitori_server.authz.assumption import may_assume
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.certificates import Issued, check_pair, host_names, prepare
 from kagitori_server.bootstrap.data_directory import DataDirectory
@@ -179,7 +178,7 @@ class Server:
             ),
             server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
             secrets=self._store,
-            may_assume=may_assume,
+            may_assume=may_assume_role,
             uptime=lambda: self._clocks.monotonic() - started,
             monotonic=self._clocks.monotonic,
         )

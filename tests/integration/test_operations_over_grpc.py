@@ -16,7 +16,7 @@ from tests.support.inprocess import ALLOW_ALL, HOME, REGION
 from tests.support.kms_calls import OTHER, identity_policy, key_policy, statement, user_arn
 from tests.support.whole_server import Caller, WholeServer
 
-from kagitori.kms.v1 import resources_pb2
+from kagitori.kms.v1 import credentials_pb2, resources_pb2
 from kagitori_server.bootstrap.certificates import issue_client_certificate, load_authority
 from kagitori_server.operations.table import TABLE
 from kagitori_server.policy.defaults import default_key_policy
@@ -56,10 +56,14 @@ def _refused(caller: Caller, operation: str, **members: Any) -> tuple[grpc.Statu
     return error.code(), info
 
 
-def test_every_served_operation(root: Caller) -> None:
+def test_every_served_operation(server: WholeServer, root: Caller) -> None:
     """A life of keys, names, principals and credentials: nothing in the table is left out."""
     _keys(root)
     _cryptography(root)
+    _grants(server, root)
+    _identities(root)
+    with server.tls() as channel:
+        _sessions(channel, root)
     _administration(root)
     assert root.called == set(TABLE)
 
@@ -113,6 +117,74 @@ def _cryptography(root: Caller) -> None:
     assert outcomes[3].error.code == "InvalidCiphertextException"
     outcomes = root("BatchGenerateDataKey", items=[{"key_id": "alias/app", "number_of_bytes": 4}]).outcomes
     assert len(outcomes[0].response.plaintext) == 4
+
+
+def _grants(server: WholeServer, root: Caller) -> None:
+    grantee = root("CreateUser", user_name="grantee").user.arn
+    token = root("CreateToken", principal_arn=grantee).token
+    terms = {
+        "key_id": root("DescribeKey", key_id="alias/app").key_metadata.arn, "grantee_principal": grantee,
+        "retiring_principal": grantee, "operations": [resources_pb2.GRANT_OPERATION_ENCRYPT],
+        "constraints": {"encryption_context_subset": {"tenant": "t1"}},
+    }
+    made = root("CreateGrant", **terms)
+    other = root("CreateGrant", **terms, name="other")
+    assert len(root("ListGrants", key_id=terms["key_id"]).grants) == 2
+    assert len(root("ListRetirableGrants", retiring_principal=grantee).grants) == 2
+    with server.tls() as channel:
+        caller = Caller(channel, token)
+        values = {"key_id": terms["key_id"], "plaintext": b"x"}
+        caller("Encrypt", **values, encryption_context={"tenant": "t1", "more": "x"})
+        assert _refused(caller, "Encrypt", **values)[0] is grpc.StatusCode.PERMISSION_DENIED
+        caller("RetireGrant", grant_token=made.grant_token)
+        root("RevokeGrant", key_id=terms["key_id"], grant_id=other.grant_id)
+        values["encryption_context"] = {"tenant": "t1"}
+        assert _refused(caller, "Encrypt", **values)[0] is grpc.StatusCode.PERMISSION_DENIED
+        root.called |= caller.called
+
+
+def _identities(root: Caller) -> None:
+    member = root("CreateUser", user_name="member").user.arn
+    root("CreateGroup", group_name="team")
+    root("AddUserToGroup", group_name="team", user_name="member")
+    assert [group.group_name for group in root("ListGroupsForUser", user_name="member").groups] == ["team"]
+    assert [group.group_name for group in root("ListGroups").groups] == ["team"]
+    policy = root("CreateManagedPolicy", policy_name="use", policy_document=ALLOW_ALL).policy.arn
+    assert root("GetManagedPolicy", policy_arn=policy).policy.arn == policy
+    root("AttachManagedPolicy", principal_arn=member, policy_arn=policy)
+    assert [found.arn for found in root("ListManagedPolicies", principal_arn=member).policies] == [policy]
+    root("PutPermissionsBoundary", principal_arn=member, policy_arn=policy)
+    assert root("GetUser", user_name="member").user.permissions_boundary == policy
+    root("DeletePermissionsBoundary", principal_arn=member)
+    root("DetachManagedPolicy", principal_arn=member, policy_arn=policy)
+    root("DeleteManagedPolicy", policy_arn=policy)
+    root("TagPrincipal", principal_arn=member, tags=[{"tag_key": "team", "tag_value": "x"}])
+    root("UntagPrincipal", principal_arn=member, tag_keys=["team"])
+    root("RemoveUserFromGroup", group_name="team", user_name="member")
+    root("DeleteGroup", group_name="team")
+    key = root("CreateAccessKey", principal_arn=member).access_key.access_key_id
+    root("UpdateAccessKey", access_key_id=key, status=credentials_pb2.ACCESS_KEY_STATUS_INACTIVE)
+    assert [found.access_key_id for found in root("ListAccessKeys", principal_arn=member).access_keys] == [key]
+    root("DeleteAccessKey", access_key_id=key)
+
+
+def _sessions(channel: grpc.Channel, root: Caller) -> None:
+    user = root("CreateUser", user_name="assumer").user.arn
+    token = root("CreateToken", principal_arn=user).token
+    trust = {"Effect": "Allow", "Principal": {"AWS": user}, "Action": "sts:AssumeRole"}
+    trusting = {"Version": "2012-10-17", "Statement": [trust]}
+    role = root("CreateRole", role_name="assumed", assume_role_policy_document=json.dumps(trusting)).role.arn
+    assumer = Caller(channel, token)
+    session = assumer("AssumeRole", role_arn=role, role_session_name="s1")
+    arn = f"arn:aws:sts::{HOME}:assumed-role/assumed/s1"
+    assert Caller(channel, session.token)("GetCallerIdentity").arn == arn
+    trust["Condition"] = {"NotIpAddress": {"aws:SourceIp": "127.0.0.0/8"}}
+    root("UpdateAssumeRolePolicy", role_name="assumed", policy_document=json.dumps(trusting))
+    refusal = _refused(assumer, "AssumeRole", role_arn=role, role_session_name="s2")
+    assert refusal[0] is grpc.StatusCode.PERMISSION_DENIED, "the trust policy's condition sees where the call is from"
+    root("DeleteRole", role_name="assumed")
+    assert _refused(Caller(channel, session.token), "GetCallerIdentity")[0] is grpc.StatusCode.UNAUTHENTICATED
+    root.called |= assumer.called
 
 
 def _administration(root: Caller) -> None:

@@ -21,10 +21,9 @@ from typing import Any
 from kagitori_keystore.rootkey.file import open_file_root
 from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_server.administration_ports import AuditFiles
-from kagitori_server.asking import lockout_check
+from kagitori_server.asking import lockout_check, may_assume_role
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator
-from kagitori_server.authz.assumption import may_assume
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.identifiers import system_identifiers
@@ -117,7 +116,7 @@ class InProcess:
                 root_key=RootKeyRotation("file", self.root_keys, self.store.rewrap_kek, self.catalog.kek_shelf),
                 server=ServerFacts("0.0.0", REGION, tuple(TABLE)),
                 secrets=self.store,
-                may_assume=may_assume,
+                may_assume=may_assume_role,
                 uptime=lambda: self.clock() - START,
                 monotonic=time.monotonic,
             ),

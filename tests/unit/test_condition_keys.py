@@ -165,6 +165,28 @@ def test_both_sides_of_a_re_encryption_have_their_own_context(user: Conditioned)
     assert user.may("ReEncrypt", {**move, "destination_key_id": one})
 
 
+def test_conditions_on_grants(user: Conditioned) -> None:
+    """What a grant would give, to whom, and bound to what."""
+    grant = {
+        "key_id": user.key_id, "grantee_principal": user_arn(USER), "operations": ["Encrypt", "Decrypt"],
+        "constraints": {"encryption_context_equals": {"tenant": "t1"}},
+    }
+    for condition, allowed in (
+        ({"ForAllValues:StringEquals": {"kms:GrantOperations": ["Encrypt", "Decrypt"]}}, True),
+        ({"ForAllValues:StringEquals": {"kms:GrantOperations": ["Encrypt"]}}, False),
+        ({"StringEquals": {"kms:GranteePrincipal": user_arn(USER)}}, True),
+        ({"StringEquals": {"kms:GranteePrincipal": user_arn("other")}}, False),
+        ({"Null": {"kms:RetiringPrincipal": "true"}}, True),
+        ({"StringEquals": {"kms:GrantConstraintType": "EncryptionContextEquals"}}, True),
+        ({"StringEquals": {"kms:GrantConstraintType": "EncryptionContextSubset"}}, False),
+        ({"StringEquals": {"kms:EncryptionContext:tenant": "t1"}}, True),
+        ({"StringEquals": {"kms:EncryptionContext:tenant": "t2"}}, False),
+        ({"Bool": {"kms:GrantIsForAWSResource": "true"}}, False),
+    ):
+        user.put(condition, action="kms:CreateGrant")
+        assert user.may("CreateGrant", grant) is allowed, condition
+
+
 def test_conditions_of_a_key_policy(user: Conditioned) -> None:
     """A key policy's condition bounds what identity policies can give, and some keys don't belong in it."""
     policy = {

@@ -43,23 +43,27 @@ class Asked:
 
 
 class RequestContext(Mapping[str, str | tuple[str, ...]]):
-    """The condition keys of one question, by lower-case name, each worked out when it is asked for."""
+    """The condition keys of one question, by lower-case name, each worked out when it is asked for.
 
-    __slots__ = ("_asked", "_operation")
+    `brought` are keys that go before those of the table.
+    """
 
-    def __init__(self, asked: Asked) -> None:
+    __slots__ = ("_asked", "_brought", "_operation")
+
+    def __init__(self, asked: Asked, brought: Mapping[str, str | tuple[str, ...]] | None = None) -> None:
         self._asked = asked
+        self._brought = brought or {}
         self._operation = asked.action.partition(":")[2]
 
     def __getitem__(self, name: str) -> str | tuple[str, ...]:
-        value = self._value(name)
+        value = self._brought.get(name) or self._value(name)
         if value is None or value == ():
             raise KeyError(name)
         return value
 
     def __iter__(self) -> Iterator[str]:
         """The names without a free part of those that are present."""
-        return (name for name in _ENTRIES if name in self)
+        return (name for name in {**self._brought, **_ENTRIES} if name in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -148,6 +152,34 @@ def _same_key(asked: Asked) -> Value:
     return None if same is None else _bool(same)
 
 
+_CONSTRAINTS = {
+    "encryption_context_equals": "EncryptionContextEquals", "encryption_context_subset": "EncryptionContextSubset",
+}
+
+
+def _constraint(asked: Asked) -> tuple[str, Mapping[str, str]] | None:
+    """Kind and pairs of the constraint that a call to CreateGrant asks for."""
+    constraints = asked.request.constraints
+    for name, kind in _CONSTRAINTS.items():
+        pairs: Mapping[str, str] | None = getattr(constraints, name, None)
+        if pairs:
+            return kind, pairs
+    return None
+
+
+def _constraint_type(asked: Asked) -> Value:
+    found = _constraint(asked)
+    return None if found is None else found[0]
+
+
+def _context_pairs(asked: Asked) -> Mapping[str, str]:
+    """The encryption context of the request; of CreateGrant, the pairs of its constraint."""
+    if asked.action == "kms:CreateGrant":
+        found = _constraint(asked)
+        return {} if found is None else found[1]
+    return asked.pairs
+
+
 def _request_alias(asked: Asked) -> Value:
     if asked.named is None:
         return None
@@ -213,7 +245,17 @@ _ENTRIES: Mapping[str, _Entry] = {
         "kms:KeyOrigin": _Entry(_of_key_or_request(lambda key: str(key.origin), "origin", default="AWS_KMS")),
         "kms:MultiRegion": _Entry(_multi_region),
         "kms:EncryptionAlgorithm": _Entry(_encryption_algorithm, _CRYPTO),
-        "kms:EncryptionContextKeys": _Entry(lambda asked: tuple(asked.pairs), _CRYPTO),
+        "kms:EncryptionContextKeys": _Entry(lambda asked: tuple(_context_pairs(asked)), _CRYPTO | {"CreateGrant"}),
+        "kms:GrantOperations": _Entry(
+            lambda asked: tuple(str(operation) for operation in asked.request.operations), frozenset({"CreateGrant"})
+        ),
+        "kms:GranteePrincipal": _Entry(_member("grantee_principal"), frozenset({"CreateGrant"})),
+        "kms:RetiringPrincipal": _Entry(_member("retiring_principal"), frozenset({"CreateGrant"})),
+        "kms:GrantConstraintType": _Entry(_constraint_type, frozenset({"CreateGrant"})),
+        # No service of ours makes grants for a user's resources.
+        "kms:GrantIsForAWSResource": _Entry(
+            lambda _asked: "false", frozenset({"CreateGrant", "ListGrants", "RevokeGrant"})
+        ),
         "kms:ReEncryptOnSameKey": _Entry(
             _same_key, frozenset({"ReEncryptFrom", "ReEncryptTo"}),
         ),
@@ -248,7 +290,7 @@ _ENTRIES: Mapping[str, _Entry] = {
 }
 
 _FAMILIES: Mapping[str, _Family] = {
-    "kms:encryptioncontext:": _Family(lambda asked: asked.pairs, _CRYPTO),
+    "kms:encryptioncontext:": _Family(_context_pairs, _CRYPTO | {"CreateGrant"}),
     "aws:principaltag/": _Family(lambda asked: asked.caller.tags),
     "aws:resourcetag/": _Family(_resource_tags),
     "aws:requesttag/": _Family(_request_tags, frozenset({"CreateKey", "TagResource"})),

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kagitori_keystore.base import SecretWrapping
-from kagitori_server.model.principals import Caller, PrincipalRecord
+from kagitori_server.model.principals import PrincipalRecord
+
+if TYPE_CHECKING:
+    from kagitori_server.operations.context import Context  # which has a field for these ports
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +186,14 @@ class ServerFacts:
 
 
 class AssumptionPort(Protocol):
-    """The decision about AssumeRole (`authz.assumption.may_assume`)."""
+    """The decision about AssumeRole (`asking.may_assume_role`)."""
 
     def __call__(
-        self, caller: Caller, role: PrincipalRecord, actions: tuple[str, ...],
-        request: Mapping[str, str | tuple[str, ...]], /,
+        self, context: Context, role: PrincipalRecord, actions: tuple[str, ...],
+        brought: Mapping[str, str | tuple[str, ...]], /,
     ) -> bool:
         """Whether the caller may do all of `actions` to the role, by its trust policy and the caller's policies.
-        `request` holds the condition keys that the request brings."""
+        `brought` holds the condition keys that this request alone has."""
         ...
 
 

@@ -39,7 +39,7 @@ def check_assume_role(context: Context, request: shapes.AssumeRoleRequest) -> No
         actions = (*actions, "sts:SetSourceIdentity")
     role = context.lookup.principal(request.role_arn)
     may_assume = context.services.administration.may_assume
-    if role is None or not may_assume(caller, role, actions, _request_facts(request)):
+    if role is None or not may_assume(context, role, actions, _request_facts(request)):
         raise AccessDeniedException(
             f"User: {caller.arn} is not authorized to perform: {' and '.join(actions)} on resource: {request.role_arn}"
         )
