@@ -26,7 +26,7 @@ _SERVED = {
     "PutIdentityPolicy", "GetIdentityPolicy", "ListIdentityPolicies", "DeleteIdentityPolicy",
     "CreateToken", "ListTokens", "RevokeToken",
     "RegisterCertificate", "ListCertificates", "DeregisterCertificate",
-    "GetCallerIdentity", "LookupEvents", "VerifyAuditTrail",
+    "GetCallerIdentity", "ExplainAccess", "LintPolicy", "LookupEvents", "VerifyAuditTrail",
     "GetServerStatus", "ListKeyStoreHealth", "RotateRootKey",
 }
 

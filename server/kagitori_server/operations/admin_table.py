@@ -13,6 +13,7 @@ from kagitori_server.model.shape import Shape
 from kagitori_server.operations.administration import (
     accounts,
     credentials,
+    decisions,
     entities,
     identity_policies,
     server,
@@ -31,6 +32,7 @@ from kagitori_server.operations.row import (
 )
 from kagitori_server.operations.shapes import audit as audit_shapes
 from kagitori_server.operations.shapes import credentials as credential_shapes
+from kagitori_server.operations.shapes import decisions as decision_shapes
 from kagitori_server.operations.shapes import identity_policies as policy_shapes
 from kagitori_server.operations.shapes import principals as principal_shapes
 from kagitori_server.operations.shapes import service as service_shapes
@@ -227,6 +229,21 @@ CREDENTIALS: tuple[Operation, ...] = (
     ),
 )
 
+DECISIONS: tuple[Operation, ...] = (
+    _reading(
+        "ExplainAccess", decision_shapes.ExplainAccessRequest, decision_shapes.ExplainAccessResponse,
+        decisions.explain_access,
+        on=Resource.ACCOUNT, account_member="principal_arn", home_only=False,
+        shown=(
+            "principal_arn", "action", "resource_arn", "encryption_context", "grant_tokens", "condition_values",
+        ),
+    ),
+    _reading(
+        "LintPolicy", decision_shapes.LintPolicyRequest, decision_shapes.LintPolicyResponse, decisions.lint_policy,
+        on=Resource.ACCOUNT, account_member=None, home_only=False, shown=("policy_kind", "policy_document"),
+    ),
+)
+
 AUDIT: tuple[Operation, ...] = (
     _reading(
         "LookupEvents", audit_shapes.LookupEventsRequest, audit_shapes.LookupEventsResponse, trail.lookup_events,
@@ -266,6 +283,6 @@ SERVER: tuple[Operation, ...] = (
 )
 
 ADMIN: tuple[Operation, ...] = (
-    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *CREDENTIALS, *AUDIT, *SERVER,
+    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *CREDENTIALS, *DECISIONS, *AUDIT, *SERVER,
 )
 """Every operation of AdminService that is served."""
