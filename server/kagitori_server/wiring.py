@@ -29,6 +29,7 @@ from kagitori_server.bootstrap.certificates import Issued, check_pair, host_name
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.config import Config, ConfigurationError
+from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.model.errors import KmsError
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
@@ -176,6 +177,7 @@ class Server:
             root_key=RootKeyRotation(
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
+            decisions=Explaining(self._authorizer, TABLE),
             server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
             secrets=self._store,
             may_assume=may_assume_role,

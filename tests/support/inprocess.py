@@ -26,6 +26,7 @@ from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.first_start import FirstStart
+from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.model.arn import root_arn
 from kagitori_server.model.call import Call, Evidence
@@ -114,6 +115,7 @@ class InProcess:
             administration=Administration(
                 audit=AuditFiles(self.audit_folder, self.trail),
                 root_key=RootKeyRotation("file", self.root_keys, self.store.rewrap_kek, self.catalog.kek_shelf),
+                decisions=Explaining(self._authorizer, TABLE),
                 server=ServerFacts("0.0.0", REGION, tuple(TABLE)),
                 secrets=self.store,
                 may_assume=may_assume_role,

@@ -49,6 +49,12 @@ class AuditTrailBroken(KagitoriError):
     code = "AuditTrailBroken"
 
 
+class PolicyFindings(KagitoriError):
+    """A policy was checked, and there is something to say about it."""
+
+    code = "PolicyFindings"
+
+
 def exit_code(error: KagitoriError) -> int:
     """The process's exit code for a failure."""
     if isinstance(error, ConnectionFailed):
@@ -58,7 +64,7 @@ def exit_code(error: KagitoriError) -> int:
     if isinstance(error, (ServiceError, NoUsableKey)):
         # The service's word that a ciphertext, MAC or signature is wrong is about the data, not the caller.
         return DOES_NOT_VERIFY if error.code in _CRYPTOGRAPHIC else REFUSED
-    if isinstance(error, (EnvelopeError, Unhealthy)):
+    if isinstance(error, (EnvelopeError, Unhealthy, PolicyFindings)):
         return REFUSED
     return USAGE
 

@@ -7,18 +7,19 @@ nothing that follows from the old one is ever used again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kagitori_server.authz.compiled import CompiledCaller, compile_caller
-from kagitori_server.authz.condition_keys import Asked, RequestContext
-from kagitori_server.model.grant_set import NO_GRANTS
+from kagitori_server.authz.condition_keys import Asked, RequestContext, SupposedContext
+from kagitori_server.model.grant_set import GrantSet
 from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import Caller
 from kagitori_server.policy import grants as policy_grants
-from kagitori_server.policy.context import Context
+from kagitori_server.policy.context import Context, ContextValue
 from kagitori_server.policy.document import load_key_policy
 from kagitori_server.policy.evaluate import (
     Decision,
@@ -27,6 +28,7 @@ from kagitori_server.policy.evaluate import (
     decide_key,
     decide_retire_grant,
 )
+from kagitori_server.policy.explain import Explanation, explain_identity, explain_key
 from kagitori_server.policy.lockout import check_lockout
 from kagitori_server.policy.statements import KeyPolicy
 
@@ -82,12 +84,11 @@ class Authorizer:
         out each time; what follows from the match is remembered. Raises NotLoaded where `lookup` does.
         """
         caller, compiled, action = self._caller(asked.caller), self._key(key), asked.action.lower()
-        who, operation = caller.caller, asked.action.partition(":")[2]
-        for grantee in dict.fromkeys((who.principal_id, who.role_id, who.account)):
-            granted = lookup.grants(key.region, key.key_id, grantee) if grantee else NO_GRANTS
+        operation = asked.action.partition(":")[2]
+        for granted in _held(caller, key, lookup):
             for record in granted.candidates(operation, asked.pairs):
                 grant = self._grant(record)
-                if grant.mismatch(who, action, asked.pairs) is not None:
+                if grant.mismatch(caller.caller, action, asked.pairs) is not None:
                     continue
                 if action == _CREATE_GRANT and (
                     proposed is None or not policy_grants.child_grant_allowed(grant, proposed)
@@ -118,6 +119,29 @@ class Authorizer:
             self._make_room(who.decisions)
             who.decisions[question] = decision
         return decision
+
+    def explain(
+        self, asked: Asked, key: Key | None, resource_arn: str, lookup: Lookup, supposed: Mapping[str, ContextValue],
+        *, grantable: bool, cross_account: bool,
+    ) -> tuple[Explanation, Mapping[str, ContextValue]]:
+        """What `on_key` and `by_grant` (or without a key `on_identity`) would decide, explained, and the condition
+        keys that were present, for a call that isn't made: `supposed` says of it what a request would.
+
+        Nothing is known of what a call to CreateGrant would grant, so no grant is held to permit it.
+        """
+        who, context = self._caller(asked.caller), SupposedContext(asked, supposed)
+        account = asked.resource_account if key is None else key.account
+        query = Query(who.caller, asked.action, resource_arn, account, context, asked.pairs)
+        if key is None:
+            return explain_identity(query, who.policies, limits=who.limits), context
+        grants: tuple[policy_grants.Grant, ...] = ()
+        if grantable and asked.action.lower() != _CREATE_GRANT:
+            grants = tuple(self._grant(grant) for held in _held(who, key, lookup) for grant in held.records)
+        policy = self._key(key).policy
+        explanation = explain_key(
+            query, policy, who.policies, cross_account_capable=cross_account, limits=who.limits, grants=grants
+        )
+        return explanation, context
 
     def check_lockout(self, asked: Asked, candidate: KeyPolicy, key_arn: str) -> None:
         """Refuse a key policy under which the caller could not put the next one.
@@ -190,6 +214,14 @@ class Authorizer:
     def _make_room(self, memory: dict[Any, Any]) -> None:
         if len(memory) >= self._entries:
             memory.clear()
+
+
+def _held(caller: CompiledCaller, key: Key, lookup: Lookup) -> Iterator[GrantSet]:
+    """The grants on `key` whose grantee the caller is, by each name it goes by."""
+    who = caller.caller
+    for grantee in dict.fromkeys((who.principal_id, who.role_id, who.account)):
+        if grantee:
+            yield lookup.grants(key.region, key.key_id, grantee)
 
 
 def _as_policy_grant(record: Grant) -> policy_grants.Grant:

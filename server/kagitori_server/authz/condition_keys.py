@@ -79,6 +79,43 @@ class RequestContext(Mapping[str, str | tuple[str, ...]]):
         return None
 
 
+class SupposedContext(Mapping[str, str | tuple[str, ...]]):
+    """The condition keys of a call that isn't made: what is supposed of it goes before what key, principal and
+    clock say.
+
+    Condition keys about a request itself (`_OF_REQUEST`; those that CreateKey takes from its members) are present
+    only when supposed: there is no request that could have them. Names in `supposed` are in lower case.
+    """
+
+    __slots__ = ("_asked", "_known", "_supposed")
+
+    def __init__(self, asked: Asked, supposed: Mapping[str, str | tuple[str, ...]]) -> None:
+        self._asked = asked
+        self._supposed = supposed
+        self._known = RequestContext(asked)
+
+    def __getitem__(self, name: str) -> str | tuple[str, ...]:
+        if name in self._supposed:
+            return self._supposed[name]
+        if name in _OF_REQUEST or name.startswith("aws:requesttag/"):
+            raise KeyError(name)
+        if self._asked.key is None and name in _OF_KEY:
+            raise KeyError(name)
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of all that are present."""
+        operation = self._asked.action.partition(":")[2]
+        names = [*self._supposed, *_ENTRIES]
+        for prefix, family in _FAMILIES.items():
+            if prefix != "aws:requesttag/" and (family.on is None or operation in family.on):
+                names += (prefix + name.lower() for name in family.read(self._asked))
+        return (name for name in dict.fromkeys(names) if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """A condition key: `on` lists the actions that have it, None for all (those without the key give None)."""
@@ -174,7 +211,7 @@ def _constraint_type(asked: Asked) -> Value:
 
 def _context_pairs(asked: Asked) -> Mapping[str, str]:
     """The encryption context of the request; of CreateGrant, the pairs of its constraint."""
-    if asked.action == "kms:CreateGrant":
+    if asked.action == "kms:CreateGrant" and asked.request is not None:
         found = _constraint(asked)
         return {} if found is None else found[1]
     return asked.pairs
@@ -295,3 +332,16 @@ _FAMILIES: Mapping[str, _Family] = {
     "aws:resourcetag/": _Family(_resource_tags),
     "aws:requesttag/": _Family(_request_tags, frozenset({"CreateKey", "TagResource"})),
 }
+
+_OF_REQUEST = frozenset({
+    "kms:bypasspolicylockoutsafetycheck", "kms:encryptionalgorithm", "kms:reencryptonsamekey",
+    "kms:schedulekeydeletionpendingwindowindays", "aws:sourceip", "aws:securetransport", "aws:useragent", "aws:tagkeys",
+    "kms:grantoperations", "kms:granteeprincipal", "kms:retiringprincipal", "kms:grantconstrainttype",
+})
+"""Condition keys that are about the request itself and how it came, whoever makes it on whatever key."""
+
+_OF_KEY = frozenset({
+    "kms:keyspec", "kms:customermasterkeyspec", "kms:keyusage", "kms:customermasterkeyusage", "kms:keyorigin",
+    "kms:multiregion",
+})
+"""Condition keys about a key, which CreateKey has from its request."""

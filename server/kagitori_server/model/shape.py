@@ -162,7 +162,8 @@ def _compile(hint: Any, constraint: Constraint) -> _Check:
     if origin is tuple:
         return _list_check(_compile(typing.get_args(hint)[0], constraint), constraint)
     if origin is not None and issubclass(origin, Mapping):
-        return _map_check(constraint)
+        value = typing.get_args(hint)[1]
+        return _map_check(constraint, None if value is str else Shape(typing.cast("type[Any]", value)))
     if dataclasses.is_dataclass(hint):
         return _structure_check(Shape(typing.cast("type[Any]", hint)))
     if issubclass(hint, enum.StrEnum):
@@ -291,17 +292,21 @@ def _list_check(element: _Check, constraint: Constraint) -> _Check:
     return check
 
 
-def _map_check(constraint: Constraint) -> _Check:
+def _map_check(constraint: Constraint, structure: Shape[Any] | None) -> _Check:
+    """Of a map of strings; or of structures, which are made anew."""
     text = _text_check(Constraint(False, 0, None, None, None, None, sensitive=True))
+    element = None if structure is None else _structure_check(structure)
 
     def check(path: str, value: Any, report: _Report) -> Any:
         if type(value) is not dict and not isinstance(value, Mapping):
-            raise _wrong_type(path, "a map of strings")
-        if _count(path, len(value), constraint, report):
-            for key, item in value.items():
-                text(path, key, report)
+            raise _wrong_type(path, "a map of strings" if element is None else "a map of structures")
+        if not _count(path, len(value), constraint, report):
+            return value
+        for key, item in value.items():
+            text(path, key, report)
+            if element is None:
                 text(path, item, report)
-        return value
+        return value if element is None else {key: element(path, item, report) for key, item in value.items()}
 
     return check
 

@@ -7,6 +7,7 @@ from kagitori_server.operations.admin_rows import KAGITORI, permission, reading,
 from kagitori_server.operations.administration import (
     accounts,
     credentials,
+    decisions,
     entities,
     identity_policies,
     server,
@@ -17,6 +18,7 @@ from kagitori_server.operations.identity_table import IDENTITIES
 from kagitori_server.operations.row import Answer, AuditRule, Cost, Operation, Resource
 from kagitori_server.operations.shapes import audit as audit_shapes
 from kagitori_server.operations.shapes import credentials as credential_shapes
+from kagitori_server.operations.shapes import decisions as decision_shapes
 from kagitori_server.operations.shapes import identity_policies as policy_shapes
 from kagitori_server.operations.shapes import principals as principal_shapes
 from kagitori_server.operations.shapes import service as service_shapes
@@ -159,6 +161,21 @@ CREDENTIALS: tuple[Operation, ...] = (
     ),
 )
 
+DECISIONS: tuple[Operation, ...] = (
+    reading(
+        "ExplainAccess", decision_shapes.ExplainAccessRequest, decision_shapes.ExplainAccessResponse,
+        decisions.explain_access,
+        on=Resource.ACCOUNT, account_member="principal_arn", home_only=False,
+        shown=(
+            "principal_arn", "action", "resource_arn", "encryption_context", "condition_values",
+        ),
+    ),
+    reading(
+        "LintPolicy", decision_shapes.LintPolicyRequest, decision_shapes.LintPolicyResponse, decisions.lint_policy,
+        on=Resource.ACCOUNT, account_member=None, home_only=False, shown=("policy_kind", "policy_document"),
+    ),
+)
+
 AUDIT: tuple[Operation, ...] = (
     reading(
         "LookupEvents", audit_shapes.LookupEventsRequest, audit_shapes.LookupEventsResponse, trail.lookup_events,
@@ -198,6 +215,6 @@ SERVER: tuple[Operation, ...] = (
 )
 
 ADMIN: tuple[Operation, ...] = (
-    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *IDENTITIES, *CREDENTIALS, *AUDIT, *SERVER,
+    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *IDENTITIES, *CREDENTIALS, *DECISIONS, *AUDIT, *SERVER,
 )
 """Every operation of AdminService that is served."""

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from kagitori_keystore.base import SecretWrapping
-from kagitori_server.model.principals import PrincipalRecord
+from kagitori_server.model.keys import Key
+from kagitori_server.model.principals import Caller, PrincipalRecord
+from kagitori_server.policy.context import ContextValue
+from kagitori_server.policy.explain import Explanation
 
 if TYPE_CHECKING:
     from kagitori_server.operations.context import Context  # which has a field for these ports
@@ -198,11 +201,50 @@ class AssumptionPort(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class SupposedCall:
+    """A call that isn't made. `action` is as the caller of ExplainAccess wrote it."""
+
+    caller: Caller
+    action: str
+    key: Key | None
+    named: str
+    """The resource as it was written: the ARN of a key or an alias, or `*`."""
+    encryption_context: Mapping[str, str]
+    supposed: Mapping[str, ContextValue]
+    """What its request would say, by condition key in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedCall:
+    """The decision on a SupposedCall with its grounds."""
+
+    action: str
+    """In the capitals of the contract."""
+    resource: str
+    """The ARN that was decided on."""
+    explanation: Explanation
+    context: Mapping[str, ContextValue]
+    """The condition keys that were present."""
+
+
+class DecisionPort(Protocol):
+    """Authorisation, asked about calls that aren't made. Blocks."""
+
+    def explain(self, context: Context, call: SupposedCall) -> ExplainedCall:
+        """Decides as for a call that is made. `context` is that of ExplainAccess.
+
+        Raises ValidationException for an action that no served operation asks for, or not on such a resource.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Administration:
     """The ports of AdminService's operations. Made once, by wiring."""
 
     audit: AuditPort
     root_key: RootKeyPort
+    decisions: DecisionPort
     server: ServerFacts
     uptime: Callable[[], float]
     """Seconds since the process started."""

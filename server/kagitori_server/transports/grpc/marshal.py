@@ -216,8 +216,11 @@ def _without_none(hint: Any) -> Any:
 
 def _field_reader(field: FieldDescriptor, hint: Any) -> _Convert | None:
     if _is_map(field):
-        _check_map(field, hint)
-        return _read_map
+        value = _map_value(field, hint)
+        if value is None:
+            return _read_map
+        read = _reader(*value)
+        return lambda sent: {name: read(item) for name, item in sent.items()}
     if field.is_repeated:
         element = _element_reader(field, _element_type(field, hint))
         if element is None:
@@ -242,8 +245,12 @@ def _element_reader(field: FieldDescriptor, hint: Any) -> _Convert | None:
 
 def _field_writer(field: FieldDescriptor, hint: Any) -> _Convert | None:
     if _is_map(field):
-        _check_map(field, hint)
-        return None
+        value = _map_value(field, hint)
+        if value is None:
+            return None
+        descriptor, shape = value
+        write, make = _writer(descriptor, shape), GetMessageClass(descriptor)
+        return lambda values: {name: make(**write(item)) for name, item in values.items()}
     if field.is_repeated:
         element = _element_writer(field, _element_type(field, hint))
         if element is None:
@@ -273,11 +280,20 @@ def _read_map(sent: Any) -> dict[str, str]:
     return dict(sent.items())
 
 
-def _check_map(field: FieldDescriptor, hint: Any) -> None:
-    entry = field.message_type.fields if field.message_type is not None else ()
-    texts = all(part.type == FieldDescriptor.TYPE_STRING for part in entry)
-    if not texts or typing.get_origin(hint) is None or typing.get_args(hint) != (str, str):
+def _map_value(field: FieldDescriptor, hint: Any) -> tuple[Descriptor, type[Any]] | None:
+    """The message and the class of a map's values; None for a map of texts. Raises ContractMismatch."""
+    entry = field.message_type
+    arguments = typing.get_args(hint)
+    if entry is None or typing.get_origin(hint) is None or len(arguments) != 2 or arguments[0] is not str:
         raise _unfit(field, hint)
+    name, value = entry.fields_by_name["key"], entry.fields_by_name["value"]
+    if name.type != FieldDescriptor.TYPE_STRING:
+        raise _unfit(field, hint)
+    if value.message_type is not None and value.message_type.full_name not in _TIMES:
+        return value.message_type, _structure(field, arguments[1])
+    if value.type != FieldDescriptor.TYPE_STRING or arguments[1] is not str:
+        raise _unfit(field, hint)
+    return None
 
 
 def _element_type(field: FieldDescriptor, hint: Any) -> Any:
