@@ -23,7 +23,7 @@ init serve status encrypt decrypt data-key random
 key: create list show describe enable disable delete cancel-deletion set-description
 alias: create update delete list
 tag: set remove list
-policy: get put list put-identity get-identity list-identity delete-identity
+policy: get put list put-identity get-identity list-identity delete-identity explain lint
 principal: whoami create-account list-accounts create-user list-users show-user delete-user create-role list-roles
 principal: delete-role map-certificate list-certificates unmap-certificate
 token: create list revoke
