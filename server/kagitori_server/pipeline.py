@@ -260,7 +260,8 @@ class Pipeline:
         for permission in row.permissions:
             if permission.when is None or permission.when(request):
                 self._permit(context, permission, request)
-        if tokens := getattr(request, "grant_tokens", ()):
+        # An operation without keys of its own may take the tokens of a call that it only speaks of.
+        if row.keys and (tokens := getattr(request, "grant_tokens", ())):
             check_grant_tokens(context, tokens)
         for slot in row.keys:
             key = context.keys[slot.name]

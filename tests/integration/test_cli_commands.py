@@ -143,6 +143,32 @@ def test_key_policies_byte_for_byte(cli: CommandLine, key: str) -> None:
     assert cli("policy", "put", key, "-", stdin=b"no json").code == 1
 
 
+def test_explained_calls(cli: CommandLine, key: str) -> None:
+    cli.done("principal", "create-user", "explained")
+    cli.done("policy", "put-identity", "user/explained", "use", "-", stdin=_policy(key).encode())
+    asked = ("policy", "explain", "--principal", "user/explained", "--key", key, "--action")
+    allowed = cli.json(*asked, "kms:Encrypt", "--context", "tenant=1", "--context", "aws:SourceIp=10.0.0.1")
+    assert allowed["decision"] == "ALLOWED"
+    assert allowed["decided_by"] == {"source": "IDENTITY_POLICY", "policy": "use", "index": 0, "sid": None}
+    assert allowed["condition_values"]["aws:sourceip"] == {"values": ["10.0.0.1"]}
+    assert allowed["condition_values"]["kms:encryptioncontext:tenant"] == {"values": ["1"]}
+    refused = cli.done(*asked, "kms:Decrypt").text
+    assert "IMPLICIT_DENY" in refused
+    assert re.search(r"identity policy use statement 0 .*action does not match", refused)
+    assert "identity policy use statement 0" in cli.done(*asked, "kms:Encrypt").text
+    assert cli(*asked, "kms:Encrypt", "--context", "tenant").code == 2
+    assert cli("policy", "explain", "--principal", "user/none", "--action", "kms:ListKeys").code == 1
+
+
+def test_checked_policies(cli: CommandLine) -> None:
+    cli.done("policy", "lint", "-", "--kind", "identity", stdin=_policy().encode())
+    found = cli("policy", "lint", "-", "--kind", "identity", stdin=_policy().replace("Encrypt", "Encrpt").encode())
+    assert found.code == 1
+    assert "UNKNOWN_ACTION" in found.text
+    broken = cli("policy", "lint", "-", stdin=b"{")
+    assert (broken.code, "MALFORMED_POLICY_DOCUMENT" in broken.text) == (1, True)
+
+
 def test_users_policies_and_tokens(cli: CommandLine, key: str) -> None:
     made = cli.json("principal", "create-user", "alice", "--tag", "team=x")
     assert made["arn"] == f"arn:aws:iam::{ACCOUNT}:user/alice"

@@ -196,4 +196,5 @@ def test_the_record_shows_what_was_asked(service: InProcess, key: str) -> None:
     record = service.records()[-1]
     assert record["eventName"] == "ExplainAccess"
     assert record["requestParameters"]["resourceArn"] == key
+    assert record["requestParameters"]["conditionValues"] == {"aws:SourceIp": {"values": ["10.0.0.1"]}}
     assert record["awsRegion"] == REGION

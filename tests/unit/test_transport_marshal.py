@@ -17,6 +17,7 @@ from kagitori.kms.v1 import (
     batch_pb2,
     credentials_pb2,
     cryptography_pb2,
+    decisions_pb2,
     keys_pb2,
     operation_pb2,
     resources_pb2,
@@ -25,7 +26,7 @@ from kagitori_server.model.errors import SerializationException, ValidationExcep
 from kagitori_server.model.keys import EncryptionAlgorithm, KeyManager, KeySpec, KeyState, KeyUsage, Origin, Tag
 from kagitori_server.model.shape import Shape
 from kagitori_server.operations.row import BatchOperation, Operation
-from kagitori_server.operations.shapes import crypto, keys
+from kagitori_server.operations.shapes import crypto, decisions, keys
 from kagitori_server.operations.shapes.empty import Empty
 from kagitori_server.operations.table import TABLE
 from kagitori_server.transports.grpc.contract import SERVICES, methods, path
@@ -404,3 +405,46 @@ def test_every_enumeration_of_the_rows_goes_there_and_back() -> None:
             body = encode(shape(value))
             assert getattr(make.FromString(body), name) != 0
             assert decode(body)[name] == value.value
+
+
+# --- maps of messages ---
+
+
+def test_maps_of_messages_are_maps_of_members() -> None:
+    """There and back."""
+    decode = request_decoder(decisions_pb2.ExplainAccessRequest.DESCRIPTOR, decisions.ExplainAccessRequest)
+    sent = decisions_pb2.ExplainAccessRequest(
+        action="kms:Encrypt", resource_arn="*",
+        condition_values={"aws:SourceIp": decisions_pb2.ContextValues(values=["a", "b"])},
+    )
+    members = decode(sent.SerializeToString())
+    assert members["condition_values"] == {"aws:SourceIp": {"values": ["a", "b"]}}
+    built = Shape(decisions.ExplainAccessRequest).build(members)
+    assert built.condition_values == {"aws:SourceIp": decisions.ContextValues(values=("a", "b"))}
+    answer = decisions.ExplainAccessResponse(
+        decision=decisions.Outcome.ALLOWED, explanation="", decided_by=None, evaluations=(),
+        condition_values=built.condition_values,
+    )
+    encode = response_encoder(decisions_pb2.ExplainAccessResponse.DESCRIPTOR, decisions.ExplainAccessResponse)
+    received = decisions_pb2.ExplainAccessResponse.FromString(encode(answer))
+    assert list(received.condition_values["aws:SourceIp"].values) == ["a", "b"]
+
+
+@pytest.mark.parametrize("hint", [Mapping[str, str], Mapping[int, decisions.ContextValues], Mapping[str, int], dict])
+def test_maps_of_messages_need_a_structure(hint: Any) -> None:
+    """Anything else can't be compiled."""
+    shape = dataclasses.make_dataclass("Shape", [("condition_values", hint)])
+    with pytest.raises(ContractMismatch):
+        request_decoder(decisions_pb2.ExplainAccessRequest.DESCRIPTOR, shape)
+
+
+def test_elements_of_a_map_of_structures_are_checked() -> None:
+    """In type and in size."""
+    shape = Shape(decisions.ExplainAccessRequest)
+    values = {"action": "kms:Encrypt", "resource_arn": "*"}
+    with pytest.raises(SerializationException):
+        shape.build({**values, "condition_values": {"a": "1"}})
+    with pytest.raises(ValidationException):
+        shape.build({**values, "condition_values": {"a": {"values": ["x"] * 101}}})
+    with pytest.raises(ValidationException):
+        shape.build({**values, "condition_values": {str(n): {"values": []} for n in range(101)}})

@@ -36,6 +36,9 @@ _VERBATIM_MAPS = frozenset(
 )
 """The members whose keys are the caller's data, not names of the API."""
 
+_CONDITION_VALUES = "condition_values"
+"""The member whose keys are names of condition keys, and whose values are structures."""
+
 
 def render_members(members: Mapping[str, object], limit_bytes: int) -> str:
     """An object of at most `limit_bytes` ASCII characters (the marker aside), members in the given order.
@@ -74,6 +77,9 @@ def _member(name: str, value: object, depth: int) -> str:
         return _label(name) + quoted(value)
     if name in _VERBATIM_MAPS:
         return _label(name) + _verbatim_map(value)
+    if name == _CONDITION_VALUES and isinstance(value, Mapping):
+        pairs = [f"{quoted(str(key))}:{_value(item, depth + 1)}" for key, item in value.items()]
+        return _label(name) + "{" + ",".join(pairs) + "}"
     return _label(name) + _value(value, depth)
 
 

@@ -166,9 +166,7 @@ DECISIONS: tuple[Operation, ...] = (
         "ExplainAccess", decision_shapes.ExplainAccessRequest, decision_shapes.ExplainAccessResponse,
         decisions.explain_access,
         on=Resource.ACCOUNT, account_member="principal_arn", home_only=False,
-        shown=(
-            "principal_arn", "action", "resource_arn", "encryption_context", "condition_values",
-        ),
+        shown=("principal_arn", "action", "resource_arn", "encryption_context", "condition_values"),
     ),
     reading(
         "LintPolicy", decision_shapes.LintPolicyRequest, decision_shapes.LintPolicyResponse, decisions.lint_policy,
