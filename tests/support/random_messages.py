@@ -99,6 +99,9 @@ def _messages(descriptor: Descriptor, pool: Pool, depth: int) -> st.SearchStrate
 def _values(field: FieldDescriptor, pool: Pool, depth: int) -> st.SearchStrategy[Any]:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         texts = _texts(pool)
+        value = field.message_type.fields_by_name["value"]
+        if value.message_type is not None:
+            return st.dictionaries(texts, _messages(value.message_type, pool, depth + 1), max_size=3)
         huge = st.sampled_from((300, 5_000)).map(lambda size: {str(number): "v" for number in range(size)})
         return st.one_of(st.dictionaries(texts, texts, max_size=3), huge)
     one = _single(field, pool, depth)
