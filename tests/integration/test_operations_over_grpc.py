@@ -16,7 +16,7 @@ from tests.support.inprocess import ALLOW_ALL, HOME, REGION
 from tests.support.kms_calls import OTHER, identity_policy, key_policy, statement, user_arn
 from tests.support.whole_server import Caller, WholeServer
 
-from kagitori.kms.v1 import credentials_pb2, resources_pb2
+from kagitori.kms.v1 import credentials_pb2, decisions_pb2, resources_pb2
 from kagitori_server.bootstrap.certificates import issue_client_certificate, load_authority
 from kagitori_server.operations.table import TABLE
 from kagitori_server.policy.defaults import default_key_policy
@@ -210,6 +210,11 @@ def _administration(root: Caller) -> None:
     (mapping,) = root("ListCertificates", account_id=HOME, principal_arn=arn).certificates
     assert mapping.certificate_id == made.certificate_id
     root("DeregisterCertificate", account_id=HOME, certificate_id=made.certificate_id)
+    key = root("DescribeKey", key_id="alias/app").key_metadata.arn
+    explained = root("ExplainAccess", principal_arn=arn, action="kms:Decrypt", resource_arn=key)
+    assert explained.decision == decisions_pb2.DECISION_IMPLICIT_DENY
+    lint = root("LintPolicy", policy_kind=decisions_pb2.POLICY_KIND_IDENTITY_POLICY, policy_document=ALLOW_ALL)
+    assert lint.findings
     root("DeleteUser", account_id=HOME, user_name="alice")
     root("DeleteRole", account_id=HOME, role_name="worker")
     assert root("GetCallerIdentity").arn == f"arn:aws:iam::{HOME}:root"

@@ -43,6 +43,7 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
         "ListCertificates": {"account_id": account},
         "LookupEvents": {"account_id": account},
         "GetUser": {"account_id": account, "user_name": "alice"},
+        "ExplainAccess": {"principal_arn": user, "action": "kms:ListKeys", "resource_arn": "*"},
         "GetRole": {"account_id": account, "role_name": "worker"},
         "PutIdentityPolicy": {**policy, "policy_document": ALLOW_ALL},
         "GetIdentityPolicy": policy,
@@ -97,7 +98,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[InProcess, s
 
 
 def test_every_operation_is_asked_here() -> None:
-    asked = {*HOME_ONLY, *_inside(TENANT), "GetCallerIdentity", "ListAccounts", "AssumeRole"}
+    asked = {*HOME_ONLY, *_inside(TENANT), "GetCallerIdentity", "ListAccounts", "AssumeRole", "LintPolicy"}
     assert asked == {row.name for row in ADMIN}
 
 
