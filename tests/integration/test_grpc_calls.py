@@ -30,7 +30,12 @@ from tests.support.transport import (
 from kagitori.kms.v1 import crypto_service_pb2_grpc, cryptography_pb2, keys_pb2
 from kagitori_server.bootstrap.certificates import issue_client_certificate
 from kagitori_server.model.call import TlsFacts
-from kagitori_server.model.errors import AccessDeniedException, KMSInvalidStateException, ThrottlingException
+from kagitori_server.model.errors import (
+    AccessDeniedException,
+    FieldViolation,
+    KMSInvalidStateException,
+    ThrottlingException,
+)
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind
 
 pytestmark = pytest.mark.asyncio
@@ -133,15 +138,19 @@ async def test_messages_may_hold_any_character() -> None:
     assert status.message == "鍵 is pending deletion: 100 %\n"
 
 
-async def test_long_messages_and_many_violations_fit_into_the_metadata() -> None:
-    """What a client's default limit on metadata would refuse is cut, not lost."""
+@pytest.mark.parametrize("character", ["x", "%", "\n", "é", "鍵", "\U0001f511"])
+async def test_long_messages_and_many_violations_fit_into_the_metadata(character: str) -> None:
+    """What a client's default limit on metadata would refuse, at random from half of it on, is cut, not lost."""
+    long = character * 100_000
+
     async def refuse(_: Any) -> Any:
-        raise AccessDeniedException("é" * 100_000)
+        raise AccessDeniedException(long, violations=tuple(FieldViolation(long, long) for _ in range(10)))
 
     async with serving(ScriptedPipeline(refuse)) as host, aio.insecure_channel(host.addresses[0]) as channel:
-        code, _, status = await refused(channel)
-    assert code is grpc.StatusCode.PERMISSION_DENIED
-    assert len(status.message) < 2000
+        for _ in range(20):
+            code, _, status = await refused(channel)
+            assert code is grpc.StatusCode.PERMISSION_DENIED
+            assert 100 < len(status.message) < 2000
 
 
 async def test_mistakes_of_ours_tell_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
@@ -23,9 +24,15 @@ DOMAIN = "kms.kagitori"
 DETAILS_KEY = "grpc-status-details-bin"
 
 MESSAGE_MAX = 1_024
-"""Characters of a message. Clients accept 8 KiB of metadata by default, and the message goes over twice."""
+"""Characters of a message."""
+WIRE_MESSAGE_MAX = 1_536
+"""Bytes of a message in `grpc-message`, where each byte that isn't printable ASCII takes three. Clients accept 8 KiB of
+metadata, above that they begin to refuse some at random; the message goes over twice, and violations beside it."""
 VIOLATIONS_BYTES_MAX = 2_048
 """Bytes of the BadRequest."""
+
+_UNQUOTED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+"""What gRPC sends as it is (PROTOCOL-HTTP2, Percent-Encoded)."""
 
 CODES: Mapping[type[KmsError], StatusCode] = {
     code_class: code
@@ -129,7 +136,7 @@ def failure(error: KmsError, request_id: str) -> Failure:
     """What a caller is told of `error`."""
     known = vocabulary_class(error)
     code = CODES[known]
-    message = _text(error.message, MESSAGE_MAX)
+    message = _fitting(_text(error.message, MESSAGE_MAX))
     info = ErrorInfo(
         reason=reason(known),
         domain=DOMAIN,
@@ -182,6 +189,19 @@ def _text(text: str, limit: int) -> str:
     """What protobuf can hold of a text: halves of surrogate pairs are no Unicode text."""
     cut = text if len(text) <= limit else text[:limit] + "..."
     return cut.encode("utf-8", "replace").decode()
+
+
+def _fitting(message: str) -> str:
+    """The message, cut to what it may take on the wire."""
+    if len(quote(message, safe=_UNQUOTED)) <= WIRE_MESSAGE_MAX:
+        return message
+    taken, kept = 0, 0
+    for character in message:
+        taken += len(quote(character, safe=_UNQUOTED))
+        if taken > WIRE_MESSAGE_MAX - len("..."):
+            break
+        kept += 1
+    return message[:kept] + "..."
 
 
 def _packed(detail: Message) -> AnyMessage:
