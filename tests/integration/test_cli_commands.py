@@ -306,6 +306,7 @@ def test_audit(cli: CommandLine, key: str) -> None:
     last = events[-1]["cloud_trail_event"]
     assert (last["eventName"], last["requestID"]) == ("DescribeKey", request_id[1])
     filtered = cli.done("audit", "tail", "-n", "3", "--filter", f"resource-name={key}").text
+    assert all(line.split()[3] == "Root" for line in filtered.splitlines()), "a root user has no name but its kind"
     assert key in filtered
     assert "alias/nothing-here" not in filtered
     for wrong in ("x=y", "event-name", "event-name=", "=x"):

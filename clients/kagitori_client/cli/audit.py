@@ -74,7 +74,10 @@ def _print(session: Session, event: AuditEvent) -> None:
         sys.stdout.write(json.dumps({**plain(event), "cloud_trail_event": record}, ensure_ascii=False) + "\n")
     else:
         outcome = str(record.get("errorCode") or "ok")
-        who = event.username or "-"
+        identity = record.get("userIdentity")
+        # Root users, the service itself and callers nobody knows have no name; their kind says who it was.
+        kind = identity.get("type") or identity.get("invokedBy") if isinstance(identity, dict) else None
+        who = event.username or str(kind or "-")
         about = " ".join(dict.fromkeys(resource.resource_name for resource in event.resources)) or "-"
         line = f"{moment(event.event_time)}  {event.event_name:<24}  {outcome:<28}  {who:<20}  {about}"
         sys.stdout.write(printable(line) + "\n")
