@@ -33,6 +33,7 @@ from kagitori_server.policy.lockout import check_lockout
 from kagitori_server.policy.statements import KeyPolicy
 
 _NO_CONTEXT: Context = {}
+_DECISIONS_PER_RECORD = 1_000
 _CREATE_GRANT = "kms:creategrant"
 
 
@@ -70,7 +71,7 @@ class Authorizer:
         decision = compiled.decisions.get(question)
         if decision is None:
             decision = self._decide_on_key(who, compiled, asked, _NO_CONTEXT, cross_account, ())
-            self._make_room(compiled.decisions)
+            self._make_room(compiled.decisions, _DECISIONS_PER_RECORD)
             compiled.decisions[question] = decision
         return decision
 
@@ -116,7 +117,7 @@ class Authorizer:
         decision = who.decisions.get(question)
         if decision is None:
             decision = self._decide_on_identity(who, asked, resource_arn, _NO_CONTEXT)
-            self._make_room(who.decisions)
+            self._make_room(who.decisions, _DECISIONS_PER_RECORD)
             who.decisions[question] = decision
         return decision
 
@@ -180,7 +181,7 @@ class Authorizer:
         decision = compiled.granted.get(question)
         if decision is None:
             decision = self._decide_on_key(who, compiled, asked, _NO_CONTEXT, cross_account, matched)
-            self._make_room(compiled.granted)
+            self._make_room(compiled.granted, _DECISIONS_PER_RECORD)
             compiled.granted[question] = decision
         if decision.grant is None or decision.grant == grant.grant_id:
             return decision
@@ -211,8 +212,8 @@ class Authorizer:
             self._callers[caller] = compiled
         return compiled
 
-    def _make_room(self, memory: dict[Any, Any]) -> None:
-        if len(memory) >= self._entries:
+    def _make_room(self, memory: dict[Any, Any], most: int = 10_000) -> None:
+        if len(memory) >= min(self._entries, most):
             memory.clear()
 
 

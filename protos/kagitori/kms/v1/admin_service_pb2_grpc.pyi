@@ -81,13 +81,13 @@ class AdminServiceStub:
     CreateUser: _grpc.UnaryUnaryMultiCallable[_principals_pb2.CreateUserRequest, _principals_pb2.CreateUserResponse]
     """Makes a user without permissions or credentials.
 
-    IAM: kagitori:CreateUser, on the user's ARN.
+    IAM: kagitori:CreateUser, on the account, whatever ARN the entity has.
     Errors: EntityAlreadyExistsException, LimitExceededException.
     """
     GetUser: _grpc.UnaryUnaryMultiCallable[_principals_pb2.GetUserRequest, _principals_pb2.GetUserResponse]
     """Describes a user.
 
-    IAM: kagitori:GetUser, on the user's ARN.
+    IAM: kagitori:GetUser, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException.
     """
     ListUsers: _grpc.UnaryUnaryMultiCallable[_principals_pb2.ListUsersRequest, _principals_pb2.ListUsersResponse]
@@ -99,13 +99,13 @@ class AdminServiceStub:
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_principals_pb2.DeleteUserRequest, _principals_pb2.DeleteUserResponse]
     """Removes a user that has no credentials, groups, policies or boundary any more.
 
-    IAM: kagitori:DeleteUser, on the user's ARN.
+    IAM: kagitori:DeleteUser, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException, DeleteConflictException.
     """
     CreateGroup: _grpc.UnaryUnaryMultiCallable[_principals_pb2.CreateGroupRequest, _principals_pb2.CreateGroupResponse]
     """Makes a group without users or permissions.
 
-    IAM: kagitori:CreateGroup, on the group's ARN.
+    IAM: kagitori:CreateGroup, on the account, whatever ARN the entity has.
     Errors: EntityAlreadyExistsException, LimitExceededException.
     """
     ListGroups: _grpc.UnaryUnaryMultiCallable[_principals_pb2.ListGroupsRequest, _principals_pb2.ListGroupsResponse]
@@ -117,37 +117,37 @@ class AdminServiceStub:
     DeleteGroup: _grpc.UnaryUnaryMultiCallable[_principals_pb2.DeleteGroupRequest, _principals_pb2.DeleteGroupResponse]
     """Removes a group that has no users or policies any more.
 
-    IAM: kagitori:DeleteGroup, on the group's ARN.
+    IAM: kagitori:DeleteGroup, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException, DeleteConflictException.
     """
     AddUserToGroup: _grpc.UnaryUnaryMultiCallable[_principals_pb2.AddUserToGroupRequest, _principals_pb2.AddUserToGroupResponse]
     """Makes a user a member of a group; nothing happens if it is one.
 
-    IAM: kagitori:AddUserToGroup, on the group's ARN.
+    IAM: kagitori:AddUserToGroup, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException, LimitExceededException.
     """
     RemoveUserFromGroup: _grpc.UnaryUnaryMultiCallable[_principals_pb2.RemoveUserFromGroupRequest, _principals_pb2.RemoveUserFromGroupResponse]
     """Ends a membership.
 
-    IAM: kagitori:RemoveUserFromGroup, on the group's ARN.
+    IAM: kagitori:RemoveUserFromGroup, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException (also where the user is no member).
     """
     ListGroupsForUser: _grpc.UnaryUnaryMultiCallable[_principals_pb2.ListGroupsForUserRequest, _principals_pb2.ListGroupsForUserResponse]
     """Lists the groups a user is a member of.
 
-    IAM: kagitori:ListGroupsForUser, on the user's ARN.
+    IAM: kagitori:ListGroupsForUser, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException, InvalidMarkerException.
     """
     CreateRole: _grpc.UnaryUnaryMultiCallable[_principals_pb2.CreateRoleRequest, _principals_pb2.CreateRoleResponse]
     """Makes a role without permissions.
 
-    IAM: kagitori:CreateRole, on the role's ARN.
+    IAM: kagitori:CreateRole, on the account, whatever ARN the entity has.
     Errors: EntityAlreadyExistsException, LimitExceededException, MalformedPolicyDocumentException.
     """
     GetRole: _grpc.UnaryUnaryMultiCallable[_principals_pb2.GetRoleRequest, _principals_pb2.GetRoleResponse]
     """Describes a role.
 
-    IAM: kagitori:GetRole, on the role's ARN.
+    IAM: kagitori:GetRole, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException.
     """
     ListRoles: _grpc.UnaryUnaryMultiCallable[_principals_pb2.ListRolesRequest, _principals_pb2.ListRolesResponse]
@@ -159,14 +159,14 @@ class AdminServiceStub:
     UpdateAssumeRolePolicy: _grpc.UnaryUnaryMultiCallable[_principals_pb2.UpdateAssumeRolePolicyRequest, _principals_pb2.UpdateAssumeRolePolicyResponse]
     """Replaces the trust policy of a role. Sessions that exist go on.
 
-    IAM: kagitori:UpdateAssumeRolePolicy, on the role's ARN.
+    IAM: kagitori:UpdateAssumeRolePolicy, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException, MalformedPolicyDocumentException, LimitExceededException.
     """
     DeleteRole: _grpc.UnaryUnaryMultiCallable[_principals_pb2.DeleteRoleRequest, _principals_pb2.DeleteRoleResponse]
     """Removes a role that has no policies, boundary, tokens, certificates or identity providers any more. Its
     sessions end.
 
-    IAM: kagitori:DeleteRole, on the role's ARN.
+    IAM: kagitori:DeleteRole, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException, DeleteConflictException.
     """
     TagPrincipal: _grpc.UnaryUnaryMultiCallable[_principals_pb2.TagPrincipalRequest, _principals_pb2.TagPrincipalResponse]
@@ -208,7 +208,7 @@ class AdminServiceStub:
     CreateManagedPolicy: _grpc.UnaryUnaryMultiCallable[_identity_policies_pb2.CreateManagedPolicyRequest, _identity_policies_pb2.CreateManagedPolicyResponse]
     """Makes a managed policy, attached to nobody.
 
-    IAM: kagitori:CreateManagedPolicy, on the policy's ARN.
+    IAM: kagitori:CreateManagedPolicy, on the account, whatever ARN the entity has.
     Errors: EntityAlreadyExistsException, MalformedPolicyDocumentException, LimitExceededException.
     """
     GetManagedPolicy: _grpc.UnaryUnaryMultiCallable[_identity_policies_pb2.GetManagedPolicyRequest, _identity_policies_pb2.GetManagedPolicyResponse]
@@ -271,7 +271,7 @@ class AdminServiceStub:
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.RevokeTokenRequest, _credentials_pb2.RevokeTokenResponse]
     """Ends a token for good.
 
-    IAM: kagitori:RevokeToken, on the ARN of the token's principal.
+    IAM: kagitori:RevokeToken, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException.
     """
     CreateAccessKey: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.CreateAccessKeyRequest, _credentials_pb2.CreateAccessKeyResponse]
@@ -289,13 +289,13 @@ class AdminServiceStub:
     UpdateAccessKey: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.UpdateAccessKeyRequest, _credentials_pb2.UpdateAccessKeyResponse]
     """Makes an access key active or inactive.
 
-    IAM: kagitori:UpdateAccessKey, on the ARN of the key's principal.
+    IAM: kagitori:UpdateAccessKey, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException.
     """
     DeleteAccessKey: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.DeleteAccessKeyRequest, _credentials_pb2.DeleteAccessKeyResponse]
     """Removes an access key for good.
 
-    IAM: kagitori:DeleteAccessKey, on the ARN of the key's principal.
+    IAM: kagitori:DeleteAccessKey, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException.
     """
     RegisterCertificate: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.RegisterCertificateRequest, _credentials_pb2.RegisterCertificateResponse]
@@ -314,7 +314,7 @@ class AdminServiceStub:
     DeregisterCertificate: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.DeregisterCertificateRequest, _credentials_pb2.DeregisterCertificateResponse]
     """Removes a certificate mapping. Connections that rest on it are refused from their next call on.
 
-    IAM: kagitori:DeregisterCertificate, on the ARN of the mapping's principal.
+    IAM: kagitori:DeregisterCertificate, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException.
     """
     CreateOidcProvider: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.CreateOidcProviderRequest, _credentials_pb2.CreateOidcProviderResponse]
@@ -353,7 +353,7 @@ class AdminServiceStub:
     ExplainAccess: _grpc.UnaryUnaryMultiCallable[_decisions_pb2.ExplainAccessRequest, _decisions_pb2.ExplainAccessResponse]
     """Decides a call that is not made, and tells how the decision came about.
 
-    IAM: kagitori:ExplainAccess, on the resource's ARN, and on the principal's unless it is the caller.
+    IAM: kagitori:ExplainAccess, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException (the principal), NotFoundException (the key), InvalidArnException.
     """
     SimulatePolicy: _grpc.UnaryStreamMultiCallable[_decisions_pb2.SimulatePolicyRequest, _decisions_pb2.SimulatePolicyResponse]
@@ -441,13 +441,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
     CreateUser: _aio.UnaryUnaryMultiCallable[_principals_pb2.CreateUserRequest, _principals_pb2.CreateUserResponse]  # type: ignore[assignment]
     """Makes a user without permissions or credentials.
 
-    IAM: kagitori:CreateUser, on the user's ARN.
+    IAM: kagitori:CreateUser, on the account, whatever ARN the entity has.
     Errors: EntityAlreadyExistsException, LimitExceededException.
     """
     GetUser: _aio.UnaryUnaryMultiCallable[_principals_pb2.GetUserRequest, _principals_pb2.GetUserResponse]  # type: ignore[assignment]
     """Describes a user.
 
-    IAM: kagitori:GetUser, on the user's ARN.
+    IAM: kagitori:GetUser, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException.
     """
     ListUsers: _aio.UnaryUnaryMultiCallable[_principals_pb2.ListUsersRequest, _principals_pb2.ListUsersResponse]  # type: ignore[assignment]
@@ -459,13 +459,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
     DeleteUser: _aio.UnaryUnaryMultiCallable[_principals_pb2.DeleteUserRequest, _principals_pb2.DeleteUserResponse]  # type: ignore[assignment]
     """Removes a user that has no credentials, groups, policies or boundary any more.
 
-    IAM: kagitori:DeleteUser, on the user's ARN.
+    IAM: kagitori:DeleteUser, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException, DeleteConflictException.
     """
     CreateGroup: _aio.UnaryUnaryMultiCallable[_principals_pb2.CreateGroupRequest, _principals_pb2.CreateGroupResponse]  # type: ignore[assignment]
     """Makes a group without users or permissions.
 
-    IAM: kagitori:CreateGroup, on the group's ARN.
+    IAM: kagitori:CreateGroup, on the account, whatever ARN the entity has.
     Errors: EntityAlreadyExistsException, LimitExceededException.
     """
     ListGroups: _aio.UnaryUnaryMultiCallable[_principals_pb2.ListGroupsRequest, _principals_pb2.ListGroupsResponse]  # type: ignore[assignment]
@@ -477,37 +477,37 @@ class AdminServiceAsyncStub(AdminServiceStub):
     DeleteGroup: _aio.UnaryUnaryMultiCallable[_principals_pb2.DeleteGroupRequest, _principals_pb2.DeleteGroupResponse]  # type: ignore[assignment]
     """Removes a group that has no users or policies any more.
 
-    IAM: kagitori:DeleteGroup, on the group's ARN.
+    IAM: kagitori:DeleteGroup, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException, DeleteConflictException.
     """
     AddUserToGroup: _aio.UnaryUnaryMultiCallable[_principals_pb2.AddUserToGroupRequest, _principals_pb2.AddUserToGroupResponse]  # type: ignore[assignment]
     """Makes a user a member of a group; nothing happens if it is one.
 
-    IAM: kagitori:AddUserToGroup, on the group's ARN.
+    IAM: kagitori:AddUserToGroup, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException, LimitExceededException.
     """
     RemoveUserFromGroup: _aio.UnaryUnaryMultiCallable[_principals_pb2.RemoveUserFromGroupRequest, _principals_pb2.RemoveUserFromGroupResponse]  # type: ignore[assignment]
     """Ends a membership.
 
-    IAM: kagitori:RemoveUserFromGroup, on the group's ARN.
+    IAM: kagitori:RemoveUserFromGroup, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException (also where the user is no member).
     """
     ListGroupsForUser: _aio.UnaryUnaryMultiCallable[_principals_pb2.ListGroupsForUserRequest, _principals_pb2.ListGroupsForUserResponse]  # type: ignore[assignment]
     """Lists the groups a user is a member of.
 
-    IAM: kagitori:ListGroupsForUser, on the user's ARN.
+    IAM: kagitori:ListGroupsForUser, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException, InvalidMarkerException.
     """
     CreateRole: _aio.UnaryUnaryMultiCallable[_principals_pb2.CreateRoleRequest, _principals_pb2.CreateRoleResponse]  # type: ignore[assignment]
     """Makes a role without permissions.
 
-    IAM: kagitori:CreateRole, on the role's ARN.
+    IAM: kagitori:CreateRole, on the account, whatever ARN the entity has.
     Errors: EntityAlreadyExistsException, LimitExceededException, MalformedPolicyDocumentException.
     """
     GetRole: _aio.UnaryUnaryMultiCallable[_principals_pb2.GetRoleRequest, _principals_pb2.GetRoleResponse]  # type: ignore[assignment]
     """Describes a role.
 
-    IAM: kagitori:GetRole, on the role's ARN.
+    IAM: kagitori:GetRole, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException.
     """
     ListRoles: _aio.UnaryUnaryMultiCallable[_principals_pb2.ListRolesRequest, _principals_pb2.ListRolesResponse]  # type: ignore[assignment]
@@ -519,14 +519,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     UpdateAssumeRolePolicy: _aio.UnaryUnaryMultiCallable[_principals_pb2.UpdateAssumeRolePolicyRequest, _principals_pb2.UpdateAssumeRolePolicyResponse]  # type: ignore[assignment]
     """Replaces the trust policy of a role. Sessions that exist go on.
 
-    IAM: kagitori:UpdateAssumeRolePolicy, on the role's ARN.
+    IAM: kagitori:UpdateAssumeRolePolicy, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException, MalformedPolicyDocumentException, LimitExceededException.
     """
     DeleteRole: _aio.UnaryUnaryMultiCallable[_principals_pb2.DeleteRoleRequest, _principals_pb2.DeleteRoleResponse]  # type: ignore[assignment]
     """Removes a role that has no policies, boundary, tokens, certificates or identity providers any more. Its
     sessions end.
 
-    IAM: kagitori:DeleteRole, on the role's ARN.
+    IAM: kagitori:DeleteRole, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException, DeleteConflictException.
     """
     TagPrincipal: _aio.UnaryUnaryMultiCallable[_principals_pb2.TagPrincipalRequest, _principals_pb2.TagPrincipalResponse]  # type: ignore[assignment]
@@ -568,7 +568,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     CreateManagedPolicy: _aio.UnaryUnaryMultiCallable[_identity_policies_pb2.CreateManagedPolicyRequest, _identity_policies_pb2.CreateManagedPolicyResponse]  # type: ignore[assignment]
     """Makes a managed policy, attached to nobody.
 
-    IAM: kagitori:CreateManagedPolicy, on the policy's ARN.
+    IAM: kagitori:CreateManagedPolicy, on the account, whatever ARN the entity has.
     Errors: EntityAlreadyExistsException, MalformedPolicyDocumentException, LimitExceededException.
     """
     GetManagedPolicy: _aio.UnaryUnaryMultiCallable[_identity_policies_pb2.GetManagedPolicyRequest, _identity_policies_pb2.GetManagedPolicyResponse]  # type: ignore[assignment]
@@ -631,7 +631,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     RevokeToken: _aio.UnaryUnaryMultiCallable[_credentials_pb2.RevokeTokenRequest, _credentials_pb2.RevokeTokenResponse]  # type: ignore[assignment]
     """Ends a token for good.
 
-    IAM: kagitori:RevokeToken, on the ARN of the token's principal.
+    IAM: kagitori:RevokeToken, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException.
     """
     CreateAccessKey: _aio.UnaryUnaryMultiCallable[_credentials_pb2.CreateAccessKeyRequest, _credentials_pb2.CreateAccessKeyResponse]  # type: ignore[assignment]
@@ -649,13 +649,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
     UpdateAccessKey: _aio.UnaryUnaryMultiCallable[_credentials_pb2.UpdateAccessKeyRequest, _credentials_pb2.UpdateAccessKeyResponse]  # type: ignore[assignment]
     """Makes an access key active or inactive.
 
-    IAM: kagitori:UpdateAccessKey, on the ARN of the key's principal.
+    IAM: kagitori:UpdateAccessKey, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException.
     """
     DeleteAccessKey: _aio.UnaryUnaryMultiCallable[_credentials_pb2.DeleteAccessKeyRequest, _credentials_pb2.DeleteAccessKeyResponse]  # type: ignore[assignment]
     """Removes an access key for good.
 
-    IAM: kagitori:DeleteAccessKey, on the ARN of the key's principal.
+    IAM: kagitori:DeleteAccessKey, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException.
     """
     RegisterCertificate: _aio.UnaryUnaryMultiCallable[_credentials_pb2.RegisterCertificateRequest, _credentials_pb2.RegisterCertificateResponse]  # type: ignore[assignment]
@@ -674,7 +674,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     DeregisterCertificate: _aio.UnaryUnaryMultiCallable[_credentials_pb2.DeregisterCertificateRequest, _credentials_pb2.DeregisterCertificateResponse]  # type: ignore[assignment]
     """Removes a certificate mapping. Connections that rest on it are refused from their next call on.
 
-    IAM: kagitori:DeregisterCertificate, on the ARN of the mapping's principal.
+    IAM: kagitori:DeregisterCertificate, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException.
     """
     CreateOidcProvider: _aio.UnaryUnaryMultiCallable[_credentials_pb2.CreateOidcProviderRequest, _credentials_pb2.CreateOidcProviderResponse]  # type: ignore[assignment]
@@ -713,7 +713,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ExplainAccess: _aio.UnaryUnaryMultiCallable[_decisions_pb2.ExplainAccessRequest, _decisions_pb2.ExplainAccessResponse]  # type: ignore[assignment]
     """Decides a call that is not made, and tells how the decision came about.
 
-    IAM: kagitori:ExplainAccess, on the resource's ARN, and on the principal's unless it is the caller.
+    IAM: kagitori:ExplainAccess, on the account, whatever ARN the entity has.
     Errors: NoSuchEntityException (the principal), NotFoundException (the key), InvalidArnException.
     """
     SimulatePolicy: _aio.UnaryStreamMultiCallable[_decisions_pb2.SimulatePolicyRequest, _decisions_pb2.SimulatePolicyResponse]  # type: ignore[assignment]
@@ -822,7 +822,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.CreateUserResponse, _abc.Awaitable[_principals_pb2.CreateUserResponse]]:
         """Makes a user without permissions or credentials.
 
-        IAM: kagitori:CreateUser, on the user's ARN.
+        IAM: kagitori:CreateUser, on the account, whatever ARN the entity has.
         Errors: EntityAlreadyExistsException, LimitExceededException.
         """
 
@@ -834,7 +834,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.GetUserResponse, _abc.Awaitable[_principals_pb2.GetUserResponse]]:
         """Describes a user.
 
-        IAM: kagitori:GetUser, on the user's ARN.
+        IAM: kagitori:GetUser, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException.
         """
 
@@ -858,7 +858,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.DeleteUserResponse, _abc.Awaitable[_principals_pb2.DeleteUserResponse]]:
         """Removes a user that has no credentials, groups, policies or boundary any more.
 
-        IAM: kagitori:DeleteUser, on the user's ARN.
+        IAM: kagitori:DeleteUser, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException, DeleteConflictException.
         """
 
@@ -870,7 +870,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.CreateGroupResponse, _abc.Awaitable[_principals_pb2.CreateGroupResponse]]:
         """Makes a group without users or permissions.
 
-        IAM: kagitori:CreateGroup, on the group's ARN.
+        IAM: kagitori:CreateGroup, on the account, whatever ARN the entity has.
         Errors: EntityAlreadyExistsException, LimitExceededException.
         """
 
@@ -894,7 +894,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.DeleteGroupResponse, _abc.Awaitable[_principals_pb2.DeleteGroupResponse]]:
         """Removes a group that has no users or policies any more.
 
-        IAM: kagitori:DeleteGroup, on the group's ARN.
+        IAM: kagitori:DeleteGroup, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException, DeleteConflictException.
         """
 
@@ -906,7 +906,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.AddUserToGroupResponse, _abc.Awaitable[_principals_pb2.AddUserToGroupResponse]]:
         """Makes a user a member of a group; nothing happens if it is one.
 
-        IAM: kagitori:AddUserToGroup, on the group's ARN.
+        IAM: kagitori:AddUserToGroup, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException, LimitExceededException.
         """
 
@@ -918,7 +918,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.RemoveUserFromGroupResponse, _abc.Awaitable[_principals_pb2.RemoveUserFromGroupResponse]]:
         """Ends a membership.
 
-        IAM: kagitori:RemoveUserFromGroup, on the group's ARN.
+        IAM: kagitori:RemoveUserFromGroup, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException (also where the user is no member).
         """
 
@@ -930,7 +930,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.ListGroupsForUserResponse, _abc.Awaitable[_principals_pb2.ListGroupsForUserResponse]]:
         """Lists the groups a user is a member of.
 
-        IAM: kagitori:ListGroupsForUser, on the user's ARN.
+        IAM: kagitori:ListGroupsForUser, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException, InvalidMarkerException.
         """
 
@@ -942,7 +942,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.CreateRoleResponse, _abc.Awaitable[_principals_pb2.CreateRoleResponse]]:
         """Makes a role without permissions.
 
-        IAM: kagitori:CreateRole, on the role's ARN.
+        IAM: kagitori:CreateRole, on the account, whatever ARN the entity has.
         Errors: EntityAlreadyExistsException, LimitExceededException, MalformedPolicyDocumentException.
         """
 
@@ -954,7 +954,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.GetRoleResponse, _abc.Awaitable[_principals_pb2.GetRoleResponse]]:
         """Describes a role.
 
-        IAM: kagitori:GetRole, on the role's ARN.
+        IAM: kagitori:GetRole, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException.
         """
 
@@ -978,7 +978,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.UpdateAssumeRolePolicyResponse, _abc.Awaitable[_principals_pb2.UpdateAssumeRolePolicyResponse]]:
         """Replaces the trust policy of a role. Sessions that exist go on.
 
-        IAM: kagitori:UpdateAssumeRolePolicy, on the role's ARN.
+        IAM: kagitori:UpdateAssumeRolePolicy, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException, MalformedPolicyDocumentException, LimitExceededException.
         """
 
@@ -991,7 +991,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Removes a role that has no policies, boundary, tokens, certificates or identity providers any more. Its
         sessions end.
 
-        IAM: kagitori:DeleteRole, on the role's ARN.
+        IAM: kagitori:DeleteRole, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException, DeleteConflictException.
         """
 
@@ -1075,7 +1075,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_identity_policies_pb2.CreateManagedPolicyResponse, _abc.Awaitable[_identity_policies_pb2.CreateManagedPolicyResponse]]:
         """Makes a managed policy, attached to nobody.
 
-        IAM: kagitori:CreateManagedPolicy, on the policy's ARN.
+        IAM: kagitori:CreateManagedPolicy, on the account, whatever ARN the entity has.
         Errors: EntityAlreadyExistsException, MalformedPolicyDocumentException, LimitExceededException.
         """
 
@@ -1198,7 +1198,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_credentials_pb2.RevokeTokenResponse, _abc.Awaitable[_credentials_pb2.RevokeTokenResponse]]:
         """Ends a token for good.
 
-        IAM: kagitori:RevokeToken, on the ARN of the token's principal.
+        IAM: kagitori:RevokeToken, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException.
         """
 
@@ -1234,7 +1234,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_credentials_pb2.UpdateAccessKeyResponse, _abc.Awaitable[_credentials_pb2.UpdateAccessKeyResponse]]:
         """Makes an access key active or inactive.
 
-        IAM: kagitori:UpdateAccessKey, on the ARN of the key's principal.
+        IAM: kagitori:UpdateAccessKey, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException.
         """
 
@@ -1246,7 +1246,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_credentials_pb2.DeleteAccessKeyResponse, _abc.Awaitable[_credentials_pb2.DeleteAccessKeyResponse]]:
         """Removes an access key for good.
 
-        IAM: kagitori:DeleteAccessKey, on the ARN of the key's principal.
+        IAM: kagitori:DeleteAccessKey, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException.
         """
 
@@ -1283,7 +1283,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_credentials_pb2.DeregisterCertificateResponse, _abc.Awaitable[_credentials_pb2.DeregisterCertificateResponse]]:
         """Removes a certificate mapping. Connections that rest on it are refused from their next call on.
 
-        IAM: kagitori:DeregisterCertificate, on the ARN of the mapping's principal.
+        IAM: kagitori:DeregisterCertificate, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException.
         """
 
@@ -1358,7 +1358,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_decisions_pb2.ExplainAccessResponse, _abc.Awaitable[_decisions_pb2.ExplainAccessResponse]]:
         """Decides a call that is not made, and tells how the decision came about.
 
-        IAM: kagitori:ExplainAccess, on the resource's ARN, and on the principal's unless it is the caller.
+        IAM: kagitori:ExplainAccess, on the account, whatever ARN the entity has.
         Errors: NoSuchEntityException (the principal), NotFoundException (the key), InvalidArnException.
         """
 
