@@ -43,6 +43,7 @@ from kagitori_server.model.errors import (
     KmsError,
     KMSInternalException,
     UnknownOperationException,
+    UnsupportedOperationException,
     ValidationException,
 )
 from kagitori_server.model.limits import BATCH_ITEMS_MAX
@@ -265,6 +266,10 @@ class Pipeline:
             check_grant_tokens(context, tokens)
         for slot in row.keys:
             key = context.keys[slot.name]
+            if slot.origins is not None and key.origin not in slot.origins:
+                raise UnsupportedOperationException(
+                    f"{key.arn} origin is {key.origin} which is not valid for this operation."
+                )
             refusal = slot.states.refusal(key)
             if refusal is not None:
                 raise refusal

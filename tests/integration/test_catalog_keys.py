@@ -19,7 +19,7 @@ from tests.support.catalogs import (
 )
 
 from kagitori_server.model.errors import AlreadyExistsException, NotFoundException
-from kagitori_server.model.keys import Alias, KeySpec, KeyState, KeyUsage, Origin, Tag
+from kagitori_server.model.keys import Alias, KeySpec, KeyState, KeyUsage, MaterialState, Origin, Tag
 from kagitori_server.model.principals import Account
 from kagitori_server.storage import Writer
 
@@ -43,7 +43,8 @@ def an_alias(name: str, number: int = 1, region: str = REGION, account: str = AC
             spec=KeySpec.ML_DSA_65,
             usage=KeyUsage.SIGN_VERIFY,
             key_id="mrk-" + "0" * 32,
-            multi_region=True,
+            primary_region=OTHER_REGION,
+            family_regions=(REGION,),
             tags=(),
             description="",
             store_id="cks-1234",
@@ -87,7 +88,10 @@ def test_each_change_changes_what_it_names_and_nothing_else(place: Place) -> Non
             {"tags": (Tag("B", "1"), Tag("b", "2"))},
         ),
         (lambda w: w.replace_tags(REGION, ID, []), {"tags": ()}),
-        (lambda w: w.add_material(REGION, ID, a_material(7)), {"materials": (a_material(0), a_material(7))}),
+        (
+            lambda w: w.add_material(REGION, ID, a_material(7)),
+            {"materials": (a_material(0, MaterialState.NON_CURRENT), a_material(7))},
+        ),
         (lambda w: w.insert_alias(an_alias("a")), {"aliases": ("alias/a",)}),
         (lambda w: w.delete_alias(ACCOUNT, REGION, "alias/a"), {"aliases": ()}),
     ]

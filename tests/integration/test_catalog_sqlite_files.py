@@ -11,7 +11,7 @@ import pytest
 from tests.support.catalogs import ACCOUNT, REGION, Place, a_key, a_token, key_id_of
 
 from kagitori_server.model.errors import DependencyTimeoutException
-from kagitori_server.model.keys import MaterialVersion
+from kagitori_server.model.keys import MaterialState, MaterialVersion
 from kagitori_server.storage import CatalogUnusableError
 
 SECRET = b"wrapped material that must go \x00\x01\x02" * 8
@@ -82,7 +82,7 @@ def test_what_can_not_be_a_catalog_is_refused(tmp_path: Path) -> None:
 
 def test_a_deleted_keys_material_is_gone_from_every_file(here: Place) -> None:
     catalog = here.with_account()
-    key = replace(a_key(), materials=(MaterialVersion("0" * 64, SECRET, 1.0),))
+    key = replace(a_key(), materials=(MaterialVersion("0" * 64, SECRET, 1.0, MaterialState.CURRENT),))
     with catalog.write() as writer:
         writer.insert_key(key)
         writer.insert_key(a_key(2))
@@ -106,7 +106,7 @@ def test_a_replaced_key_encryption_key_is_gone_from_every_file(here: Place) -> N
 
 def test_a_reader_in_the_way_puts_it_off_to_the_next_chance(here: Place) -> None:
     catalog = here.with_account()
-    key = replace(a_key(), materials=(MaterialVersion("0" * 64, SECRET, 1.0),))
+    key = replace(a_key(), materials=(MaterialVersion("0" * 64, SECRET, 1.0, MaterialState.CURRENT),))
     with catalog.write() as writer:
         writer.insert_key(key)
     with catalog.read():
@@ -120,7 +120,7 @@ def test_a_reader_in_the_way_puts_it_off_to_the_next_chance(here: Place) -> None
 
 def test_what_a_killed_process_left_is_removed_by_the_next(here: Place) -> None:
     catalog = here.with_account()
-    key = replace(a_key(), materials=(MaterialVersion("0" * 64, SECRET, 1.0),))
+    key = replace(a_key(), materials=(MaterialVersion("0" * 64, SECRET, 1.0, MaterialState.CURRENT),))
     with catalog.write() as writer:
         writer.insert_key(key)
     # As if it had been killed right after the commit.

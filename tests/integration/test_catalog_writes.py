@@ -11,11 +11,13 @@ import pytest
 import sqlalchemy
 from tests.support.catalogs import (
     ACCOUNT,
+    LATEST_REVISION,
     OTHER_ACCOUNT,
     OTHER_REGION,
     REGION,
     Place,
     a_key,
+    a_material,
     a_root,
     a_token,
     a_user,
@@ -30,7 +32,7 @@ from kagitori_server.model.errors import (
     NotFoundException,
     ValidationException,
 )
-from kagitori_server.model.keys import MaterialVersion, Tag
+from kagitori_server.model.keys import Tag
 from kagitori_server.model.principals import Account
 from kagitori_server.storage import Catalog, CatalogOptions, Intent, Writer
 
@@ -56,7 +58,7 @@ def test_versions_count_committed_writes(place: Place) -> None:
         assert reader.version == 5
     assert two.health().version == 5
     assert two.kind == place.kind
-    assert two.health().schema_revision == one.schema_revision == "0003"
+    assert two.health().schema_revision == one.schema_revision == LATEST_REVISION
 
 
 def test_an_exception_undoes_everything(place: Place) -> None:
@@ -192,7 +194,7 @@ def test_text_that_would_not_come_back_is_refused(
         lambda w: w.insert_key(replace(a_key(3), description="d" * 8_193)),
         lambda w: w.insert_key(replace(a_key(3), store_id="s" * 65)),
         lambda w: w.insert_key(replace(a_key(3), region="r" * 64)),
-        lambda w: w.insert_key(replace(a_key(3), materials=(MaterialVersion("m", bytes(32_769), 1.0),))),
+        lambda w: w.insert_key(replace(a_key(3), materials=(replace(a_material(1), reference=bytes(32_769)),))),
         lambda w: w.replace_tags(REGION, ID, [Tag("k" * 129, "")]),
         lambda w: w.replace_tags(REGION, ID, [Tag("k", "v" * 257)]),
         lambda w: w.add_intent("e" * 65, "chain", b""),

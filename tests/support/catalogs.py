@@ -11,6 +11,7 @@ from kagitori_server.model.keys import (
     KeySpec,
     KeyState,
     KeyUsage,
+    MaterialState,
     MaterialVersion,
     Origin,
     Tag,
@@ -29,6 +30,9 @@ OTHER_ACCOUNT = "111122223333"
 REGION = "us-east-1"
 OTHER_REGION = "eu-central-1"
 ROOT_ARN = f"arn:aws:iam::{ACCOUNT}:root"
+
+LATEST_REVISION = "0006"
+"""Of the catalog's schema."""
 
 
 @dataclass
@@ -78,16 +82,21 @@ def a_key(number: int = 1, *, account: str = ACCOUNT, region: str = REGION, mate
         description=f"key {number} ‘鍵’ \U0001f511",
         created=1700000000.123456 + number,
         store_id="default",
-        materials=tuple(a_material(index) for index in range(materials)),
+        materials=tuple(
+            a_material(index, MaterialState.CURRENT if index == materials - 1 else MaterialState.NON_CURRENT)
+            for index in range(materials)
+        ),
         policy='{"Version": "2012-10-17",\r\n "Statement": []}\n',
         policy_bindings={ROOT_ARN: account},
         tags=(Tag("Z", ""), Tag("a", "ä")),
     )
 
 
-def a_material(number: int) -> MaterialVersion:
+def a_material(number: int, state: MaterialState = MaterialState.CURRENT) -> MaterialVersion:
     """Material with a reference of all byte values."""
-    return MaterialVersion(f"{number:064x}", bytes([number]) + bytes(range(256)), 1700000001.000001 + number)
+    return MaterialVersion(
+        f"{number:064x}", bytes([number]) + bytes(range(256)), 1700000001.000001 + number, state
+    )
 
 
 def a_root(account: str) -> PrincipalRecord:

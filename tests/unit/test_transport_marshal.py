@@ -217,10 +217,13 @@ def test_answer_of_every_kind_of_member() -> None:
     metadata = keys.KeyMetadata(
         aws_account_id="000000000000", key_id="k", arn="a", creation_date=1_764_000_000.25, enabled=False,
         description="", key_usage=KeyUsage.ENCRYPT_DECRYPT, key_state=KeyState.PENDING_DELETION,
-        deletion_date=None, origin=Origin.AWS_KMS, key_manager=KeyManager.CUSTOMER,
+        deletion_date=None, valid_to=None, origin=Origin.AWS_KMS, custom_key_store_id=None,
+        cloud_hsm_cluster_id=None, expiration_model=None, key_manager=KeyManager.CUSTOMER,
         customer_master_key_spec=KeySpec.SYMMETRIC_DEFAULT, key_spec=KeySpec.SYMMETRIC_DEFAULT,
-        encryption_algorithms=(EncryptionAlgorithm.SYMMETRIC_DEFAULT,), multi_region=False,
-        current_key_material_id=None,
+        encryption_algorithms=(EncryptionAlgorithm.SYMMETRIC_DEFAULT,), signing_algorithms=(),
+        key_agreement_algorithms=(), encapsulation_algorithms=(), multi_region=False,
+        multi_region_configuration=None, pending_deletion_window_in_days=None, mac_algorithms=(),
+        xks_key_configuration=None, current_key_material_id=None,
     )
     encode = response_encoder(keys_pb2.DescribeKeyResponse.DESCRIPTOR, keys.DescribeKeyResponse)
     answer = keys_pb2.DescribeKeyResponse.FromString(encode(keys.DescribeKeyResponse(key_metadata=metadata)))

@@ -80,6 +80,72 @@ class EncryptionAlgorithm(StrEnum):
     SM2PKE = "SM2PKE"
 
 
+class SigningAlgorithm(StrEnum):
+    """Signing algorithms (AWS `SigningAlgorithmSpec`)."""
+
+    RSASSA_PSS_SHA_256 = "RSASSA_PSS_SHA_256"
+    RSASSA_PSS_SHA_384 = "RSASSA_PSS_SHA_384"
+    RSASSA_PSS_SHA_512 = "RSASSA_PSS_SHA_512"
+    RSASSA_PKCS1_V1_5_SHA_256 = "RSASSA_PKCS1_V1_5_SHA_256"
+    RSASSA_PKCS1_V1_5_SHA_384 = "RSASSA_PKCS1_V1_5_SHA_384"
+    RSASSA_PKCS1_V1_5_SHA_512 = "RSASSA_PKCS1_V1_5_SHA_512"
+    ECDSA_SHA_256 = "ECDSA_SHA_256"
+    ECDSA_SHA_384 = "ECDSA_SHA_384"
+    ECDSA_SHA_512 = "ECDSA_SHA_512"
+    SM2DSA = "SM2DSA"
+    ML_DSA_SHAKE_256 = "ML_DSA_SHAKE_256"
+    ED25519_SHA_512 = "ED25519_SHA_512"
+    ED25519_PH_SHA_512 = "ED25519_PH_SHA_512"
+
+
+class MacAlgorithm(StrEnum):
+    """Algorithms of message authentication codes (AWS `MacAlgorithmSpec`)."""
+
+    HMAC_SHA_224 = "HMAC_SHA_224"
+    HMAC_SHA_256 = "HMAC_SHA_256"
+    HMAC_SHA_384 = "HMAC_SHA_384"
+    HMAC_SHA_512 = "HMAC_SHA_512"
+
+
+class KeyAgreementAlgorithm(StrEnum):
+    """Algorithms of key agreement (AWS `KeyAgreementAlgorithmSpec`)."""
+
+    ECDH = "ECDH"
+
+
+class EncapsulationAlgorithm(StrEnum):
+    """Algorithms of key encapsulation."""
+
+    ML_KEM = "ML_KEM"
+
+
+class MaterialState(StrEnum):
+    """What a version of key material is to its key (AWS `KeyMaterialState`)."""
+
+    CURRENT = "CURRENT"
+    """It encrypts and decrypts; a key that has material has exactly one."""
+    NON_CURRENT = "NON_CURRENT"
+    """It decrypts what it once encrypted."""
+    PENDING_ROTATION = "PENDING_ROTATION"
+    """Imported; it becomes current by RotateKeyOnDemand."""
+    PENDING_MULTI_REGION_IMPORT_AND_ROTATION = "PENDING_MULTI_REGION_IMPORT_AND_ROTATION"
+    """As before, once every replica of a multi-Region key has it as well."""
+
+
+class RotationType(StrEnum):
+    """How a version of material became current (AWS `RotationType`)."""
+
+    AUTOMATIC = "AUTOMATIC"
+    ON_DEMAND = "ON_DEMAND"
+
+
+class ExpirationModel(StrEnum):
+    """Whether imported material expires (AWS `ExpirationModelType`)."""
+
+    KEY_MATERIAL_EXPIRES = "KEY_MATERIAL_EXPIRES"
+    KEY_MATERIAL_DOES_NOT_EXPIRE = "KEY_MATERIAL_DOES_NOT_EXPIRE"
+
+
 class DataKeySpec(StrEnum):
     """Lengths of symmetric data keys (AWS `DataKeySpec`): 16 and 32 bytes."""
 
@@ -105,9 +171,24 @@ class MaterialVersion:
     material_id: str
     """64 hexadecimal digits (AWS `KeyMaterialId`)."""
     reference: bytes = field(repr=False)
-    """Opaque to everything but the key store that made it."""
+    """Opaque to everything but the key store that made it. Empty: imported material that was deleted or expired and
+    may be imported again."""
     created: float
-    """Seconds since the epoch."""
+    """When it was generated, or imported for the first time. Seconds since the epoch."""
+    state: MaterialState
+    rotated: float | None = None
+    """When it became current by a rotation, seconds since the epoch; None for a key's first material."""
+    rotation_type: RotationType | None = None
+    """How it became current; None for a key's first material."""
+    expires: float | None = None
+    """When imported material is deleted by the service, seconds since the epoch; None where it isn't."""
+    description: str | None = None
+    """What the one who imported it said of it."""
+
+    @property
+    def present(self) -> bool:
+        """Whether there is material under this id, or only the memory that there was."""
+        return bool(self.reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +209,7 @@ class Key:
     store_id: str
     """The key store that holds the material: `default`, or a custom key store's id."""
     materials: tuple[MaterialVersion, ...]
-    """Oldest first; the last one is current. Empty while material awaits import."""
+    """Oldest first. Empty while the first material awaits import."""
     policy: str = field(repr=False)
     """The key policy, byte for byte as it was put."""
     policy_bindings: Mapping[str, str]
@@ -137,18 +218,48 @@ class Key:
     """In the order of their keys."""
     aliases: tuple[str, ...] = ()
     """Alias names with prefix, in order."""
-    multi_region: bool = False
     deletion_date: float | None = None
     """When pending deletion: the moment after which the material is destroyed, seconds since the epoch."""
+    pending_window_days: int | None = None
+    """Of a primary key pending the deletion of its replicas: how long it waits once the last is gone."""
     manager: KeyManager = KeyManager.CUSTOMER
+    rotation_period_days: int | None = None
+    """Days between automatic rotations; None while they are switched off."""
+    next_rotation: float | None = None
+    """When the next automatic rotation is due, seconds since the epoch; None while they are switched off."""
+    on_demand_rotations: int = 0
+    """How often the key was rotated on demand in its life."""
+    primary_region: str | None = None
+    """The Region of the primary key of a multi-Region family; None for a key of a single Region."""
+    family_regions: tuple[str, ...] = ()
+    """The Regions that have a key of a multi-Region family, in order, this one's included; else empty. Derived from
+    the keys themselves whenever one is read."""
+
+    @property
+    def multi_region(self) -> bool:
+        """Whether it is the primary or a replica of a multi-Region family."""
+        return self.primary_region is not None
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether another Region has the primary key."""
+        return self.primary_region is not None and self.primary_region != self.region
 
     @property
     def current_material(self) -> MaterialVersion:
-        """The version used for encryption. Raises IndexError when there is none."""
-        return self.materials[-1]
+        """The version used for encryption. Raises LookupError when there is none."""
+        for version in reversed(self.materials):
+            if version.state is MaterialState.CURRENT:
+                return version
+        raise LookupError(f"{self.arn} has no material")
+
+    @property
+    def valid_to(self) -> float | None:
+        """When the first of its imported materials expires; None where none does."""
+        return min((version.expires for version in self.materials if version.expires is not None), default=None)
 
     def material(self, material_id: str) -> MaterialVersion | None:
-        """The version of that id, if the key still has it."""
+        """The version of that id, if the key has or had it."""
         for version in reversed(self.materials):
             if version.material_id == material_id:
                 return version

@@ -14,17 +14,19 @@ from kagitori_server.model.errors import (
     UnsupportedOperationException,
     ValidationException,
 )
+from kagitori_server.model.key_specs import KEY_SPECS
 from kagitori_server.model.keys import (
-    EncryptionAlgorithm,
     Key,
     KeySpec,
     KeyState,
     KeyUsage,
+    MaterialState,
     MaterialVersion,
     Origin,
     Tag,
 )
 from kagitori_server.operations.context import DEFAULT_STORE, Context, domain_of
+from kagitori_server.operations.key_metadata import metadata
 from kagitori_server.operations.paging import cut, decode_marker, encode_marker
 from kagitori_server.operations.policies import check_policy
 from kagitori_server.operations.shapes.empty import EMPTY, Empty
@@ -34,7 +36,6 @@ from kagitori_server.operations.shapes.keys import (
     DescribeKeyRequest,
     DescribeKeyResponse,
     KeyListEntry,
-    KeyMetadata,
     ListKeysRequest,
     ListKeysResponse,
     ResourceOwner,
@@ -45,47 +46,34 @@ from kagitori_server.policy.defaults import default_key_policy
 
 _LISTING = "ListKeys"
 _DEFAULT_PAGE = 100
+_ORIGINS = frozenset({Origin.AWS_KMS, Origin.EXTERNAL})
 
-
-def metadata(key: Key) -> KeyMetadata:
-    """What the service tells of a key (AWS `KeyMetadata`)."""
-    return KeyMetadata(
-        aws_account_id=key.account,
-        key_id=key.key_id,
-        arn=key.arn,
-        creation_date=key.created,
-        enabled=key.state is KeyState.ENABLED,
-        description=key.description,
-        key_usage=key.usage,
-        key_state=key.state,
-        deletion_date=key.deletion_date,
-        origin=key.origin,
-        key_manager=key.manager,
-        customer_master_key_spec=key.spec,
-        key_spec=key.spec,
-        encryption_algorithms=(EncryptionAlgorithm.SYMMETRIC_DEFAULT,),
-        multi_region=key.multi_region,
-        current_key_material_id=key.materials[-1].material_id if key.materials else None,
-    )
+MULTI_REGION_PREFIX = "mrk-"
+"""Begins the id of every key of a multi-Region family."""
 
 
 def check_create_key(_context: Context, request: CreateKeyRequest) -> None:
     """Refuses combinations that no key can have, and kinds of key that aren't served."""
     if request.key_spec and request.customer_master_key_spec:
         raise ValidationException("You cannot specify KeySpec and CustomerMasterKeySpec in the same request.")
-    spec = request.key_spec or request.customer_master_key_spec or KeySpec.SYMMETRIC_DEFAULT
+    spec = _spec(request)
     if request.custom_key_store_id is not None:
         raise CustomKeyStoreNotFoundException("There is no custom key store of this id.")
-    if request.origin is not Origin.AWS_KMS:
-        raise UnsupportedOperationException(f"Keys of origin {request.origin} are not served; use AWS_KMS.")
+    if request.origin not in _ORIGINS:
+        raise UnsupportedOperationException(
+            f"Keys of origin {request.origin} need a custom key store; name it in CustomKeyStoreId."
+        )
     if request.xks_key_id is not None:
         raise ValidationException("XksKeyId is for keys of origin EXTERNAL_KEY_STORE.")
-    if spec is not KeySpec.SYMMETRIC_DEFAULT:
-        raise UnsupportedOperationException(f"Key spec {spec} is not served; use SYMMETRIC_DEFAULT.")
-    if request.multi_region:
-        raise UnsupportedOperationException("Multi-Region keys are not served.")
-    if request.key_usage not in (None, KeyUsage.ENCRYPT_DECRYPT):
-        raise ValidationException(f"KeyUsage {request.key_usage} is not compatible with KeySpec {spec}.")
+    row = KEY_SPECS[spec]
+    if not row.served:
+        raise UnsupportedOperationException(f"Key spec {spec} is not served: it is a spec of China Regions.")
+    if request.key_usage is None and spec is not KeySpec.SYMMETRIC_DEFAULT:
+        raise ValidationException(
+            "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."
+        )
+    if _usage(request) not in row.usages:
+        raise ValidationException(f"KeyUsage {request.key_usage} is not compatible with KeySpec {spec}")
     _tags(request)
 
 
@@ -94,26 +82,27 @@ class NewMaterial:
     """A key id and the material generated for it, waiting for the transaction that makes the key."""
 
     key_id: str
-    reference: MaterialRef
+    reference: MaterialRef | None
+    """None for a key whose material will be imported."""
 
 
-def prepare_create_key(context: Context, _request: CreateKeyRequest) -> None:
+def prepare_create_key(context: Context, request: CreateKeyRequest) -> None:
     """Generates the material, which may take long, before the transaction begins."""
     key_id = context.services.ids.uuid()
-    store = context.services.stores[DEFAULT_STORE]
-    reference = store.generate(
-        MaterialSpec[KeySpec.SYMMETRIC_DEFAULT], domain_of(context.account, context.region), key_id
-    )
+    if request.multi_region:
+        key_id = MULTI_REGION_PREFIX + key_id.replace("-", "")
+    reference = None
+    if request.origin is Origin.AWS_KMS:
+        store = context.services.stores[DEFAULT_STORE]
+        domain = domain_of(context.account, context.region)
+        reference = store.generate(MaterialSpec[_spec(request).name], domain, key_id)
     context.prepared = NewMaterial(key_id, reference)
 
 
 def create_key(context: Context, request: CreateKeyRequest) -> CreateKeyResponse:
-    """Makes a key with its first material (AWS CreateKey)."""
+    """Makes a key, with its first material unless that will be imported (AWS CreateKey)."""
     services, writer, new = context.services, context.writer, context.prepared
-    if writer.count_keys(context.account, context.region) >= limits.KEYS_PER_ACCOUNT_REGION:
-        raise LimitExceededException(
-            f"The account has {limits.KEYS_PER_ACCOUNT_REGION} keys in this Region, the most it may have."
-        )
+    check_key_quota(context, context.region)
     arn = key_arn(services.partition, context.region, context.account, new.key_id)
     text = request.policy or default_key_policy(context.account, services.partition)
     bypass = request.policy is None or request.bypass_policy_lockout_safety_check
@@ -122,21 +111,44 @@ def create_key(context: Context, request: CreateKeyRequest) -> CreateKeyResponse
         region=context.region,
         key_id=new.key_id,
         arn=arn,
-        spec=KeySpec.SYMMETRIC_DEFAULT,
-        usage=KeyUsage.ENCRYPT_DECRYPT,
-        origin=Origin.AWS_KMS,
-        state=KeyState.ENABLED,
+        spec=_spec(request),
+        usage=_usage(request),
+        origin=request.origin,
+        state=KeyState.PENDING_IMPORT if new.reference is None else KeyState.ENABLED,
         description=request.description or "",
         created=context.now,
         store_id=DEFAULT_STORE,
-        materials=(MaterialVersion(new.reference.material_id, new.reference.reference, context.now),),
+        materials=() if new.reference is None else (first_version(new.reference, context.now),),
         policy=text,
         policy_bindings=check_policy(context, text, arn, bypass_lockout_check=bypass),
         tags=_tags(request),
+        primary_region=context.region if request.multi_region else None,
+        family_regions=(context.region,) if request.multi_region else (),
     )
     writer.insert_key(key)
     context.keys["key"] = key
-    return CreateKeyResponse(key_metadata=metadata(key))
+    return CreateKeyResponse(key_metadata=metadata(key, services.partition))
+
+
+def first_version(reference: MaterialRef, now: float) -> MaterialVersion:
+    """The first version of a key's material, as the key store made it at `now`."""
+    return MaterialVersion(reference.material_id, reference.reference, now, MaterialState.CURRENT)
+
+
+def check_key_quota(context: Context, region: str) -> None:
+    """Refuses one key more than an account may have in a Region. Raises LimitExceededException."""
+    if context.writer.count_keys(context.account, region) >= limits.KEYS_PER_ACCOUNT_REGION:
+        raise LimitExceededException(
+            f"The account has {limits.KEYS_PER_ACCOUNT_REGION} keys in {region}, the most it may have there."
+        )
+
+
+def _spec(request: CreateKeyRequest) -> KeySpec:
+    return request.key_spec or request.customer_master_key_spec or KeySpec.SYMMETRIC_DEFAULT
+
+
+def _usage(request: CreateKeyRequest) -> KeyUsage:
+    return request.key_usage or KeyUsage.ENCRYPT_DECRYPT
 
 
 def _tags(request: CreateKeyRequest) -> tuple[Tag, ...]:
@@ -145,7 +157,7 @@ def _tags(request: CreateKeyRequest) -> tuple[Tag, ...]:
 
 def describe_key(context: Context, _request: DescribeKeyRequest) -> DescribeKeyResponse:
     """Tells about a key (AWS DescribeKey)."""
-    return DescribeKeyResponse(key_metadata=metadata(context.key))
+    return DescribeKeyResponse(key_metadata=metadata(context.key, context.services.partition))
 
 
 def list_keys(context: Context, request: ListKeysRequest) -> ListKeysResponse:

@@ -63,7 +63,7 @@ def destroy(services: Services, writer: Writer, key: Key) -> None:
     """
     store = services.stores[key.store_id]
     kind = store.describe().kind
-    for version in key.materials:
+    for version in filter(lambda version: version.present, key.materials):
         store.destroy(MaterialRef(kind, version.reference, version.material_id))
     store.forget(key.key_id)
     writer.delete_key(key.region, key.key_id)

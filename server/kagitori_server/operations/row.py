@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from kagitori_server.model.keys import KeyUsage
+from kagitori_server.model.keys import KeyUsage, Origin
 from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
 from kagitori_server.policy.grants import Grant
@@ -55,6 +55,8 @@ class KeySlot:
     states: StateRule
     usage: KeyUsage | None
     """The usage the key must have; None where it doesn't matter."""
+    origins: frozenset[Origin] | None = None
+    """The origins that the key may have, which is looked at before its state; None where it doesn't matter."""
 
 
 class Resource(Enum):

@@ -1,11 +1,11 @@
-"""Writing keys, their materials, tags and aliases."""
+"""Writing keys, their tags and aliases."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from kagitori_server.model.errors import AlreadyExistsException, NotFoundException
-from kagitori_server.model.keys import Alias, Key, KeyState, MaterialVersion, Tag
+from kagitori_server.model.keys import Alias, Key, KeyState, Tag
 from kagitori_server.storage import rows, schema
 from kagitori_server.storage.changes import Change
 from kagitori_server.storage.recorder import Recorder
@@ -32,13 +32,22 @@ class KeyWrites(Recorder):
             ),
         )
         self._insert_tags(key.region, key.key_id, key.tags)
-        self._touch(Change.of_key(key.region, key.key_id))
+        self._touch_key(key)
 
     def set_key_state(
         self, region: str, key_id: str, state: KeyState, deletion_date: float | None = None
     ) -> None:
-        """The key's state, and when its material is due for destruction (None: not at all)."""
-        self._set_key(region, key_id, {"state": state.value, "deletion_date": deletion_date})
+        """The key's state, and when its material is due for destruction (None: not at all). A waiting period that was
+        to begin after the last replica's end is forgotten."""
+        values = {"state": state.value, "deletion_date": deletion_date, "pending_window_days": None}
+        self._set_key(region, key_id, values)
+
+    def await_replica_deletion(self, region: str, key_id: str, window_days: int) -> None:
+        """A primary key waits for the end of its replicas; `window_days` (7 to 30) begin with the last one's end."""
+        values = {
+            "state": KeyState.PENDING_REPLICA_DELETION.value, "deletion_date": None, "pending_window_days": window_days,
+        }
+        self._set_key(region, key_id, values)
 
     def set_key_description(self, region: str, key_id: str, description: str) -> None:
         """The key's description."""
@@ -57,19 +66,6 @@ class KeyWrites(Recorder):
         self._insert_tags(region, key_id, tags)
         self._touch(Change.of_key(region, key_id))
 
-    def add_material(self, region: str, key_id: str, version: MaterialVersion) -> None:
-        """A newer version of the material: the current one from now on.
-
-        Raises AlreadyExistsException when the key has a version of this id.
-        """
-        key = self.get_key(region, key_id)
-        if key is None:
-            raise _no_key(key_id)
-        if key.material(version.material_id) is not None:
-            raise AlreadyExistsException(f"Key {key_id} has material {version.material_id} already.")
-        self._insert(schema.materials, rows.material_values(region, key_id, len(key.materials), version))
-        self._touch(Change.of_key(region, key_id))
-
     def delete_key(self, region: str, key_id: str) -> None:
         """Removes the key for good, with its materials, tags, aliases and grants.
 
@@ -83,7 +79,7 @@ class KeyWrites(Recorder):
             self._touch(Change.of_all_grants(region, key_id))
         keys = schema.keys
         self._delete(keys, keys.c.region == region, keys.c.key_id == key_id)
-        self._touch(Change.of_key(region, key_id))
+        self._touch_key(key)
         self._touch(*(Change.of_alias(key.account, region, name) for name in key.aliases))
         self._scrub = True
 
@@ -132,6 +128,12 @@ class KeyWrites(Recorder):
             aliases, aliases.c.account == account, aliases.c.region == region, aliases.c.name == name
         )
         self._touch_alias(old)
+
+    def _touch_key(self, key: Key) -> None:
+        """The key came or went: the rest of a multi-Region family has to know as well."""
+        self._touch(Change.of_key(key.region, key.key_id))
+        if key.multi_region:
+            self._touch(*(Change.of_key(region, key.key_id) for region in self.key_regions(key.key_id)))
 
     def _touch_alias(self, alias: Alias) -> None:
         self._touch(

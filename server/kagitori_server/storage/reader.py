@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row, Table, select, tuple_
 
 from kagitori_server.model.grants import Grant, GrantToken
-from kagitori_server.model.keys import Alias, Key, MaterialVersion, Tag
+from kagitori_server.model.keys import Alias, Key, Tag
 from kagitori_server.model.principals import (
     Account,
     CertificateRecord,
@@ -76,6 +76,28 @@ class Reader(IdentityReader):
             .limit(limit)
         )
         return [(row.region, row.key_id) for row in self._connection.execute(statement)]
+
+    def due_rotations(self, now: float, limit: int) -> list[tuple[str, str]]:
+        """(Region, key id) of keys whose next automatic rotation is not after `now`, longest overdue first."""
+        keys = schema.keys.c
+        statement = (
+            select(keys.region, keys.key_id)
+            .where(keys.next_rotation.is_not(None), keys.next_rotation <= now)
+            .order_by(keys.next_rotation, keys.region, keys.key_id)
+            .limit(limit)
+        )
+        return [(row.region, row.key_id) for row in self._connection.execute(statement)]
+
+    def due_expirations(self, now: float, limit: int) -> list[tuple[str, str, str]]:
+        """(Region, key id, material id) of imported material that expires not after `now`, longest overdue first."""
+        materials = schema.materials.c
+        statement = (
+            select(materials.region, materials.key_id, materials.material_id)
+            .where(materials.expires.is_not(None), materials.expires <= now)
+            .order_by(materials.expires, materials.region, materials.key_id, materials.number)
+            .limit(limit)
+        )
+        return [(row.region, row.key_id, row.material_id) for row in self._connection.execute(statement)]
 
     def get_alias(self, account: str, region: str, name: str) -> Alias | None:
         """The alias of that name, with its `alias/` prefix."""
@@ -292,10 +314,8 @@ class Reader(IdentityReader):
 
         return rows.key_of(
             row,
-            [
-                MaterialVersion(found.material_id, bytes(found.reference), found.created)
-                for found in belonging(schema.materials, "number")
-            ],
+            [rows.material_of(found) for found in belonging(schema.materials, "number")],
             [Tag(found.tag_key, found.tag_value) for found in belonging(schema.tags, "tag_key")],
             [found.name for found in belonging(schema.aliases, "name")],
+            () if row.primary_region is None else self.key_regions(row.key_id),
         )

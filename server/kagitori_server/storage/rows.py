@@ -18,8 +18,10 @@ from kagitori_server.model.keys import (
     KeySpec,
     KeyState,
     KeyUsage,
+    MaterialState,
     MaterialVersion,
     Origin,
+    RotationType,
     Tag,
 )
 from kagitori_server.model.principals import (
@@ -50,6 +52,7 @@ def key_of(
     materials: Iterable[MaterialVersion],
     tags: Iterable[Tag],
     aliases: Iterable[str],
+    family_regions: Iterable[str],
 ) -> Key:
     """A key from its row of `keys` and what hangs on it."""
     return Key(
@@ -69,9 +72,14 @@ def key_of(
         policy_bindings=pairs_of(row.policy_bindings),
         tags=tuple(tags),
         aliases=tuple(aliases),
-        multi_region=row.multi_region,
         deletion_date=row.deletion_date,
+        pending_window_days=row.pending_window_days,
         manager=KeyManager(row.manager),
+        rotation_period_days=row.rotation_period_days,
+        next_rotation=row.next_rotation,
+        on_demand_rotations=row.on_demand_rotations,
+        primary_region=row.primary_region,
+        family_regions=tuple(family_regions),
     )
 
 
@@ -91,10 +99,28 @@ def key_values(key: Key) -> dict[str, Any]:
         "store_id": key.store_id,
         "policy": key.policy,
         "policy_bindings": pairs_text(key.policy_bindings),
-        "multi_region": key.multi_region,
         "deletion_date": key.deletion_date,
+        "pending_window_days": key.pending_window_days,
         "manager": key.manager.value,
+        "rotation_period_days": key.rotation_period_days,
+        "next_rotation": key.next_rotation,
+        "on_demand_rotations": key.on_demand_rotations,
+        "primary_region": key.primary_region,
     }
+
+
+def material_of(row: Row[Any]) -> MaterialVersion:
+    """A version of material from its row."""
+    return MaterialVersion(
+        material_id=row.material_id,
+        reference=bytes(row.reference),
+        created=row.created,
+        state=MaterialState(row.state),
+        rotated=row.rotated,
+        rotation_type=RotationType(row.rotation_type) if row.rotation_type is not None else None,
+        expires=row.expires,
+        description=row.description,
+    )
 
 
 def material_values(region: str, key_id: str, number: int, version: MaterialVersion) -> dict[str, Any]:
@@ -106,6 +132,11 @@ def material_values(region: str, key_id: str, number: int, version: MaterialVers
         "material_id": version.material_id,
         "reference": version.reference,
         "created": version.created,
+        "state": version.state.value,
+        "rotated": version.rotated,
+        "rotation_type": version.rotation_type,
+        "expires": version.expires,
+        "description": version.description,
     }
 
 

@@ -90,12 +90,17 @@ keys = Table(
     Column("store_id", BoundedText(64), nullable=False),
     Column("policy", BoundedText(131_072), nullable=False),
     Column("policy_bindings", BoundedText(1_048_576), nullable=False),
-    Column("multi_region", Boolean, nullable=False),
     Column("deletion_date", Double),
+    Column("pending_window_days", Integer),
     Column("manager", BoundedText(16), nullable=False),
+    Column("rotation_period_days", Integer),
+    Column("next_rotation", Double),
+    Column("on_demand_rotations", Integer, nullable=False, server_default="0"),
+    Column("primary_region", BoundedText(REGION_MAX)),
     Index("ix_keys_listing", "account", "region", "key_id"),
     Index("ix_keys_key_id", "key_id"),
     Index("ix_keys_deletion_date", "deletion_date"),
+    Index("ix_keys_next_rotation", "next_rotation"),
 )
 
 materials = Table(
@@ -107,8 +112,14 @@ materials = Table(
     Column("material_id", BoundedText(64), nullable=False),
     Column("reference", BoundedBytes(REFERENCE_MAX), nullable=False),
     Column("created", Double, nullable=False),
+    Column("state", BoundedText(64), nullable=False, server_default="CURRENT"),
+    Column("rotated", Double),
+    Column("rotation_type", BoundedText(16)),
+    Column("expires", Double),
+    Column("description", BoundedText(1_024)),
     ForeignKeyConstraint(["region", "key_id"], ["keys.region", "keys.key_id"], ondelete="CASCADE"),
     UniqueConstraint("region", "key_id", "material_id"),
+    Index("ix_materials_expires", "expires"),
     CheckConstraint(f"length(reference) <= {REFERENCE_MAX}", name="reference_length"),
 )
 

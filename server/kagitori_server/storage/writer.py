@@ -8,10 +8,11 @@ from kagitori_server.model.errors import AlreadyExistsException, NotFoundExcepti
 from kagitori_server.storage import schema
 from kagitori_server.storage.grant_writes import GrantWrites
 from kagitori_server.storage.key_writes import KeyWrites
+from kagitori_server.storage.material_writes import MaterialWrites
 from kagitori_server.storage.principal_writes import PrincipalWrites
 
 
-class Writer(KeyWrites, GrantWrites, PrincipalWrites):
+class Writer(KeyWrites, MaterialWrites, GrantWrites, PrincipalWrites):
     """Everything that can be written, in one transaction that nobody else's runs beside."""
 
     _intents_added = 0

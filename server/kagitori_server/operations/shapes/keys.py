@@ -6,7 +6,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kagitori_server.model import limits
-from kagitori_server.model.keys import EncryptionAlgorithm, KeyManager, KeySpec, KeyState, KeyUsage, Origin, Tag
+from kagitori_server.model.keys import (
+    EncapsulationAlgorithm,
+    EncryptionAlgorithm,
+    ExpirationModel,
+    KeyAgreementAlgorithm,
+    KeyManager,
+    KeySpec,
+    KeyState,
+    KeyUsage,
+    MacAlgorithm,
+    Origin,
+    SigningAlgorithm,
+    Tag,
+)
 from kagitori_server.model.shape import member
 
 _POLICY_PATTERN = "[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+"
@@ -43,6 +56,37 @@ class TagShape:
     tag_value: str = member(required=True, minimum=0, maximum=limits.TAG_VALUE_MAX)
 
 
+class MultiRegionKeyType(StrEnum):
+    """AWS `MultiRegionKeyType`."""
+
+    PRIMARY = "PRIMARY"
+    REPLICA = "REPLICA"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultiRegionKey:
+    """AWS `MultiRegionKey`: one of a family."""
+
+    arn: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultiRegionConfiguration:
+    """AWS `MultiRegionConfiguration`: a family as seen from one of its keys."""
+
+    multi_region_key_type: MultiRegionKeyType
+    primary_key: MultiRegionKey
+    replica_keys: tuple[MultiRegionKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XksKeyConfiguration:
+    """AWS `XksKeyConfigurationType`: the external key behind a key."""
+
+    id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyMetadata:
     """What DescribeKey and CreateKey tell of a key. Times are seconds since the epoch."""
@@ -56,12 +100,23 @@ class KeyMetadata:
     key_usage: KeyUsage
     key_state: KeyState
     deletion_date: float | None
+    valid_to: float | None
     origin: Origin
+    custom_key_store_id: str | None
+    cloud_hsm_cluster_id: str | None
+    expiration_model: ExpirationModel | None
     key_manager: KeyManager
-    customer_master_key_spec: KeySpec
+    customer_master_key_spec: KeySpec | None
     key_spec: KeySpec
     encryption_algorithms: tuple[EncryptionAlgorithm, ...]
+    signing_algorithms: tuple[SigningAlgorithm, ...]
+    key_agreement_algorithms: tuple[KeyAgreementAlgorithm, ...]
+    encapsulation_algorithms: tuple[EncapsulationAlgorithm, ...]
     multi_region: bool
+    multi_region_configuration: MultiRegionConfiguration | None
+    pending_deletion_window_in_days: int | None
+    mac_algorithms: tuple[MacAlgorithm, ...]
+    xks_key_configuration: XksKeyConfiguration | None
     current_key_material_id: str | None
 
 

@@ -1,0 +1,77 @@
+"""What the service tells of a key (AWS `KeyMetadata`)."""
+
+from __future__ import annotations
+
+from kagitori_server.model import key_specs
+from kagitori_server.model.arn import key_arn
+from kagitori_server.model.keys import ExpirationModel, Key, KeySpec, KeyState, MaterialState, Origin
+from kagitori_server.operations.shapes.keys import (
+    KeyMetadata,
+    MultiRegionConfiguration,
+    MultiRegionKey,
+    MultiRegionKeyType,
+)
+
+_CURRENT_SHOWN = frozenset({Origin.AWS_KMS, Origin.EXTERNAL})
+
+
+def metadata(key: Key, partition: str) -> KeyMetadata:
+    """The key as CreateKey, DescribeKey and ReplicateKey show it."""
+    row = key_specs.KEY_SPECS[key.spec]
+    return KeyMetadata(
+        aws_account_id=key.account,
+        key_id=key.key_id,
+        arn=key.arn,
+        creation_date=key.created,
+        enabled=key.state is KeyState.ENABLED,
+        description=key.description,
+        key_usage=key.usage,
+        key_state=key.state,
+        deletion_date=key.deletion_date,
+        valid_to=key.valid_to,
+        origin=key.origin,
+        custom_key_store_id=None,
+        cloud_hsm_cluster_id=None,
+        expiration_model=_expiration_model(key),
+        key_manager=key.manager,
+        customer_master_key_spec=key.spec if row.old_name else None,
+        key_spec=key.spec,
+        encryption_algorithms=key_specs.encryption_algorithms(key.spec, key.usage),
+        signing_algorithms=key_specs.signing_algorithms(key.spec, key.usage),
+        key_agreement_algorithms=key_specs.agreement_algorithms(key.spec, key.usage),
+        encapsulation_algorithms=key_specs.encapsulation_algorithms(key.spec, key.usage),
+        multi_region=key.multi_region,
+        multi_region_configuration=_family(key, partition),
+        pending_deletion_window_in_days=key.pending_window_days,
+        mac_algorithms=key_specs.mac_algorithms(key.spec, key.usage),
+        xks_key_configuration=None,
+        current_key_material_id=_current_material_id(key),
+    )
+
+
+def _current_material_id(key: Key) -> str | None:
+    if key.spec is not KeySpec.SYMMETRIC_DEFAULT or key.origin not in _CURRENT_SHOWN:
+        return None
+    return next((found.material_id for found in key.materials if found.state is MaterialState.CURRENT), None)
+
+
+def _expiration_model(key: Key) -> ExpirationModel | None:
+    if key.origin is not Origin.EXTERNAL or not any(version.present for version in key.materials):
+        return None
+    if key.valid_to is None:
+        return ExpirationModel.KEY_MATERIAL_DOES_NOT_EXPIRE
+    return ExpirationModel.KEY_MATERIAL_EXPIRES
+
+
+def _family(key: Key, partition: str) -> MultiRegionConfiguration | None:
+    if key.primary_region is None:
+        return None
+
+    def member(region: str) -> MultiRegionKey:
+        return MultiRegionKey(arn=key_arn(partition, region, key.account, key.key_id), region=region)
+
+    return MultiRegionConfiguration(
+        multi_region_key_type=MultiRegionKeyType.REPLICA if key.is_replica else MultiRegionKeyType.PRIMARY,
+        primary_key=member(key.primary_region),
+        replica_keys=tuple(member(region) for region in key.family_regions if region != key.primary_region),
+    )
