@@ -23,6 +23,10 @@ TAG_VALUE_MAX = 256
 PLAINTEXT_MAX = 4_096
 CIPHERTEXT_MAX = 6_144
 RANDOM_BYTES_MAX = 1_024
+MESSAGE_MAX = 4_096
+"""Bytes that Sign, Verify, GenerateMac and VerifyMac take."""
+PUBLIC_KEY_MAX = 8_192
+"""Bytes of a public key that DeriveSharedSecret looks at."""
 
 PENDING_WINDOW_DAYS = (7, 30)
 PENDING_WINDOW_DEFAULT = 30

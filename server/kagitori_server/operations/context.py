@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from kagitori_keystore.base import Domain, SymmetricKeyStore
+from kagitori_keystore.base import Domain
+from kagitori_keystore.capabilities import GeneralKeyStore
 from kagitori_server.model.call import Evidence
 from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
@@ -40,7 +41,7 @@ class Services:
     """The parts of the service that handlers use. Made once, by wiring."""
 
     catalog: Catalog
-    stores: Mapping[str, SymmetricKeyStore]
+    stores: Mapping[str, GeneralKeyStore]
     """Key store id -> store."""
     clock: Callable[[], float]
     ids: Identifiers
@@ -100,7 +101,7 @@ class Context:
         self.keys[slot.name], self.grant = key, grant
         self.extra["grant_id"] = grant.grant_id
 
-    def store(self, key: Key) -> SymmetricKeyStore:
+    def store(self, key: Key) -> GeneralKeyStore:
         """The key store that holds the key's material."""
         return self.services.stores[key.store_id]
 

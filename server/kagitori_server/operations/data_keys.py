@@ -5,12 +5,13 @@ from __future__ import annotations
 from kagitori_server.model.encryption_context import canonical
 from kagitori_server.model.errors import (
     CustomKeyStoreNotFoundException,
+    InvalidKeyUsageException,
     UnsupportedOperationException,
     ValidationException,
 )
-from kagitori_server.model.keys import DATA_KEY_BYTES
+from kagitori_server.model.keys import DATA_KEY_BYTES, Key, KeySpec
 from kagitori_server.operations.context import DEFAULT_STORE, Context, domain_of
-from kagitori_server.operations.encryption import current_reference
+from kagitori_server.operations.references import current_reference
 from kagitori_server.operations.shapes.crypto import (
     GenerateDataKeyRequest,
     GenerateDataKeyResponse,
@@ -33,19 +34,26 @@ def _size(request: DataKeyRequest) -> int:
     raise ValidationException("Please specify either number of bytes or key spec.")
 
 
-def check_generate_data_key(_context: Context, request: GenerateDataKeyRequest) -> None:
+def _check_symmetric(key: Key) -> None:
+    if key.spec is not KeySpec.SYMMETRIC_DEFAULT:
+        raise InvalidKeyUsageException(f"{key.arn} key spec is {key.spec}; data keys need SYMMETRIC_DEFAULT.")
+
+
+def check_generate_data_key(context: Context, request: GenerateDataKeyRequest) -> None:
     """Refuses a size said twice or not at all, a recipient, and, in a dry run, an unacceptable context."""
     if request.recipient is not None:
         raise UnsupportedOperationException("Recipient is not served: answers can't be encrypted for an enclave.")
+    _check_symmetric(context.key)
     _size(request)
     if request.dry_run:
         canonical(request.encryption_context)
 
 
 def check_generate_data_key_without_plaintext(
-    _context: Context, request: GenerateDataKeyWithoutPlaintextRequest
+    context: Context, request: GenerateDataKeyWithoutPlaintextRequest
 ) -> None:
     """Refuses a size said twice or not at all, and, in a dry run, an unacceptable context."""
+    _check_symmetric(context.key)
     _size(request)
     if request.dry_run:
         canonical(request.encryption_context)

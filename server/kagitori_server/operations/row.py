@@ -102,8 +102,13 @@ class Cost(Enum):
 
     INLINE = "inline"
     """A few microseconds of pure computation: in the event loop."""
+    BY_KEY = "by key"
+    """As the key's spec says: inline where its computations are quick, else in a pool with a thread per core, once
+    the call has been admitted in the event loop."""
+    GENERATION = "generation"
+    """Finds primes or makes other keys: in a small pool of its own, once the call has been admitted."""
     OFFLOAD = "offload"
-    """Blocks or computes for long: in a bounded pool of threads."""
+    """Blocks: in a bounded pool of threads."""
 
 
 class Answer(Enum):

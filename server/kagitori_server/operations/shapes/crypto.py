@@ -32,12 +32,14 @@ class RecipientInfo:
     attestation_document: bytes | None = member(minimum=1, maximum=262_144)
 
 
-def _context() -> Mapping[str, str]:
+def encryption_context() -> Mapping[str, str]:
+    """The member with the pairs that are authenticated with a ciphertext."""
     pairs: Mapping[str, str] = member(default={})
     return pairs
 
 
-def _grant_tokens() -> tuple[str, ...]:
+def grant_tokens() -> tuple[str, ...]:
+    """The member with at most 10 tokens of fresh grants."""
     tokens: tuple[str, ...] = member(
         minimum=1, maximum=limits.GRANT_TOKEN_MAX, items_maximum=limits.GRANT_TOKENS_MAX, sensitive=True, default=()
     )
@@ -65,8 +67,8 @@ class EncryptRequest:
 
     key_id: str = key_id()
     plaintext: bytes = member(required=True, minimum=1, maximum=limits.PLAINTEXT_MAX, sensitive=True)
-    encryption_context: Mapping[str, str] = _context()
-    grant_tokens: tuple[str, ...] = _grant_tokens()
+    encryption_context: Mapping[str, str] = encryption_context()
+    grant_tokens: tuple[str, ...] = grant_tokens()
     encryption_algorithm: EncryptionAlgorithm = _algorithm()
     dry_run: bool = member(default=False)
 
@@ -85,8 +87,8 @@ class DecryptRequest:
     """AWS `DecryptRequest`."""
 
     ciphertext_blob: bytes | None = _ciphertext()
-    encryption_context: Mapping[str, str] = _context()
-    grant_tokens: tuple[str, ...] = _grant_tokens()
+    encryption_context: Mapping[str, str] = encryption_context()
+    grant_tokens: tuple[str, ...] = grant_tokens()
     key_id: str | None = _optional_key_id()
     encryption_algorithm: EncryptionAlgorithm = _algorithm()
     recipient: RecipientInfo | None = member()
@@ -101,7 +103,7 @@ class DecryptResponse:
     key_id: str
     plaintext: bytes = field(repr=False)
     encryption_algorithm: EncryptionAlgorithm
-    key_material_id: str
+    key_material_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +111,13 @@ class ReEncryptRequest:
     """AWS `ReEncryptRequest`."""
 
     ciphertext_blob: bytes | None = _ciphertext()
-    source_encryption_context: Mapping[str, str] = _context()
+    source_encryption_context: Mapping[str, str] = encryption_context()
     source_key_id: str | None = _optional_key_id()
     destination_key_id: str = key_id()
-    destination_encryption_context: Mapping[str, str] = _context()
+    destination_encryption_context: Mapping[str, str] = encryption_context()
     source_encryption_algorithm: EncryptionAlgorithm = _algorithm()
     destination_encryption_algorithm: EncryptionAlgorithm = _algorithm()
-    grant_tokens: tuple[str, ...] = _grant_tokens()
+    grant_tokens: tuple[str, ...] = grant_tokens()
     dry_run: bool = member(default=False)
     dry_run_modifiers: tuple[DryRunModifier, ...] = member(default=())
 
@@ -129,8 +131,8 @@ class ReEncryptResponse:
     key_id: str
     source_encryption_algorithm: EncryptionAlgorithm
     destination_encryption_algorithm: EncryptionAlgorithm
-    source_key_material_id: str
-    destination_key_material_id: str
+    source_key_material_id: str | None
+    destination_key_material_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +140,10 @@ class GenerateDataKeyRequest:
     """AWS `GenerateDataKeyRequest`: exactly one of `number_of_bytes` and `key_spec`."""
 
     key_id: str = key_id()
-    encryption_context: Mapping[str, str] = _context()
+    encryption_context: Mapping[str, str] = encryption_context()
     number_of_bytes: int | None = member(minimum=1, maximum=limits.RANDOM_BYTES_MAX)
     key_spec: DataKeySpec | None = member()
-    grant_tokens: tuple[str, ...] = _grant_tokens()
+    grant_tokens: tuple[str, ...] = grant_tokens()
     recipient: RecipientInfo | None = member()
     dry_run: bool = member(default=False)
 
@@ -161,10 +163,10 @@ class GenerateDataKeyWithoutPlaintextRequest:
     """AWS `GenerateDataKeyWithoutPlaintextRequest`: exactly one of `number_of_bytes` and `key_spec`."""
 
     key_id: str = key_id()
-    encryption_context: Mapping[str, str] = _context()
+    encryption_context: Mapping[str, str] = encryption_context()
     key_spec: DataKeySpec | None = member()
     number_of_bytes: int | None = member(minimum=1, maximum=limits.RANDOM_BYTES_MAX)
-    grant_tokens: tuple[str, ...] = _grant_tokens()
+    grant_tokens: tuple[str, ...] = grant_tokens()
     dry_run: bool = member(default=False)
 
 
