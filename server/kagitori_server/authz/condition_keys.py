@@ -178,6 +178,17 @@ def _multi_region(asked: Asked) -> Value:
     return _bool(asked.request.multi_region) if asked.action == "kms:CreateKey" else None
 
 
+def _multi_region_key_type(asked: Asked) -> Value:
+    if asked.key is not None:
+        return ("REPLICA" if asked.key.is_replica else "PRIMARY") if asked.key.multi_region else None
+    return "PRIMARY" if asked.action == "kms:CreateKey" and asked.request.multi_region else None
+
+
+def _valid_to(asked: Asked) -> Value:
+    moment: float | None = getattr(asked.request, "valid_to", None)
+    return None if moment is None else _date(moment)
+
+
 def _encryption_algorithm(asked: Asked) -> Value:
     prefix = {"kms:ReEncryptFrom": "source_", "kms:ReEncryptTo": "destination_"}.get(asked.action, "")
     # Operations that take no algorithm (data keys) use the only one that their keys have.
@@ -281,6 +292,21 @@ _ENTRIES: Mapping[str, _Entry] = {
         )),
         "kms:KeyOrigin": _Entry(_of_key_or_request(lambda key: str(key.origin), "origin", default="AWS_KMS")),
         "kms:MultiRegion": _Entry(_multi_region),
+        "kms:MultiRegionKeyType": _Entry(_multi_region_key_type),
+        "kms:PrimaryRegion": _Entry(_member("primary_region"), frozenset({"UpdatePrimaryRegion"})),
+        "kms:ReplicaRegion": _Entry(_member("replica_region"), frozenset({"ReplicateKey"})),
+        "kms:RotationPeriodInDays": _Entry(_member("rotation_period_in_days"), frozenset({"EnableKeyRotation"})),
+        "kms:WrappingAlgorithm": _Entry(_member("wrapping_algorithm"), frozenset({"GetParametersForImport"})),
+        "kms:WrappingKeySpec": _Entry(_member("wrapping_key_spec"), frozenset({"GetParametersForImport"})),
+        "kms:ExpirationModel": _Entry(_member("expiration_model"), frozenset({"ImportKeyMaterial"})),
+        "kms:ValidTo": _Entry(_valid_to, frozenset({"ImportKeyMaterial"})),
+        "kms:SigningAlgorithm": _Entry(_member("signing_algorithm"), frozenset({"Sign", "Verify"})),
+        "kms:MessageType": _Entry(_member("message_type"), frozenset({"Sign", "Verify"})),
+        "kms:MacAlgorithm": _Entry(_member("mac_algorithm"), frozenset({"GenerateMac", "VerifyMac"})),
+        "kms:KeyAgreementAlgorithm": _Entry(_member("key_agreement_algorithm"), frozenset({"DeriveSharedSecret"})),
+        "kms:DataKeyPairSpec": _Entry(
+            _member("key_pair_spec"), frozenset({"GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"})
+        ),
         "kms:EncryptionAlgorithm": _Entry(_encryption_algorithm, _CRYPTO),
         "kms:EncryptionContextKeys": _Entry(lambda asked: tuple(_context_pairs(asked)), _CRYPTO | {"CreateGrant"}),
         "kms:GrantOperations": _Entry(
@@ -336,12 +362,15 @@ _FAMILIES: Mapping[str, _Family] = {
 _OF_REQUEST = frozenset({
     "kms:bypasspolicylockoutsafetycheck", "kms:encryptionalgorithm", "kms:reencryptonsamekey",
     "kms:schedulekeydeletionpendingwindowindays", "aws:sourceip", "aws:securetransport", "aws:useragent", "aws:tagkeys",
+    "kms:primaryregion", "kms:replicaregion", "kms:rotationperiodindays", "kms:wrappingalgorithm",
+    "kms:wrappingkeyspec", "kms:expirationmodel", "kms:validto", "kms:signingalgorithm", "kms:messagetype",
+    "kms:macalgorithm", "kms:keyagreementalgorithm", "kms:datakeypairspec",
     "kms:grantoperations", "kms:granteeprincipal", "kms:retiringprincipal", "kms:grantconstrainttype",
 })
 """Condition keys that are about the request itself and how it came, whoever makes it on whatever key."""
 
 _OF_KEY = frozenset({
     "kms:keyspec", "kms:customermasterkeyspec", "kms:keyusage", "kms:customermasterkeyusage", "kms:keyorigin",
-    "kms:multiregion",
+    "kms:multiregion", "kms:multiregionkeytype",
 })
 """Condition keys about a key, which CreateKey has from its request."""
