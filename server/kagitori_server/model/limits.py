@@ -31,6 +31,12 @@ PUBLIC_KEY_MAX = 8_192
 PENDING_WINDOW_DAYS = (7, 30)
 PENDING_WINDOW_DEFAULT = 30
 SECONDS_PER_DAY = 86_400
+ROTATION_PERIOD_DAYS = (90, 2_560)
+ROTATION_PERIOD_DEFAULT = 365
+ON_DEMAND_ROTATIONS = 25
+"""Of one key, for life."""
+ROTATION_GUARD_SECONDS = 20 * 60
+"""So long before an automatic rotation none is made on demand."""
 
 BATCH_ITEMS_MAX = 256
 """Items of one batch call (our own extension)."""

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row, Table, select, tuple_
 
 from kagitori_server.model.grants import Grant, GrantToken
-from kagitori_server.model.keys import Alias, Key, Tag
+from kagitori_server.model.keys import Alias, Key, KeyState, Tag
 from kagitori_server.model.principals import (
     Account,
     CertificateRecord,
@@ -78,11 +78,14 @@ class Reader(IdentityReader):
         return [(row.region, row.key_id) for row in self._connection.execute(statement)]
 
     def due_rotations(self, now: float, limit: int) -> list[tuple[str, str]]:
-        """(Region, key id) of keys whose next automatic rotation is not after `now`, longest overdue first."""
+        """(Region, key id) of usable keys whose next automatic rotation is not after `now`, longest overdue first."""
         keys = schema.keys.c
         statement = (
             select(keys.region, keys.key_id)
-            .where(keys.next_rotation.is_not(None), keys.next_rotation <= now)
+            .where(
+                keys.next_rotation.is_not(None), keys.next_rotation <= now,
+                keys.state.in_([KeyState.ENABLED.value, KeyState.UPDATING.value]),
+            )
             .order_by(keys.next_rotation, keys.region, keys.key_id)
             .limit(limit)
         )
