@@ -15,7 +15,9 @@ from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
 from kagitori_server.operations import aliases, data_keys, encryption, keys, lifecycle, policies, tags
 from kagitori_server.operations.admin_table import ADMIN
+from kagitori_server.operations.asymmetric_table import ASYMMETRIC, ASYMMETRIC_BATCHES
 from kagitori_server.operations.grant_table import GRANTS
+from kagitori_server.operations.rotation_table import ROTATION
 from kagitori_server.operations.row import (
     Answer,
     AuditRule,
@@ -361,7 +363,10 @@ BATCHES: tuple[BatchOperation, ...] = (
     BatchOperation(name="BatchGenerateDataKey", item=GENERATE_DATA_KEY),
 )
 
-_ROWS: tuple[Row, ...] = (*KEYS, *ALIASES, *TAGS, *POLICIES, *GRANTS, *CRYPTOGRAPHY, *BATCHES, *ADMIN)
+_ROWS: tuple[Row, ...] = (
+    *KEYS, *ALIASES, *TAGS, *POLICIES, *ROTATION, *GRANTS, *CRYPTOGRAPHY, *ASYMMETRIC, *BATCHES, *ASYMMETRIC_BATCHES,
+    *ADMIN,
+)
 
 TABLE: Table = {row.name: row for row in _ROWS}
 """Every operation that is served, by its name."""
