@@ -102,6 +102,35 @@ EXPECTED: dict[str, Aws] = {
         "GenerateDataKeyWithoutPlaintext@key", "key:key_id:alias/USABLE", **CRYPTO,
         shows="key_id encryption_context key_spec number_of_bytes",
     ),
+    "Sign": Aws("Sign@key", "key:key_id:alias/USABLE", **CRYPTO, shows="key_id message_type signing_algorithm"),
+    "Verify": Aws("Verify@key", "key:key_id:alias/USABLE", **CRYPTO, shows="key_id message_type signing_algorithm"),
+    "GenerateMac": Aws("GenerateMac@key", "key:key_id:alias/USABLE", **CRYPTO, shows="key_id mac_algorithm"),
+    "VerifyMac": Aws("VerifyMac@key", "key:key_id:alias/USABLE", **CRYPTO, shows="key_id mac_algorithm"),
+    "GetPublicKey": Aws("GetPublicKey@key", "key:key_id:alias/USABLE", **CRYPTO, shows="key_id"),
+    "DeriveSharedSecret": Aws(
+        "DeriveSharedSecret@key", "key:key_id:alias/USABLE", **CRYPTO, shows="key_id key_agreement_algorithm"
+    ),
+    "Encapsulate": Aws("Encapsulate@key", "key:key_id:alias/USABLE", **CRYPTO, shows="key_id encapsulation_algorithm"),
+    "Decapsulate": Aws("Decapsulate@key", "key:key_id:alias/USABLE", **CRYPTO, shows="key_id encapsulation_algorithm"),
+    "GenerateDataKeyPair": Aws(
+        "GenerateDataKeyPair@key", "key:key_id:alias/USABLE", **CRYPTO,
+        shows="key_id encryption_context key_pair_spec",
+    ),
+    "GenerateDataKeyPairWithoutPlaintext": Aws(
+        "GenerateDataKeyPairWithoutPlaintext@key", "key:key_id:alias/USABLE", **CRYPTO,
+        shows="key_id encryption_context key_pair_spec",
+    ),
+    "EnableKeyRotation": Aws(
+        "EnableKeyRotation@key", "key:key_id:plain/USABLE", shows="key_id rotation_period_in_days"
+    ),
+    "DisableKeyRotation": Aws("DisableKeyRotation@key", "key:key_id:plain/USABLE", shows="key_id"),
+    "GetKeyRotationStatus": Aws(
+        "GetKeyRotationStatus@key", "key:key_id:plain/ANY", **READ, cross_account=True, shows="key_id"
+    ),
+    "RotateKeyOnDemand": Aws("RotateKeyOnDemand@key", "key:key_id:plain/USABLE", shows="key_id"),
+    "ListKeyRotations": Aws(
+        "ListKeyRotations@key", "key:key_id:plain/ANY", **READ, shows="key_id include_key_material limit marker"
+    ),
     "GenerateRandom": Aws("GenerateRandom@account", "", **READ, shows="number_of_bytes custom_key_store_id"),
 }
 
@@ -116,7 +145,19 @@ STATES = {
     "SCHEDULABLE": "Creating Enabled Disabled PendingImport Unavailable",
     "CANCELLABLE": "PendingDeletion PendingReplicaDeletion",
 }
-SECRET_MEMBERS = {"plaintext", "ciphertext_blob", "grant_token", "grant_tokens", "recipient"}
+SECRET_MEMBERS = {
+    "message", "mac", "signature", "shared_secret_ciphertext_blob", "public_key", "plaintext", "ciphertext_blob",
+    "grant_token", "grant_tokens", "recipient",
+}
+USAGES = {
+    **dict.fromkeys(("Sign", "Verify"), KeyUsage.SIGN_VERIFY),
+    **dict.fromkeys(("GenerateMac", "VerifyMac"), KeyUsage.GENERATE_VERIFY_MAC),
+    "DeriveSharedSecret": KeyUsage.KEY_AGREEMENT,
+    **dict.fromkeys(("Encapsulate", "Decapsulate"), KeyUsage.ENCAPSULATE_DECAPSULATE),
+    # Any key that has a public half; any that rotates.
+    **dict.fromkeys(("GetPublicKey", "EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand")),
+}
+"""The usage that a key must have, where it isn't ENCRYPT_DECRYPT for all operations of usable keys."""
 
 
 def test_every_row_is_expected() -> None:
@@ -177,7 +218,8 @@ def test_rows_are_sound(row: Operation) -> None:
     for slot in row.keys:
         assert slot.member in members
         assert (slot.ciphertext_member is not None) is (slot.find is Find.CIPHERTEXT)
-        assert slot.usage is (KeyUsage.ENCRYPT_DECRYPT if slot.states is StateRule.USABLE else None)
+        needed = KeyUsage.ENCRYPT_DECRYPT if slot.states is StateRule.USABLE else None
+        assert slot.usage is USAGES.get(row.name, needed)
     assert any(permission.when is None for permission in row.permissions)
     if row.writes:
         assert (row.cost, row.read_only) == (Cost.OFFLOAD, False)
@@ -204,7 +246,8 @@ def test_states(rule: StateRule) -> None:
 def test_batches() -> None:
     """A batch runs the very row of the single call."""
     batches = {row.name: row.item for row in TABLE.values() if isinstance(row, BatchOperation)}
-    assert batches == {f"Batch{name}": TABLE[name] for name in ("Encrypt", "Decrypt", "GenerateDataKey")}
+    names = ("Encrypt", "Decrypt", "GenerateDataKey", "Sign", "Verify", "GenerateMac")
+    assert batches == {f"Batch{name}": TABLE[name] for name in names}
 
 
 def test_names_are_unique() -> None:

@@ -52,7 +52,7 @@ MULTI_REGION_PREFIX = "mrk-"
 """Begins the id of every key of a multi-Region family."""
 
 
-def check_create_key(_context: Context, request: CreateKeyRequest) -> None:
+def check_create_key(context: Context, request: CreateKeyRequest) -> None:
     """Refuses combinations that no key can have, and kinds of key that aren't served."""
     if request.key_spec and request.customer_master_key_spec:
         raise ValidationException("You cannot specify KeySpec and CustomerMasterKeySpec in the same request.")
@@ -74,6 +74,8 @@ def check_create_key(_context: Context, request: CreateKeyRequest) -> None:
         )
     if _usage(request) not in row.usages:
         raise ValidationException(f"KeyUsage {request.key_usage} is not compatible with KeySpec {spec}")
+    if MaterialSpec[spec.name] not in context.services.stores[DEFAULT_STORE].describe().key_specs:
+        raise UnsupportedOperationException(f"Key spec {spec} is not served: the key store can't make such keys.")
     _tags(request)
 
 
