@@ -18,8 +18,10 @@ from kagitori_server.model.call import Evidence
 from kagitori_server.model.errors import (
     AccessDeniedException,
     EntityAlreadyExistsException,
+    InvalidArnException,
     KmsError,
     NoSuchEntityException,
+    ValidationException,
 )
 from kagitori_server.model.principals import Caller, CredentialKind
 from kagitori_server.operations.admin_rows import ROLE, USER, permission
@@ -187,7 +189,7 @@ def unnamed(answer: tuple[Any, ...], name: str) -> tuple[Any, ...]:
 
 def test_every_operation_about_one_entity_is_asked_here() -> None:
     on_entities = {row.name for row in ADMIN if any(each.on is Resource.ENTITY for each in row.permissions)}
-    assert on_entities == set(CASES)
+    assert on_entities == {*CASES, "ListUsers"}
 
 
 @operations
@@ -362,6 +364,31 @@ def test_administrators_of_the_home_account_heed_denies_on_other_accounts_entiti
     service.call("DeleteRole", values, token=new_caller(service, p=identity_policy("kagitori:*", resource=arn)))
 
 
+def _listed(service: InProcess, operation: str) -> Case:
+    if operation == "ListUsers":
+        return _group()(service)
+    _, arn = new_user(service)
+    return Case({"principal_arn": arn}, arn, arn, "principal_arn")
+
+
+@pytest.mark.parametrize(
+    "operation", ["ListUsers", "ListTokens", "ListCertificates", "ListAccessKeys", "ListManagedPolicies"]
+)
+def test_lists_of_one_entity_are_decided_on_it_and_others_on_the_account(service: InProcess, operation: str) -> None:
+    case, other = (_listed(service, operation) for _ in range(2))
+    action = f"kagitori:{operation}"
+    able = new_caller(service, p=identity_policy(action, resource=case.arn))
+    service.call(operation, case.values, token=able)
+    for values in (other.values, {}, case.about(_fresh() if operation == "ListUsers" else f"{case.arn}x")):
+        with pytest.raises(AccessDeniedException, match="no identity-based policy"):
+            service.call(operation, values, token=able)
+    denied = new_caller(service, all=ALLOW_ALL, d=identity_policy(action, resource=case.arn, effect="Deny"))
+    with pytest.raises(AccessDeniedException, match="explicit deny"):
+        service.call(operation, case.values, token=denied)
+    for values in (other.values, {}):
+        service.call(operation, values, token=denied)
+
+
 def _explained(principal: str | None) -> dict[str, Any]:
     asked = {"action": "kms:ListKeys", "resource_arn": "*"}
     return asked if principal is None else {**asked, "principal_arn": principal}
@@ -387,6 +414,44 @@ def test_a_session_asks_about_itself_by_its_role(service: InProcess) -> None:
     token = service.new_token(arn, "s1")
     for principal in (None, arn, f"arn:aws:sts::{HOME}:assumed-role/{name}/s1"):
         assert service.call("ExplainAccess", _explained(principal), token=token).decision == "IMPLICIT_DENY"
+
+
+@pytest.mark.parametrize(
+    ("action", "entity"),
+    [
+        ("kagitori:DeleteRole", "role/eng/worker"), ("kagitori:DeleteGroup", "group/team"),
+        ("kagitori:CreateToken", "user/eng/alice"), ("kagitori:CreateToken", "root"),
+        ("kagitori:GetManagedPolicy", "policy/p"), ("kagitori:ListTokens", "user/a"),
+    ],
+)
+def test_calls_about_entities_can_be_explained(service: InProcess, action: str, entity: str) -> None:
+    name, arn = f"caller-{next(numbers)}", f"{HOME_ARN}:{entity}"
+    service.new_user(name, policies={"p": identity_policy(action, resource=arn)})
+    asked = {"principal_arn": f"{HOME_ARN}:user/{name}", "action": action.lower(), "resource_arn": arn}
+    answer = service.call("ExplainAccess", asked)
+    assert (answer.decision, answer.decided_by.policy) == ("ALLOWED", "p")
+    assert f"{action} on resource: {arn}" in answer.explanation
+    other = service.call("ExplainAccess", {**asked, "resource_arn": f"{HOME_ARN}:user/other"})
+    assert other.decision == "IMPLICIT_DENY"
+    assert other.evaluations[-1].explanation == "resource does not match"
+
+
+def test_what_could_not_be_called_about_an_entity_is_not_explained(service: InProcess) -> None:
+    def explain(principal: str, action: str, resource: str) -> Any:
+        return service.call("ExplainAccess", {"principal_arn": principal, "action": action, "resource_arn": resource})
+
+    alice = f"{HOME_ARN}:user/alice"
+    for action, resource in (
+        ("kms:Encrypt", alice), ("kms:ListKeys", alice), ("kagitori:LintPolicy", alice), ("kagitori:DeleteUser", "*"),
+        ("kagitori:NoSuchThing", alice),
+    ):
+        with pytest.raises(ValidationException):
+            explain(root(HOME), action, resource)
+    for resource in (alice, f"arn:aws-cn:iam::{OTHER}:user/alice", f"arn:aws:iam::{OTHER}:mfa/x"):
+        with pytest.raises(InvalidArnException):
+            explain(root(OTHER), "kagitori:DeleteUser", resource)
+    # The home account's administrators reach into others.
+    assert explain(root(HOME), "kagitori:DeleteUser", f"arn:aws:iam::{OTHER}:user/alice").decision == "ALLOWED"
 
 
 def _context(service: InProcess, row: Operation, request: Any) -> Context:

@@ -76,12 +76,9 @@ def identity_resource(context: Context, permission: Permission, request: Any) ->
 
 def _entity(context: Context, entity: Entity, request: Any) -> IdentityResource:
     naming, account = entity.naming, context.caller.account
-    named: str | None = getattr(request, entity.member)
     if naming is Naming.PRINCIPAL:
-        return _principal(context, named)
-    if named is None:
-        arn = _no_entity(context)
-        return IdentityResource(arn, account, arn, arn)
+        return _principal(context, getattr(request, entity.member))
+    named: str = getattr(request, entity.member)
     if entity.path_member is not None:
         arn = _arn(context, naming, named, getattr(request, entity.path_member) or "/")
         return IdentityResource(arn, account, arn, arn)
