@@ -171,20 +171,19 @@ def new_caller(service: InProcess, **policies: str) -> str:
     return service.new_user(f"caller-{next(numbers)}", policies=policies)
 
 
-def refusal(service: InProcess, operation: str, values: dict[str, Any], token: str) -> tuple[Any, ...]:
-    """What a refused call is answered and what its record holds of the refusal."""
+def refusal(service: InProcess, operation: str, values: dict[str, Any], token: str) -> tuple[type[KmsError], str]:
+    """What a refused call is answered; its record says the same."""
     with pytest.raises(KmsError) as refused:
         service.call(operation, values, token=token)
     record = service.records()[-1]
-    assert record["eventName"] == operation
-    told = {name: record.get(name) for name in ("errorCode", "errorMessage", "resources", "additionalEventData")}
-    return type(refused.value), refused.value.message, repr(told)
+    assert (record["eventName"], record["errorMessage"]) == (operation, refused.value.message)
+    return type(refused.value), refused.value.message
 
 
-def unnamed(answer: tuple[Any, ...], name: str) -> tuple[Any, ...]:
+def unnamed(answer: tuple[type[KmsError], str], name: str) -> tuple[type[KmsError], str]:
     """The answer without what the request named."""
-    kind, *texts = answer
-    return (kind, *(text.replace(name, "NAME") for text in texts))
+    kind, message = answer
+    return kind, message.replace(name, "NAME")
 
 
 def test_every_operation_about_one_entity_is_asked_here() -> None:
@@ -232,14 +231,67 @@ def test_policies_on_other_resources_permit_nothing(service: InProcess, operatio
 def test_a_refusal_says_no_more_than_the_request(service: InProcess, operation: str) -> None:
     case = CASES[operation](service)
     token = new_caller(service)
-    _, message, told = refusal(service, operation, case.values, token)
+    _, message = refusal(service, operation, case.values, token)
     assert f"kagitori:{operation} on resource: " in message
     assert case.named in message
     if operation not in CREATING:
         owner = case.arn.rpartition("/")[2]
-        for text in (message, told):
-            assert PATH not in text
-            assert operation not in BY_ID or owner not in text
+        assert PATH not in message
+        assert operation not in BY_ID or owner not in message
+
+
+def recorded(service: InProcess) -> list[tuple[str, str, str]]:
+    """What the last record says that the call was about."""
+    return [(each["accountId"], each["type"], each["ARN"]) for each in service.records()[-1].get("resources", [])]
+
+
+@operations
+def test_records_tell_the_entity(service: InProcess, operation: str) -> None:
+    case = CASES[operation](service)
+    kind = case.arn.split(":", 5)[5].partition("/")[0]
+    about = [(HOME, f"AWS::IAM::{'ManagedPolicy' if kind == 'policy' else kind.title()}", case.arn)]
+    refusal(service, operation, case.values, new_caller(service))
+    assert recorded(service) == about
+    service.call(operation, case.values)
+    assert recorded(service) == about
+    if operation not in CREATING:
+        with pytest.raises(NoSuchEntityException):
+            service.call(operation, case.about("a" * 8 if case.named.islower() else "A" * len(case.named)))
+        assert recorded(service) == []
+
+
+def test_records_tell_what_was_named_by_its_arn(service: InProcess) -> None:
+    _, user = new_user(service)
+    policy = service.call("CreateManagedPolicy", {"policy_name": _fresh(), "policy_document": DOCUMENT}).policy.arn
+    service.call("AttachManagedPolicy", {"principal_arn": user, "policy_arn": policy})
+    assert recorded(service) == [(HOME, "AWS::IAM::User", user)]
+    service.call("GetManagedPolicy", {"policy_arn": policy})
+    assert recorded(service) == [(HOME, "AWS::IAM::ManagedPolicy", policy)]
+    service.call("ListTokens", {"principal_arn": root(HOME)})
+    assert recorded(service) == [(HOME, "AWS::IAM::User", root(HOME))]
+    for operation, values in (("ListTokens", {}), ("ListUsers", {}), ("LintPolicy", {
+        "policy_kind": "IDENTITY_POLICY", "policy_document": DOCUMENT,
+    })):
+        service.call(operation, values)
+        assert recorded(service) == []
+    role = new_role(service, _fresh(), trust_policy=trust(f"{HOME_ARN}:root"))
+    caller = new_caller(service, a=identity_policy("sts:*"))
+    assume(service, role, caller)
+    assert recorded(service) == [(HOME, "AWS::IAM::Role", role)]
+    found = service.call("LookupEvents", {
+        "lookup_attribute": {"attribute_key": "ResourceName", "attribute_value": role},
+    }).events
+    assert [event.event_name for event in found] == ["AssumeRole", "CreateRole"]
+
+
+def test_records_of_refusals_do_not_tell_other_accounts_entities(service: InProcess) -> None:
+    name = _fresh()
+    arn = service.call("CreateUser", {"account_id": OTHER, "user_name": name, "path": PATH}).user.arn
+    values = {"account_id": OTHER, "user_name": name}
+    refusal(service, "GetUser", values, new_caller(service))
+    assert recorded(service) == []
+    service.call("GetUser", values)
+    assert recorded(service) == [(OTHER, "AWS::IAM::User", arn)]
 
 
 UNABLE: dict[str, Callable[[Case], dict[str, str]]] = {

@@ -42,6 +42,13 @@ class IdentityResource:
     """What a refusal says of it: no more than the request did."""
     unknown_arn: str
     """What would be asked on if nothing of that name existed; the same as `arn` where nothing is looked up."""
+    is_entity: bool
+    """Whether there is such an entity, as far as is known: one that isn't looked up counts as there."""
+
+    def note(self, context: Context, *, allowed: bool) -> None:
+        """Lets the call's record tell what it's about; of another account's only when it's allowed."""
+        if self.is_entity and (allowed or self.arn.split(":", 5)[4] == context.caller.account):
+            context.entities.append(self.arn)
 
 
 def identity_resource(context: Context, permission: Permission, request: Any) -> IdentityResource:
@@ -71,7 +78,7 @@ def identity_resource(context: Context, permission: Permission, request: Any) ->
         account = parts[4] if len(parts) == 6 else account
     else:
         arn = _no_entity(context)
-    return IdentityResource(arn, account, arn, arn)
+    return IdentityResource(arn, account, arn, arn, permission.on in (Resource.PRINCIPAL, Resource.POLICY))
 
 
 def _entity(context: Context, entity: Entity, request: Any) -> IdentityResource:
@@ -81,11 +88,13 @@ def _entity(context: Context, entity: Entity, request: Any) -> IdentityResource:
     named: str = getattr(request, entity.member)
     if entity.path_member is not None:
         arn = _arn(context, naming, named, getattr(request, entity.path_member) or "/")
-        return IdentityResource(arn, account, arn, arn)
+        return IdentityResource(arn, account, arn, arn, is_entity=True)
     unknown = _arn(context, naming, named, "/") if naming in _NAMED_KINDS else _no_entity(context)
     with _reading(context) as reader:
         found = _find(context, reader, naming, named)
-    return IdentityResource(found or unknown, account, f"{naming.value} {named}", unknown)
+    return IdentityResource(
+        found or unknown, account, f"{naming.value} {named}", unknown, is_entity=found is not None
+    )
 
 
 def _principal(context: Context, named: str | None) -> IdentityResource:
@@ -95,11 +104,11 @@ def _principal(context: Context, named: str | None) -> IdentityResource:
         named = context.caller.record.arn
     session = _SESSION.fullmatch(named)
     if session is None:
-        return IdentityResource(named, account, named, named)
+        return IdentityResource(named, account, named, named, is_entity=True)
     unknown = _arn(context, Naming.ROLE, session["role"], "/")
     with _reading(context) as reader:
         found = _find(context, reader, Naming.ROLE, session["role"])
-    return IdentityResource(found or unknown, account, named, unknown)
+    return IdentityResource(found or unknown, account, named, unknown, is_entity=found is not None)
 
 
 def _find(context: Context, reader: Reader, naming: Naming, named: str) -> str | None:
