@@ -4,6 +4,7 @@ exactly what it names, and who may not ask doesn't hear what there is."""
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -414,6 +415,37 @@ def test_administrators_of_the_home_account_heed_denies_on_other_accounts_entiti
     with pytest.raises(AccessDeniedException):
         service.call("DeleteRole", values, token=new_caller(service, p=at_home))
     service.call("DeleteRole", values, token=new_caller(service, p=identity_policy("kagitori:*", resource=arn)))
+
+
+def test_conditions_on_the_account_of_the_resource_hold_across_accounts(service: InProcess) -> None:
+    """A Deny of everything outside the home account keeps its administrator there."""
+    statements = [
+        {"Effect": "Allow", "Action": "*", "Resource": "*"},
+        {"Effect": "Deny", "Action": "kagitori:*", "Resource": "*",
+         "Condition": {"StringNotEquals": {"aws:ResourceAccount": HOME}}},
+    ]
+    token = new_caller(service, p=json.dumps({"Version": "2012-10-17", "Statement": statements}))
+    name = _fresh()
+    for account in (HOME, OTHER):
+        service.call("CreateUser", {"account_id": account, "user_name": name, "path": PATH})
+    for operation, values in (
+        ("GetUser", {"user_name": name}), ("GetUser", {"user_name": "nobody"}), ("ListUsers", {}),
+        ("CreateRole", {"role_name": name}), ("RevokeToken", {"token_id": "tok-1"}),
+    ):
+        with pytest.raises(AccessDeniedException, match="explicit deny"):
+            service.call(operation, {"account_id": OTHER, **values}, token=token)
+    with pytest.raises(AccessDeniedException, match="explicit deny"):
+        service.call("CreateToken", {"principal_arn": f"arn:aws:iam::{OTHER}:user{PATH}{name}"}, token=token)
+    service.call("GetUser", {"user_name": name}, token=token)
+    service.call("ListUsers", {}, token=token)
+    service.call("CreateToken", {"principal_arn": f"{HOME_ARN}:user{PATH}{name}"}, token=token)
+
+
+def test_lists_of_another_account_are_decided_on_that_account(service: InProcess) -> None:
+    able = new_caller(service, p=identity_policy("kagitori:ListUsers", resource=f"arn:aws:kagitori:*:{OTHER}:*"))
+    service.call("ListUsers", {"account_id": OTHER}, token=able)
+    with pytest.raises(AccessDeniedException):
+        service.call("ListUsers", {}, token=able)
 
 
 def _listed(service: InProcess, operation: str) -> Case:
