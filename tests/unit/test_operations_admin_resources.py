@@ -1,16 +1,27 @@
 """Operations of AdminService are decided on the ARN of the entity that they are about, as in AWS IAM: a policy reaches
-exactly what it names, and who may not ask doesn't hear what there is."""
+exactly what it names."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.support.entity_calls import (
+    BY_ID,
+    CASES,
+    CREATING,
+    PATH,
+    Case,
+    fresh,
+    group_case,
+    new_caller,
+    new_user,
+    numbers,
+    refusal,
+)
 from tests.support.identities import HOME_ARN, assume, new_role, trust
 from tests.support.inprocess import ALLOW_ALL, HOME, REGION, InProcess
 from tests.support.kms_calls import OTHER, identity_policy, root
@@ -18,11 +29,6 @@ from tests.support.kms_calls import OTHER, identity_policy, root
 from kagitori_server.model.call import Evidence
 from kagitori_server.model.errors import (
     AccessDeniedException,
-    EntityAlreadyExistsException,
-    InvalidArnException,
-    KmsError,
-    NoSuchEntityException,
-    ValidationException,
 )
 from kagitori_server.model.principals import Caller, CredentialKind
 from kagitori_server.operations.admin_rows import ROLE, USER, permission
@@ -32,132 +38,7 @@ from kagitori_server.operations.identity_resources import identity_resource
 from kagitori_server.operations.row import Operation, Resource
 from kagitori_server.operations.table import TABLE
 
-PATH = "/eng/"
-DOCUMENT = identity_policy("kms:ListKeys")
-TRUST = trust("*", "sts:AssumeRole", effect="Deny")
-numbers = itertools.count(1)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A call about an entity with a path, the ARN that decides, and the name or id that stands for it."""
-
-    values: dict[str, Any]
-    arn: str
-    named: str
-    member: str
-
-    def about(self, name: str) -> dict[str, Any]:
-        """The same call about something else."""
-        return {**self.values, self.member: self.values[self.member].replace(self.named, name)}
-
-
-Make = Callable[[InProcess], Case]
-
-
-def _fresh() -> str:
-    return f"e{next(numbers):04}"
-
-
-def new_user(service: InProcess) -> tuple[str, str]:
-    name = _fresh()
-    return name, service.call("CreateUser", {"user_name": name, "path": PATH}).user.arn
-
-
-def _user(**more: Any) -> Make:
-    def make(service: InProcess) -> Case:
-        name, arn = new_user(service)
-        return Case({"user_name": name, **more}, arn, name, "user_name")
-
-    return make
-
-
-def _role(**more: Any) -> Make:
-    def make(service: InProcess) -> Case:
-        name = _fresh()
-        return Case({"role_name": name, **more}, new_role(service, name, path=PATH), name, "role_name")
-
-    return make
-
-
-def _group(*, holds_user: bool | None = None) -> Make:
-    def make(service: InProcess) -> Case:
-        name = _fresh()
-        arn = service.call("CreateGroup", {"group_name": name, "path": PATH}).group.arn
-        values = {"group_name": name}
-        if holds_user is not None:
-            values["user_name"], _ = new_user(service)
-        if holds_user:
-            service.call("AddUserToGroup", values)
-        return Case(values, arn, name, "group_name")
-
-    return make
-
-
-def _new(kind: str, **more: Any) -> Make:
-    def make(_service: InProcess) -> Case:
-        name, member = _fresh(), f"{kind}_name"
-        return Case({member: name, "path": PATH, **more}, f"{HOME_ARN}:{kind}{PATH}{name}", name, member)
-
-    return make
-
-
-def _token(service: InProcess) -> Case:
-    _, arn = new_user(service)
-    token_id = service.call("CreateToken", {"principal_arn": arn}).token_id
-    return Case({"token_id": token_id}, arn, token_id, "token_id")
-
-
-def _certificate(service: InProcess) -> Case:
-    name, arn = new_user(service)
-    values = {"principal_arn": arn, "uri_san": f"spiffe://test/{name}"}
-    certificate_id = service.call("RegisterCertificate", values).certificate_id
-    return Case({"certificate_id": certificate_id}, arn, certificate_id, "certificate_id")
-
-
-def _access_key(**more: Any) -> Make:
-    def make(service: InProcess) -> Case:
-        _, arn = new_user(service)
-        key_id = service.call("CreateAccessKey", {"principal_arn": arn}).access_key.access_key_id
-        return Case({"access_key_id": key_id, **more}, arn, key_id, "access_key_id")
-
-    return make
-
-
-def _session(service: InProcess) -> Case:
-    name = _fresh()
-    arn = new_role(service, name, path=PATH)
-    session = f"arn:aws:sts::{HOME}:assumed-role/{name}/s1"
-    return Case(
-        {"principal_arn": session, "action": "kms:ListKeys", "resource_arn": "*"}, arn, name, "principal_arn"
-    )
-
-
-CASES: dict[str, Make] = {
-    "CreateUser": _new("user"),
-    "GetUser": _user(),
-    "DeleteUser": _user(),
-    "ListGroupsForUser": _user(),
-    "CreateGroup": _new("group"),
-    "DeleteGroup": _group(),
-    "AddUserToGroup": _group(holds_user=False),
-    "RemoveUserFromGroup": _group(holds_user=True),
-    "CreateRole": _new("role"),
-    "GetRole": _role(),
-    "DeleteRole": _role(),
-    "UpdateAssumeRolePolicy": _role(policy_document=TRUST),
-    "CreateManagedPolicy": _new("policy", policy_document=DOCUMENT),
-    "RevokeToken": _token,
-    "DeregisterCertificate": _certificate,
-    "UpdateAccessKey": _access_key(status="Inactive"),
-    "DeleteAccessKey": _access_key(),
-    "ExplainAccess": _session,
-}
-CREATING = {"CreateUser", "CreateGroup", "CreateRole", "CreateManagedPolicy"}
-BY_ID = {"RevokeToken", "DeregisterCertificate", "UpdateAccessKey", "DeleteAccessKey"}
-
 operations = pytest.mark.parametrize("operation", CASES)
-finding = pytest.mark.parametrize("operation", [name for name in CASES if name not in CREATING])
 
 
 @pytest.fixture(scope="module")
@@ -165,26 +46,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     with InProcess(tmp_path_factory.mktemp("resources")) as opened:
         opened.new_account(OTHER)
         yield opened
-
-
-def new_caller(service: InProcess, **policies: str) -> str:
-    """A user with these policies; its token."""
-    return service.new_user(f"caller-{next(numbers)}", policies=policies)
-
-
-def refusal(service: InProcess, operation: str, values: dict[str, Any], token: str) -> tuple[type[KmsError], str]:
-    """What a refused call is answered; its record says the same."""
-    with pytest.raises(KmsError) as refused:
-        service.call(operation, values, token=token)
-    record = service.records()[-1]
-    assert (record["eventName"], record["errorMessage"]) == (operation, refused.value.message)
-    return type(refused.value), refused.value.message
-
-
-def unnamed(answer: tuple[type[KmsError], str], name: str) -> tuple[type[KmsError], str]:
-    """The answer without what the request named."""
-    kind, message = answer
-    return kind, message.replace(name, "NAME")
 
 
 def test_every_operation_about_one_entity_is_asked_here() -> None:
@@ -241,159 +102,16 @@ def test_a_refusal_says_no_more_than_the_request(service: InProcess, operation: 
         assert operation not in BY_ID or owner not in message
 
 
-def recorded(service: InProcess) -> list[tuple[str, str, str]]:
-    """What the last record says that the call was about."""
-    return [(each["accountId"], each["type"], each["ARN"]) for each in service.records()[-1].get("resources", [])]
-
-
-@operations
-def test_records_tell_the_entity(service: InProcess, operation: str) -> None:
-    case = CASES[operation](service)
-    kind = case.arn.split(":", 5)[5].partition("/")[0]
-    about = [(HOME, f"AWS::IAM::{'ManagedPolicy' if kind == 'policy' else kind.title()}", case.arn)]
-    refusal(service, operation, case.values, new_caller(service))
-    assert recorded(service) == about
-    service.call(operation, case.values)
-    assert recorded(service) == about
-    if operation not in CREATING:
-        with pytest.raises(NoSuchEntityException):
-            service.call(operation, case.about("a" * 8 if case.named.islower() else "A" * len(case.named)))
-        assert recorded(service) == []
-
-
-def test_records_tell_what_was_named_by_its_arn(service: InProcess) -> None:
-    _, user = new_user(service)
-    policy = service.call("CreateManagedPolicy", {"policy_name": _fresh(), "policy_document": DOCUMENT}).policy.arn
-    service.call("AttachManagedPolicy", {"principal_arn": user, "policy_arn": policy})
-    assert recorded(service) == [(HOME, "AWS::IAM::User", user)]
-    service.call("GetManagedPolicy", {"policy_arn": policy})
-    assert recorded(service) == [(HOME, "AWS::IAM::ManagedPolicy", policy)]
-    service.call("ListTokens", {"principal_arn": root(HOME)})
-    assert recorded(service) == [(HOME, "AWS::IAM::User", root(HOME))]
-    for operation, values in (("ListTokens", {}), ("ListUsers", {}), ("LintPolicy", {
-        "policy_kind": "IDENTITY_POLICY", "policy_document": DOCUMENT,
-    })):
-        service.call(operation, values)
-        assert recorded(service) == []
-    role = new_role(service, _fresh(), trust_policy=trust(f"{HOME_ARN}:root"))
-    caller = new_caller(service, a=identity_policy("sts:*"))
-    assume(service, role, caller)
-    assert recorded(service) == [(HOME, "AWS::IAM::Role", role)]
-    found = service.call("LookupEvents", {
-        "lookup_attribute": {"attribute_key": "ResourceName", "attribute_value": role},
-    }).events
-    assert [event.event_name for event in found] == ["AssumeRole", "CreateRole"]
-
-
-def test_records_of_refusals_do_not_tell_other_accounts_entities(service: InProcess) -> None:
-    name = _fresh()
-    arn = service.call("CreateUser", {"account_id": OTHER, "user_name": name, "path": PATH}).user.arn
-    values = {"account_id": OTHER, "user_name": name}
-    refusal(service, "GetUser", values, new_caller(service))
-    assert recorded(service) == []
-    service.call("GetUser", values)
-    assert recorded(service) == [(OTHER, "AWS::IAM::User", arn)]
-
-
-UNABLE: dict[str, Callable[[Case], dict[str, str]]] = {
-    "nothing": lambda _case: {},
-    "on another": lambda case: {"p": identity_policy("kagitori:*", resource=f"{case.arn}x")},
-    "in another path": lambda case: {"p": identity_policy("kagitori:*", resource=case.arn.replace(PATH, "/ops/"))},
-    "but denied": lambda case: {
-        "p": identity_policy("kagitori:*", resource=f"{HOME_ARN}:*{PATH}*"),
-        "d": identity_policy("kagitori:*", resource=case.arn, effect="Deny"),
-    },
-}
-"""Policies of callers whom the call is refused, whether or not there is what it names."""
-
-
-@finding
-@pytest.mark.parametrize("kind", UNABLE)
-def test_who_is_not_allowed_does_not_learn_what_exists(service: InProcess, operation: str, kind: str) -> None:
-    case = CASES[operation](service)
-    absent = "a" * len(case.named) if case.named.islower() else "A" * len(case.named)
-    token = new_caller(service, **UNABLE[kind](case))
-    there = refusal(service, operation, case.values, token)
-    not_there = refusal(service, operation, case.about(absent), token)
-    assert there[0] is AccessDeniedException
-    assert unnamed(there, case.named) == unnamed(not_there, absent)
-
-
-@pytest.mark.parametrize("operation", sorted(CREATING))
-def test_who_may_not_create_does_not_learn_what_exists(service: InProcess, operation: str) -> None:
-    taken, free = (CASES[operation](service) for _ in range(2))
-    service.call(operation, taken.values)
-    token = new_caller(service, p=identity_policy("kagitori:*", resource=f"{HOME_ARN}:*/ops/*"))
-    there, not_there = (refusal(service, operation, case.values, token) for case in (taken, free))
-    assert there[0] is AccessDeniedException
-    assert unnamed(there, taken.named) == unnamed(not_there, free.named)
-    # Who may is told, whatever the path of the one that exists.
-    able = new_caller(service, p=identity_policy("kagitori:*", resource=f"{HOME_ARN}:*/ops/*"))
-    with pytest.raises(EntityAlreadyExistsException):
-        service.call(operation, {**taken.values, "path": "/ops/"}, token=able)
-
-
-@finding
-def test_who_is_allowed_everything_hears_what_is_not_there(service: InProcess, operation: str) -> None:
-    case = CASES[operation](service)
-    absent = "a" * len(case.named) if case.named.islower() else "A" * len(case.named)
-    with pytest.raises(NoSuchEntityException):
-        service.call(operation, case.about(absent), token=new_caller(service, all=ALLOW_ALL))
-
-
-@pytest.mark.parametrize("operation", ["GetUser", "DeleteRole", "DeleteGroup", "ListGroupsForUser"])
-def test_what_is_not_there_is_decided_on_without_a_path(service: InProcess, operation: str) -> None:
-    case = CASES[operation](service)
-    absent = _fresh()
-    arn = case.arn.replace(PATH, "/").replace(case.named, absent)
-    able = new_caller(service, p=identity_policy("kagitori:*", resource=arn))
-    with pytest.raises(NoSuchEntityException):
-        service.call(operation, case.about(absent), token=able)
-    denied = new_caller(service, all=ALLOW_ALL, d=identity_policy("kagitori:*", resource=arn, effect="Deny"))
-    with pytest.raises(AccessDeniedException, match="explicit deny"):
-        service.call(operation, case.about(absent), token=denied)
-
-
-@pytest.mark.parametrize("operation", ["GetUser", "GetRole", "DeleteGroup"])
-def test_other_letters_are_another_name(service: InProcess, operation: str) -> None:
-    """Names are unique without regard to case and found by their exact case, so the ARN that exists has no say."""
-    case = CASES[operation](service)
-    shouted = case.named.upper()
-    on_it = new_caller(service, p=identity_policy("kagitori:*", resource=case.arn))
-    with pytest.raises(AccessDeniedException):
-        service.call(operation, case.about(shouted), token=on_it)
-    with pytest.raises(NoSuchEntityException):
-        service.call(operation, case.about(shouted))
-
-
 def test_a_created_entity_has_no_path_unless_one_is_given(service: InProcess) -> None:
-    name = _fresh()
+    name = fresh()
     token = new_caller(service, p=identity_policy("kagitori:CreateUser", resource=f"{HOME_ARN}:user/{name}"))
     with pytest.raises(AccessDeniedException, match=re.escape(f"{HOME_ARN}:user{PATH}{name}")):
         service.call("CreateUser", {"user_name": name, "path": PATH}, token=token)
     assert service.call("CreateUser", {"user_name": name}, token=token).user.arn == f"{HOME_ARN}:user/{name}"
 
 
-def test_credentials_of_other_accounts_and_of_sessions_are_as_good_as_unknown(service: InProcess) -> None:
-    foreign = service.call("CreateToken", {"principal_arn": root(OTHER)}).token_id
-    role = new_role(service, _fresh(), trust_policy=trust(f"{HOME_ARN}:root"))
-    caller = service.new_user(f"caller-{next(numbers)}", policies={"a": identity_policy("sts:*")})
-    session_key = assume(service, role, caller).credentials.access_key_id
-    everybody = new_caller(service, p=identity_policy("kagitori:*", resource="arn:aws:iam::*:*"))
-    for operation, member, values in (
-        ("RevokeToken", foreign, {"token_id": foreign}),
-        ("DeleteAccessKey", session_key, {"access_key_id": session_key}),
-    ):
-        answer = refusal(service, operation, values, everybody)
-        absent = ("a" if member.islower() else "A") * len(member)
-        [name] = values
-        unknown = refusal(service, operation, {name: absent}, everybody)
-        assert answer[0] is AccessDeniedException
-        assert unnamed(answer, member) == unnamed(unknown, absent)
-
-
 def test_tokens_of_sessions_belong_to_the_role(service: InProcess) -> None:
-    role = new_role(service, _fresh(), trust_policy=trust(f"{HOME_ARN}:root"))
+    role = new_role(service, fresh(), trust_policy=trust(f"{HOME_ARN}:root"))
     caller = service.new_user(f"caller-{next(numbers)}", policies={"a": identity_policy("sts:*")})
     assume(service, role, caller)
     [token] = service.call("ListTokens", {"principal_arn": role}).tokens
@@ -405,7 +123,7 @@ def test_tokens_of_sessions_belong_to_the_role(service: InProcess) -> None:
 
 
 def test_administrators_of_the_home_account_heed_denies_on_other_accounts_entities(service: InProcess) -> None:
-    name = _fresh()
+    name = fresh()
     arn = service.call("CreateRole", {"account_id": OTHER, "role_name": name, "path": PATH}).role.arn
     values = {"account_id": OTHER, "role_name": name}
     deny = identity_policy("kagitori:DeleteRole", resource=arn, effect="Deny")
@@ -425,7 +143,7 @@ def test_conditions_on_the_account_of_the_resource_hold_across_accounts(service:
          "Condition": {"StringNotEquals": {"aws:ResourceAccount": HOME}}},
     ]
     token = new_caller(service, p=json.dumps({"Version": "2012-10-17", "Statement": statements}))
-    name = _fresh()
+    name = fresh()
     for account in (HOME, OTHER):
         service.call("CreateUser", {"account_id": account, "user_name": name, "path": PATH})
     for operation, values in (
@@ -450,7 +168,7 @@ def test_lists_of_another_account_are_decided_on_that_account(service: InProcess
 
 def _listed(service: InProcess, operation: str) -> Case:
     if operation == "ListUsers":
-        return _group()(service)
+        return group_case()(service)
     _, arn = new_user(service)
     return Case({"principal_arn": arn}, arn, arn, "principal_arn")
 
@@ -463,7 +181,7 @@ def test_lists_of_one_entity_are_decided_on_it_and_others_on_the_account(service
     action = f"kagitori:{operation}"
     able = new_caller(service, p=identity_policy(action, resource=case.arn))
     service.call(operation, case.values, token=able)
-    for values in (other.values, {}, case.about(_fresh() if operation == "ListUsers" else f"{case.arn}x")):
+    for values in (other.values, {}, case.about(fresh() if operation == "ListUsers" else f"{case.arn}x")):
         with pytest.raises(AccessDeniedException, match="no identity-based policy"):
             service.call(operation, values, token=able)
     denied = new_caller(service, all=ALLOW_ALL, d=identity_policy(action, resource=case.arn, effect="Deny"))
@@ -471,71 +189,6 @@ def test_lists_of_one_entity_are_decided_on_it_and_others_on_the_account(service
         service.call(operation, case.values, token=denied)
     for values in (other.values, {}):
         service.call(operation, values, token=denied)
-
-
-def _explained(principal: str | None) -> dict[str, Any]:
-    asked = {"action": "kms:ListKeys", "resource_arn": "*"}
-    return asked if principal is None else {**asked, "principal_arn": principal}
-
-
-def test_access_is_explained_to_who_may_ask_about_the_principal(service: InProcess) -> None:
-    name = f"caller-{next(numbers)}"
-    own = f"{HOME_ARN}:user/{name}"
-    token = service.new_user(name, policies={"p": identity_policy("kagitori:ExplainAccess", resource=own)})
-    for principal in (None, own):
-        assert service.call("ExplainAccess", _explained(principal), token=token).decision == "IMPLICIT_DENY"
-    _, other = new_user(service)
-    for principal in (other, root(HOME)):
-        with pytest.raises(AccessDeniedException):
-            service.call("ExplainAccess", _explained(principal), token=token)
-
-
-def test_a_session_asks_about_itself_by_its_role(service: InProcess) -> None:
-    name = _fresh()
-    arn = f"{HOME_ARN}:role{PATH}{name}"
-    inline = identity_policy("kagitori:ExplainAccess", resource=arn)
-    new_role(service, name, path=PATH, inline=inline)
-    token = service.new_token(arn, "s1")
-    for principal in (None, arn, f"arn:aws:sts::{HOME}:assumed-role/{name}/s1"):
-        assert service.call("ExplainAccess", _explained(principal), token=token).decision == "IMPLICIT_DENY"
-
-
-@pytest.mark.parametrize(
-    ("action", "entity"),
-    [
-        ("kagitori:DeleteRole", "role/eng/worker"), ("kagitori:DeleteGroup", "group/team"),
-        ("kagitori:CreateToken", "user/eng/alice"), ("kagitori:CreateToken", "root"),
-        ("kagitori:GetManagedPolicy", "policy/p"), ("kagitori:ListTokens", "user/a"),
-    ],
-)
-def test_calls_about_entities_can_be_explained(service: InProcess, action: str, entity: str) -> None:
-    name, arn = f"caller-{next(numbers)}", f"{HOME_ARN}:{entity}"
-    service.new_user(name, policies={"p": identity_policy(action, resource=arn)})
-    asked = {"principal_arn": f"{HOME_ARN}:user/{name}", "action": action.lower(), "resource_arn": arn}
-    answer = service.call("ExplainAccess", asked)
-    assert (answer.decision, answer.decided_by.policy) == ("ALLOWED", "p")
-    assert f"{action} on resource: {arn}" in answer.explanation
-    other = service.call("ExplainAccess", {**asked, "resource_arn": f"{HOME_ARN}:user/other"})
-    assert other.decision == "IMPLICIT_DENY"
-    assert other.evaluations[-1].explanation == "resource does not match"
-
-
-def test_what_could_not_be_called_about_an_entity_is_not_explained(service: InProcess) -> None:
-    def explain(principal: str, action: str, resource: str) -> Any:
-        return service.call("ExplainAccess", {"principal_arn": principal, "action": action, "resource_arn": resource})
-
-    alice = f"{HOME_ARN}:user/alice"
-    for action, resource in (
-        ("kms:Encrypt", alice), ("kms:ListKeys", alice), ("kagitori:LintPolicy", alice), ("kagitori:DeleteUser", "*"),
-        ("kagitori:NoSuchThing", alice),
-    ):
-        with pytest.raises(ValidationException):
-            explain(root(HOME), action, resource)
-    for resource in (alice, f"arn:aws-cn:iam::{OTHER}:user/alice", f"arn:aws:iam::{OTHER}:mfa/x"):
-        with pytest.raises(InvalidArnException):
-            explain(root(OTHER), "kagitori:DeleteUser", resource)
-    # The home account's administrators reach into others.
-    assert explain(root(HOME), "kagitori:DeleteUser", f"arn:aws:iam::{OTHER}:user/alice").decision == "ALLOWED"
 
 
 def _context(service: InProcess, row: Operation, request: Any) -> Context:
