@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -222,6 +224,25 @@ def test_within_a_transaction_its_own_state_counts(
         context.writer_or_none = writer
         found = identity_resource(context, asked, request)
     assert found.arn == found.unknown_arn == case.arn.replace(PATH, "/")
+
+
+def test_an_entity_that_changed_before_the_transaction_is_decided_on_anew(service: InProcess) -> None:
+    """Admitted to delete a role, the caller waits for its turn; the role that has the name by then isn't the one."""
+    case = CASES["DeleteRole"](service)
+    token = new_caller(service, p=identity_policy("kagitori:DeleteRole", resource=case.arn))
+    other = case.arn.replace(PATH, "/ops/")
+    with ThreadPoolExecutor(1) as threads:
+        with service.catalog.write() as writer:
+            role = writer.get_principal(case.arn)
+            assert role is not None
+            writer.delete_principal(role.arn)
+            writer.insert_principal(replace(role, path="/ops/", arn=other, principal_id=f"{role.principal_id[:-1]}#"))
+            call = threads.submit(service.call, "DeleteRole", case.values, token=token)
+            with pytest.raises(TimeoutError):
+                call.result(timeout=0.5)
+        with pytest.raises(AccessDeniedException, match=f"role {case.named} because no identity-based policy"):
+            call.result(timeout=30)
+    assert service.call("GetRole", case.values).role.arn == other
 
 
 def test_a_row_that_names_no_entity_is_a_fault(service: InProcess) -> None:
