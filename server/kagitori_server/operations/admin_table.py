@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from kagitori_server.model.shape import Shape
-from kagitori_server.operations.admin_rows import KAGITORI, permission, reading, writing
+from kagitori_server.operations.admin_rows import (
+    CERTIFICATE,
+    KAGITORI,
+    NEW_ROLE,
+    NEW_USER,
+    OF_GROUP,
+    OF_PRINCIPAL,
+    PRINCIPAL,
+    ROLE,
+    TOKEN,
+    USER,
+    permissions,
+    reading,
+    writing,
+)
 from kagitori_server.operations.administration import (
     accounts,
     credentials,
@@ -45,29 +59,29 @@ ACCOUNTS: tuple[Operation, ...] = (
 USERS: tuple[Operation, ...] = (
     writing(
         "CreateUser", principal_shapes.CreateUserRequest, principal_shapes.UserResponse, entities.create_user,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=NEW_USER, account_member="account_id", home_only=False,
         shown=("account_id", "user_name", "path", "tags"),
         answer_shown=("user",), check=entities.check_create_user,
     ),
     reading(
         "GetUser", principal_shapes.UserRequest, principal_shapes.UserResponse, entities.get_user,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "user_name"),
+        on=USER, account_member="account_id", home_only=False, shown=("account_id", "user_name"),
     ),
     reading(
         "ListUsers", principal_shapes.ListUsersRequest, principal_shapes.ListUsersResponse, entities.list_users,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=OF_GROUP, account_member="account_id", home_only=False,
         shown=("account_id", "path_prefix", "group_name", "limit", "marker"),
     ),
     writing(
         "DeleteUser", principal_shapes.UserRequest, Empty, entities.delete_user,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "user_name"),
+        on=USER, account_member="account_id", home_only=False, shown=("account_id", "user_name"),
     ),
 )
 
 ROLES: tuple[Operation, ...] = (
     writing(
         "CreateRole", principal_shapes.CreateRoleRequest, principal_shapes.RoleResponse, entities.create_role,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=NEW_ROLE, account_member="account_id", home_only=False,
         shown=(
             "account_id", "role_name", "path", "assume_role_policy_document", "description", "max_session_duration",
             "tags",
@@ -76,7 +90,7 @@ ROLES: tuple[Operation, ...] = (
     ),
     reading(
         "GetRole", principal_shapes.RoleRequest, principal_shapes.RoleResponse, entities.get_role,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "role_name"),
+        on=ROLE, account_member="account_id", home_only=False, shown=("account_id", "role_name"),
     ),
     reading(
         "ListRoles", principal_shapes.ListRolesRequest, principal_shapes.ListRolesResponse, entities.list_roles,
@@ -85,7 +99,7 @@ ROLES: tuple[Operation, ...] = (
     ),
     writing(
         "DeleteRole", principal_shapes.RoleRequest, Empty, entities.delete_role,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "role_name"),
+        on=ROLE, account_member="account_id", home_only=False, shown=("account_id", "role_name"),
     ),
 )
 
@@ -125,12 +139,12 @@ CREDENTIALS: tuple[Operation, ...] = (
     reading(
         "ListTokens", credential_shapes.ListCredentialsRequest, credential_shapes.ListTokensResponse,
         credentials.list_tokens,
-        on=Resource.ACCOUNT, account_member="account_named", home_only=False,
+        on=OF_PRINCIPAL, account_member="account_named", home_only=False,
         shown=("account_id", "principal_arn", "limit", "marker"),
     ),
     writing(
         "RevokeToken", credential_shapes.RevokeTokenRequest, Empty, credentials.revoke_token,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "token_id"),
+        on=TOKEN, account_member="account_id", home_only=False, shown=("account_id", "token_id"),
     ),
     writing(
         "RegisterCertificate", credential_shapes.RegisterCertificateRequest,
@@ -142,13 +156,13 @@ CREDENTIALS: tuple[Operation, ...] = (
     reading(
         "ListCertificates", credential_shapes.ListCredentialsRequest, credential_shapes.ListCertificatesResponse,
         credentials.list_certificates,
-        on=Resource.ACCOUNT, account_member="account_named", home_only=False,
+        on=OF_PRINCIPAL, account_member="account_named", home_only=False,
         shown=("account_id", "principal_arn", "limit", "marker"),
     ),
     writing(
         "DeregisterCertificate", credential_shapes.DeregisterCertificateRequest, Empty,
         credentials.deregister_certificate,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "certificate_id"),
+        on=CERTIFICATE, account_member="account_id", home_only=False, shown=("account_id", "certificate_id"),
     ),
     Operation(
         name="GetCallerIdentity", service=KAGITORI,
@@ -165,7 +179,7 @@ DECISIONS: tuple[Operation, ...] = (
     reading(
         "ExplainAccess", decision_shapes.ExplainAccessRequest, decision_shapes.ExplainAccessResponse,
         decisions.explain_access,
-        on=Resource.ACCOUNT, account_member="principal_arn", home_only=False,
+        on=PRINCIPAL, account_member="principal_arn", home_only=False,
         shown=("principal_arn", "action", "resource_arn", "encryption_context", "condition_values"),
     ),
     reading(
@@ -201,7 +215,7 @@ SERVER: tuple[Operation, ...] = (
     Operation(
         name="RotateRootKey", service=KAGITORI,
         request=Shape(service_shapes.NoMembers), response=service_shapes.RotateRootKeyResponse,
-        keys=(), alias_member=None, account_member=None, permissions=(permission("RotateRootKey", Resource.ACCOUNT),),
+        keys=(), alias_member=None, account_member=None, permissions=permissions("RotateRootKey", Resource.ACCOUNT),
         grantable=False, cross_account=False, read_only=False,
         writes=False,  # it needs several transactions, with the root key's file written in between
         audit=AuditRule(

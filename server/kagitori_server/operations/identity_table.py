@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from kagitori_server.model.shape import Shape
-from kagitori_server.operations.admin_rows import KAGITORI, reading, writing
+from kagitori_server.operations.admin_rows import (
+    ACCESS_KEY,
+    GROUP,
+    KAGITORI,
+    NEW_GROUP,
+    NEW_POLICY,
+    OF_PRINCIPAL,
+    ROLE,
+    USER,
+    reading,
+    writing,
+)
 from kagitori_server.operations.administration import access_keys, entities, groups, managed_policies, sessions
 from kagitori_server.operations.row import Answer, AuditRule, Cost, Operation, Resource
 from kagitori_server.operations.shapes import access_keys as key_shapes
@@ -15,7 +26,7 @@ from kagitori_server.operations.shapes.empty import Empty
 GROUPS: tuple[Operation, ...] = (
     writing(
         "CreateGroup", group_shapes.CreateGroupRequest, group_shapes.CreateGroupResponse, groups.create_group,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=NEW_GROUP, account_member="account_id", home_only=False,
         shown=("account_id", "group_name", "path"),
         answer_shown=("group",),
         check=groups.check_create_group,
@@ -27,23 +38,23 @@ GROUPS: tuple[Operation, ...] = (
     ),
     writing(
         "DeleteGroup", group_shapes.DeleteGroupRequest, Empty, groups.delete_group,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=GROUP, account_member="account_id", home_only=False,
         shown=("account_id", "group_name"),
     ),
     writing(
         "AddUserToGroup", group_shapes.MembershipRequest, Empty, groups.add_user_to_group,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=GROUP, account_member="account_id", home_only=False,
         shown=("account_id", "group_name", "user_name"),
     ),
     writing(
         "RemoveUserFromGroup", group_shapes.MembershipRequest, Empty, groups.remove_user_from_group,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=GROUP, account_member="account_id", home_only=False,
         shown=("account_id", "group_name", "user_name"),
     ),
     reading(
         "ListGroupsForUser", group_shapes.ListGroupsForUserRequest,
         group_shapes.ListGroupsResponse, groups.list_groups_for_user,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=USER, account_member="account_id", home_only=False,
         shown=("account_id", "user_name", "limit", "marker"),
     ),
 )
@@ -52,7 +63,7 @@ PRINCIPALS: tuple[Operation, ...] = (
     writing(
         "UpdateAssumeRolePolicy", principal_shapes.UpdateAssumeRolePolicyRequest,
         Empty, entities.update_assume_role_policy,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=ROLE, account_member="account_id", home_only=False,
         shown=("account_id", "role_name", "policy_document"),
         check=entities.check_update_assume_role_policy,
     ),
@@ -73,7 +84,7 @@ MANAGED_POLICIES: tuple[Operation, ...] = (
     writing(
         "CreateManagedPolicy", policy_shapes.CreateManagedPolicyRequest,
         policy_shapes.ManagedPolicyResponse, managed_policies.create_managed_policy,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=NEW_POLICY, account_member="account_id", home_only=False,
         shown=("account_id", "policy_name", "path", "description", "policy_document"),
         answer_shown=("policy",),
         check=managed_policies.check_create_managed_policy,
@@ -87,7 +98,7 @@ MANAGED_POLICIES: tuple[Operation, ...] = (
     reading(
         "ListManagedPolicies", policy_shapes.ListManagedPoliciesRequest,
         policy_shapes.ListManagedPoliciesResponse, managed_policies.list_managed_policies,
-        on=Resource.ACCOUNT, account_member="account_named", home_only=False,
+        on=OF_PRINCIPAL, account_member="account_named", home_only=False,
         shown=("account_id", "principal_arn", "path_prefix", "limit", "marker"),
     ),
     writing(
@@ -131,17 +142,17 @@ ACCESS_KEYS: tuple[Operation, ...] = (
     reading(
         "ListAccessKeys", key_shapes.ListAccessKeysRequest,
         key_shapes.ListAccessKeysResponse, access_keys.list_access_keys,
-        on=Resource.ACCOUNT, account_member="account_named", home_only=False,
+        on=OF_PRINCIPAL, account_member="account_named", home_only=False,
         shown=("account_id", "principal_arn", "limit", "marker"),
     ),
     writing(
         "UpdateAccessKey", key_shapes.UpdateAccessKeyRequest, Empty, access_keys.update_access_key,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=ACCESS_KEY, account_member="account_id", home_only=False,
         shown=("account_id", "access_key_id", "status"),
     ),
     writing(
         "DeleteAccessKey", key_shapes.DeleteAccessKeyRequest, Empty, access_keys.delete_access_key,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=ACCESS_KEY, account_member="account_id", home_only=False,
         shown=("account_id", "access_key_id"),
     ),
 )
