@@ -20,13 +20,16 @@ _NO_PAIRS: Mapping[str, str] = {}
 
 def question(context: Context, permission: Permission, slot: KeySlot | None, key: Key | None, account: str) -> Asked:
     """The question whether `context.caller` has `permission` on something that `account` owns."""
-    request = context.request
+    request, region = context.request, context.region
+    if permission.region_member is not None:
+        # What is going to be made there is like the key that the call is about.
+        region, key = getattr(request, permission.region_member), context.keys.get("key")
     return Asked(
         action=permission.action,
         caller=context.caller,
         request=request,
         evidence=context.evidence,
-        region=context.region,
+        region=region,
         resource_account=account,
         now=context.now,
         key=key,

@@ -131,6 +131,14 @@ EXPECTED: dict[str, Aws] = {
     "ListKeyRotations": Aws(
         "ListKeyRotations@key", "key:key_id:plain/ANY", **READ, shows="key_id include_key_material limit marker"
     ),
+    "ReplicateKey": Aws(
+        "ReplicateKey@key CreateKey@account TagResource@account PutKeyPolicy@account", "key:key_id:plain/REPLICABLE",
+        shows="key_id replica_region policy bypass_policy_lockout_safety_check description tags",
+    ),
+    "UpdatePrimaryRegion": Aws(
+        "UpdatePrimaryRegion@key UpdatePrimaryRegion@replica",
+        "key:key_id:plain/USABLE replica:primary_region:family/USABLE", shows="key_id primary_region",
+    ),
     "GenerateRandom": Aws("GenerateRandom@account", "", **READ, shows="number_of_bytes custom_key_store_id"),
 }
 
@@ -140,6 +148,7 @@ STATES = {
     "ANY": "Creating Enabled Disabled PendingDeletion PendingImport PendingReplicaDeletion Unavailable Updating",
     "LIVE": "Creating Enabled Disabled PendingImport Unavailable Updating",
     "USABLE": "Enabled Updating",
+    "REPLICABLE": "Enabled",
     "GRANTING": "Enabled Unavailable Updating",
     "SWITCHABLE": "Enabled Disabled Unavailable",
     "SCHEDULABLE": "Creating Enabled Disabled PendingImport Unavailable",
@@ -154,8 +163,10 @@ USAGES = {
     **dict.fromkeys(("GenerateMac", "VerifyMac"), KeyUsage.GENERATE_VERIFY_MAC),
     "DeriveSharedSecret": KeyUsage.KEY_AGREEMENT,
     **dict.fromkeys(("Encapsulate", "Decapsulate"), KeyUsage.ENCAPSULATE_DECAPSULATE),
-    # Any key that has a public half; any that rotates.
-    **dict.fromkeys(("GetPublicKey", "EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand")),
+    # Any key that has a public half, that rotates, or that is one of a family.
+    **dict.fromkeys(
+        ("GetPublicKey", "EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand", "UpdatePrimaryRegion")
+    ),
 }
 """The usage that a key must have, where it isn't ENCRYPT_DECRYPT for all operations of usable keys."""
 
@@ -187,8 +198,8 @@ def test_rows(row: Operation) -> None:
 def _how(slot: KeySlot) -> str:
     if slot.find is Find.MEMBER:
         return "alias" if slot.alias_allowed else "plain"
-    if slot.find is Find.GRANT:
-        return "grant"
+    if slot.find in (Find.GRANT, Find.FAMILY):
+        return str(slot.find.value)
     assert slot.alias_allowed
     return "ciphertext" if slot.find is Find.CIPHERTEXT else "target"
 

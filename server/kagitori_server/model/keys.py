@@ -271,6 +271,13 @@ class Key:
         raise LookupError(f"{self.arn} has no material")
 
     @property
+    def awaits_import(self) -> bool:
+        """Whether material has to be imported (again) before the key can be used."""
+        return self.origin is Origin.EXTERNAL and not (
+            self.materials and all(version.present for version in self.materials)
+        )
+
+    @property
     def valid_to(self) -> float | None:
         """When the first of its imported materials expires; None where none does."""
         return min((version.expires for version in self.materials if version.expires is not None), default=None)

@@ -19,6 +19,8 @@ class StateRule(Enum):
     """Any but pending deletion."""
     USABLE = frozenset({KeyState.ENABLED, KeyState.UPDATING})
     """Cryptographic operations."""
+    REPLICABLE = frozenset({KeyState.ENABLED})
+    """ReplicateKey."""
     GRANTING = frozenset({KeyState.ENABLED, KeyState.UPDATING, KeyState.UNAVAILABLE})
     """CreateGrant: it needs a key that is or will again be usable, not its material."""
     SWITCHABLE = frozenset({KeyState.ENABLED, KeyState.DISABLED, KeyState.UNAVAILABLE})

@@ -69,7 +69,8 @@ def identity_resource(context: Context, permission: Permission, request: Any) ->
     if permission.on in (Resource.PRINCIPAL, Resource.POLICY):
         return _named(context, request.principal_arn if permission.on is Resource.PRINCIPAL else request.policy_arn)
     if permission.on is not Resource.ENTITY:
-        arn = _no_entity(context)
+        region = getattr(request, permission.region_member) if permission.region_member else context.region
+        arn = service_arn(services.partition, row.service, region, context.account)
         return _reached(context, arn, shown=arn, unknown_arn=arn, is_entity=False)
     if permission.entity is None:
         message = f"the row {row.name} doesn't say what entity its permission is asked on"

@@ -39,25 +39,33 @@ def check_schedule_key_deletion(_context: Context, request: ScheduleKeyDeletionR
 
 
 def schedule_key_deletion(context: Context, request: ScheduleKeyDeletionRequest) -> ScheduleKeyDeletionResponse:
-    """Sets the day on which the key ends; until then it can be rescued (AWS ScheduleKeyDeletion)."""
-    due = context.now + request.pending_window_in_days * limits.SECONDS_PER_DAY
-    context.writer.set_key_state(context.region, context.key.key_id, KeyState.PENDING_DELETION, due)
+    """Sets the day on which the key ends; until then it can be rescued (AWS ScheduleKeyDeletion).
+
+    A primary key waits for the end of its replicas first: its own waiting period begins with the last one's end.
+    """
+    key, days = context.key, request.pending_window_in_days
+    if key.multi_region and not key.is_replica and len(key.family_regions) > 1:
+        context.writer.await_replica_deletion(context.region, key.key_id, days)
+        due, state = None, KeyState.PENDING_REPLICA_DELETION
+    else:
+        due, state = context.now + days * limits.SECONDS_PER_DAY, KeyState.PENDING_DELETION
+        context.writer.set_key_state(context.region, key.key_id, state, due)
     return ScheduleKeyDeletionResponse(
-        key_id=context.key.arn,
-        deletion_date=due,
-        key_state=KeyState.PENDING_DELETION,
-        pending_window_in_days=request.pending_window_in_days,
+        key_id=key.arn, deletion_date=due, key_state=state, pending_window_in_days=days
     )
 
 
 def cancel_key_deletion(context: Context, _request: CancelKeyDeletionRequest) -> CancelKeyDeletionResponse:
-    """Rescues a key that is pending deletion; it is disabled afterwards (AWS CancelKeyDeletion)."""
-    context.writer.set_key_state(context.region, context.key.key_id, KeyState.DISABLED, None)
+    """Rescues a key that is pending deletion; it is disabled afterwards, or awaits its import (AWS
+    CancelKeyDeletion)."""
+    state = KeyState.PENDING_IMPORT if context.key.awaits_import else KeyState.DISABLED
+    context.writer.set_key_state(context.region, context.key.key_id, state, None)
     return CancelKeyDeletionResponse(key_id=context.key.arn)
 
 
 def destroy(services: Services, writer: Writer, key: Key) -> None:
-    """Ends a key for good: its material in the key store, then everything the catalog knows of it.
+    """Ends a key for good: its material in the key store, then everything the catalog knows of it. The end of the
+    last replica begins the waiting period of a primary key that waits for it.
 
     Destroying material twice is no error, so a crash before the transaction commits only means doing it again.
     """
@@ -67,3 +75,7 @@ def destroy(services: Services, writer: Writer, key: Key) -> None:
         store.destroy(MaterialRef(kind, version.reference, version.material_id))
     store.forget(key.key_id)
     writer.delete_key(key.region, key.key_id)
+    primary = writer.get_key(key.primary_region, key.key_id) if key.primary_region is not None else None
+    if primary is not None and primary.pending_window_days is not None and len(primary.family_regions) == 1:
+        due = services.clock() + primary.pending_window_days * limits.SECONDS_PER_DAY
+        writer.set_key_state(primary.region, primary.key_id, KeyState.PENDING_DELETION, due)

@@ -23,6 +23,7 @@ from kagitori_server.model.errors import (
     AccessDeniedException,
     InvalidCiphertextException,
     NotFoundException,
+    UnsupportedOperationException,
     ValidationException,
 )
 from kagitori_server.model.keys import Key
@@ -42,6 +43,8 @@ def resolve_slot(context: Context, slot: KeySlot, request: Any, action: str) -> 
     named: str | None = getattr(request, slot.member)
     if slot.find is Find.ALIAS_TARGET:
         return _alias_target(context, KeyReference(ReferenceKind.ALIAS_NAME, named or ""), context.account, action)
+    if slot.find is Find.FAMILY:
+        return _of_family(context, context.keys["key"], named or "")
     if named is not None:
         return resolve_named_key(context, named, action, alias_allowed=slot.alias_allowed)
     if slot.find is Find.CIPHERTEXT:
@@ -108,6 +111,16 @@ def _alias_target(context: Context, reference: KeyReference, account: str, actio
             raise _not_allowed(context, arn, action)
         raise NotFoundException(f"Alias {arn} is not found.")
     return key
+
+
+def _of_family(context: Context, key: Key, region: str) -> Key:
+    if not key.multi_region:
+        raise UnsupportedOperationException(f"{key.arn} is not a multi-Region key.")
+    found = context.lookup.key(region, key.key_id) if region in key.family_regions else None
+    if found is None:
+        arn = key_arn(context.services.partition, shortened(region), key.account, key.key_id)
+        raise NotFoundException(f"Key '{arn}' does not exist")
+    return found
 
 
 def _of_ciphertext(context: Context, blob: bytes | None) -> Key:

@@ -41,6 +41,8 @@ class Find(Enum):
     """The key of the grant that `grant_token` names, or else `member` and `grant_id` together."""
     ALIAS_TARGET = "alias target"
     """The key that the alias in `member` points to now."""
+    FAMILY = "family"
+    """The key of the same multi-Region family as the slot `key`'s, in the Region that `member` names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,8 @@ class Permission:
     constraint that binds the action is ever met."""
     proposes: Callable[[Any], Grant] | None = None
     """For `kms:CreateGrant`: what the request would grant, so that who may by a grant alone can't grant more."""
+    region_member: str | None = None
+    """For ACCOUNT: the request member that names another Region in which it is asked. None: the call's Region."""
     when: Callable[[Any], object] | None = None
     """Needed only for requests of which this is true; None for always."""
 

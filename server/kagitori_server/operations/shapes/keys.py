@@ -22,7 +22,8 @@ from kagitori_server.model.keys import (
 )
 from kagitori_server.model.shape import member
 
-_POLICY_PATTERN = "[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+"
+POLICY_PATTERN = "[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+"
+"""Characters that a policy document may have (AWS `PolicyType`)."""
 _POLICY_NAME = r"\w+"
 _MARKER_PATTERN = "[\\u0020-\\u00FF]*"
 
@@ -124,7 +125,7 @@ class KeyMetadata:
 class CreateKeyRequest:
     """AWS `CreateKeyRequest`."""
 
-    policy: str | None = member(minimum=1, maximum=limits.POLICY_SHAPE_MAX, pattern=_POLICY_PATTERN)
+    policy: str | None = member(minimum=1, maximum=limits.POLICY_SHAPE_MAX, pattern=POLICY_PATTERN)
     description: str | None = member(minimum=0, maximum=limits.DESCRIPTION_MAX)
     key_usage: KeyUsage | None = member()
     customer_master_key_spec: KeySpec | None = member()
@@ -226,10 +227,11 @@ class ScheduleKeyDeletionRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleKeyDeletionResponse:
-    """AWS `ScheduleKeyDeletionResponse`; `key_id` is the key ARN."""
+    """AWS `ScheduleKeyDeletionResponse`; `key_id` is the key ARN. A primary key that waits for its replicas has no
+    date yet."""
 
     key_id: str
-    deletion_date: float
+    deletion_date: float | None
     key_state: KeyState
     pending_window_in_days: int
 
@@ -304,7 +306,7 @@ class PutKeyPolicyRequest:
 
     key_id: str = key_id()
     policy_name: str = member(minimum=1, maximum=128, pattern=_POLICY_NAME, default=DEFAULT_POLICY_NAME)
-    policy: str = member(required=True, minimum=1, maximum=limits.POLICY_SHAPE_MAX, pattern=_POLICY_PATTERN)
+    policy: str = member(required=True, minimum=1, maximum=limits.POLICY_SHAPE_MAX, pattern=POLICY_PATTERN)
     bypass_policy_lockout_safety_check: bool = member(default=False)
 
 
