@@ -141,7 +141,7 @@ def test_no_call_on_a_store_returns_material(tmp_path: Path) -> None:
         "encapsulate", "encrypt", "encrypt_asymmetric", "forget", "generate", "generate_data_key",
         "generate_data_key_pair", "generate_data_key_without_plaintext", "generate_mac", "health", "public_key",
         "random", "replicate", "rewrap_kek", "sign", "unwrap_secret", "verify", "verify_mac", "wrap_secret",
-    }, "a new public member must be added to the answers above, or to those in test_keystore_opened_keys.py"  # fmt: skip
+    }, "a new public member must be added to the answers above or to those of test_keystore_opened_keys"  # fmt: skip
     for answer in answers:
         raw = answer if isinstance(answer, bytes) else b""
         for key in keys:
