@@ -21,7 +21,7 @@ ML-KEM 120 to 550):
     ECDSA P-256 sign, verify    30, 85      RSA key or data key pair         20,000 to 5,000,000
     ECDSA, ECDH other curves    300 to 650  other keys and pairs             150 to 650
 
-The interpreter lock is released during every asymmetric operation, and held during MACs and symmetric ones.
+The interpreter lock is held during symmetric operations, MACs and ML-KEM, and released during all others.
 """
 
 from kagitori_keystore.software.keks import KekShelf
