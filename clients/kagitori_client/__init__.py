@@ -1,7 +1,8 @@
 """Client of the Kagitori key management service. The bare install needs gRPC and protobuf alone.
 
 `KmsClient` and `AsyncKmsClient` call the service, `kagitori_client.envelope` encrypts files and streams of any
-size (extra `cli`), `kagitori_client.cli` is the command `kagitori` (extra `cli`).
+size (extra `cli`), `kagitori_client.signing` prepares messages of any size for Sign and Verify,
+`kagitori_client.cli` is the command `kagitori` (extra `cli`).
 
 The names below are loaded when they are first used: gRPC reads its environment variables as it is imported,
 and the command line sets one first.
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
         ContextMismatch,
         DoesNotVerify,
         EnvelopeError,
+        InvalidPublicKey,
         KagitoriError,
+        MessageLength,
         NoUsableKey,
         ServiceError,
         TooLarge,
@@ -40,8 +43,10 @@ __all__ = [
     "ContextMismatch",
     "DoesNotVerify",
     "EnvelopeError",
+    "InvalidPublicKey",
     "KagitoriError",
     "KmsClient",
+    "MessageLength",
     "NoUsableKey",
     "Retries",
     "ServiceError",
