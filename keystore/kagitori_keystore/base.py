@@ -1,8 +1,8 @@
 """The contract of a key store: what each one (software, PKCS#11 token, external proxy) does and how it fails.
 
 The server holds one opaque `MaterialRef` per key version and never a key. Every operation is synchronous and
-thread-safe. `KeyStore` is what each store is; abilities beyond it are Protocols of their own, and a store
-lists those it has in its `StoreDescription`.
+thread-safe. `KeyStore` is what each store is; abilities beyond it are Protocols of their own, here those
+around symmetric keys, in `capabilities.py` the others. A store lists those it has in its `StoreDescription`.
 
 Failures are closed: nothing but a `KeyStoreError` leaves a store, and `ErrorKind` says whose fault it was,
 which is all a caller needs to choose between refusing, retrying and raising the alarm.
@@ -10,6 +10,8 @@ which is all a caller needs to choose between refusing, retrying and raising the
     KeyStoreError
       RequestRefused       CALLER        an argument is out of bounds or not served by this store
         CiphertextInvalid  CALLER        a ciphertext does not verify: which part of it is never said
+        PublicKeyInvalid   CALLER        a peer's public key is malformed or of another kind
+        ImportRefused      CALLER        a wrapped material does not open, or is not what it was said to be
       MaterialUnknown      KEY           the store holds nothing under this reference
       MaterialCorrupt      KEY           the reference does not verify for this key, account and Region
       SessionLost          SESSION_LOST  the session died; one retry on a new session makes sense
@@ -19,8 +21,6 @@ which is all a caller needs to choose between refusing, retrying and raising the
 
 Messages hold no plaintext, no key and no part of either.
 """
-
-
 
 from __future__ import annotations
 
@@ -73,6 +73,34 @@ class CiphertextInvalid(RequestRefused):
         super().__init__("the ciphertext is not valid for this key and context")
 
 
+class PublicKeyInvalid(RequestRefused):
+    """A peer's public key is no DER SubjectPublicKeyInfo, not on its curve, or on another than the key's."""
+
+    def __init__(self) -> None:
+        super().__init__("the public key is not valid for this key")
+
+
+class ImportFault(enum.Enum):
+    """What is wrong with a material that was to be imported."""
+
+    UNDECRYPTABLE = "undecryptable"
+    """It does not open under the wrapping key and algorithm; which check failed is never said."""
+    WRONG_SHAPE = "wrong-shape"
+    """It opens, and is not exactly one material of the key's spec."""
+
+
+class ImportRefused(RequestRefused):
+    """A wrapped material is not imported; `reason` says at which of two steps it failed, nothing more."""
+
+    def __init__(self, reason: ImportFault) -> None:
+        super().__init__(
+            "the wrapped key material does not open"
+            if reason is ImportFault.UNDECRYPTABLE
+            else "the key material does not fit the key"
+        )
+        self.reason = reason
+
+
 class MaterialUnknown(KeyStoreError):
     """The store holds no material under the reference."""
 
@@ -120,11 +148,20 @@ class StoreKind(enum.Enum):
 
 
 class Capability(enum.Enum):
-    """Abilities that a store may have beside `KeyStore` itself; each names one Protocol of this module."""
+    """Abilities that a store may have beside `KeyStore` itself; each names the Protocol that is written like it."""
 
     SYMMETRIC_ENCRYPTION = "symmetric-encryption"
     RANDOM_GENERATION = "random-generation"
     SECRET_WRAPPING = "secret-wrapping"  # noqa: S105 - the name of the ability, not a secret
+    PUBLIC_KEYS = "public-keys"
+    ASYMMETRIC_ENCRYPTION = "asymmetric-encryption"
+    SIGNING = "signing"
+    MACS = "macs"
+    KEY_AGREEMENT = "key-agreement"
+    KEY_ENCAPSULATION = "key-encapsulation"
+    DATA_KEY_PAIRS = "data-key-pairs"
+    MATERIAL_IMPORT = "material-import"
+    MATERIAL_REPLICATION = "material-replication"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +185,7 @@ class Domain:
 class MaterialRef:
     """What the server keeps of one key version: which kind of store, and words only that store understands.
 
-    `reference` (1 to 1,024 bytes) is wrapped material for the software store, an object id for a token; it
+    `reference` (1 to 3,072 bytes) is wrapped material for the software store, an object id for a token; it
     is of no use without the store. `material_id` (64 hexadecimal digits) is the public name of the material,
     the one AWS shows as KeyMaterialId; ciphertexts carry it.
 
@@ -168,7 +205,11 @@ class MaterialRef:
 
 @dataclass(frozen=True, slots=True)
 class StoreDescription:
-    """What a store can do: its kind, the Protocols it serves and the key specs it makes."""
+    """What a store can do: its kind, the Protocols it serves and the key specs it makes.
+
+    An ability is about those of the specs that have it: a store without RSA keys signs with no RSA key, and
+    makes no RSA data key pair.
+    """
 
     kind: StoreKind
     capabilities: frozenset[Capability]

@@ -91,7 +91,7 @@ _DESCRIPTION = StoreDescription(
     capabilities=frozenset(
         (Capability.SYMMETRIC_ENCRYPTION, Capability.RANDOM_GENERATION, Capability.SECRET_WRAPPING)
     ),
-    key_specs=frozenset(KeySpec),
+    key_specs=frozenset((KeySpec.SYMMETRIC_DEFAULT,)),
 )
 
 _T = TypeVar("_T")
@@ -168,6 +168,8 @@ class SoftwareKeyStore(Guarded):
 
     def generate(self, spec: KeySpec, domain: Domain, key_id: str) -> MaterialRef:
         self._check_open()
+        if spec not in _DESCRIPTION.key_specs:
+            raise RequestRefused("the store does not make keys of this spec")
         kek = self._kek(domain) or self._first_kek(domain)
         material = bytearray(self._random(spec.material_bytes))
         with SecretBytes(material):

@@ -267,7 +267,7 @@ def test_domains_are_checked(make: Callable[[], Domain]) -> None:
 
 @pytest.mark.parametrize(
     ("reference", "material_id"),
-    [(b"", "ab" * 32), (bytes(1025), "ab" * 32), (b"x", ""), (b"x", "AB" * 32), (b"x", "ab" * 32 + "\n")],
+    [(b"", "ab" * 32), (bytes(3073), "ab" * 32), (b"x", ""), (b"x", "AB" * 32), (b"x", "ab" * 32 + "\n")],
 )
 def test_references_are_checked(reference: bytes, material_id: str) -> None:
     """A row of the catalog that is out of shape is the key's fault."""
