@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Annotated
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -92,7 +92,7 @@ def ciphertext_for_recipient(public_key: bytes, plaintext: bytes, random: Random
     """
     try:
         key = load_der_public_key(public_key)
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, InternalError):
         key = None
     if not isinstance(key, rsa.RSAPublicKey):
         raise AttestationRefused(AttestationFault.PUBLIC_KEY, "the recipient's key is not an RSA key")

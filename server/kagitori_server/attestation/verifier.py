@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -100,7 +100,7 @@ def _answer_key(der: bytes | None) -> bytes:
         raise AttestationRefused(AttestationFault.PUBLIC_KEY, "the attestation document carries no public key")
     try:
         key = load_der_public_key(der)
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, InternalError):
         key = None
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size not in _MODULUS_BITS or key.public_numbers().e % 2 == 0:
         raise _unfit()
