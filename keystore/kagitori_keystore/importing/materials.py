@@ -29,9 +29,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from kagitori_keystore.algorithms import KeyFamily, KeySpec
 from kagitori_keystore.base import ImportFault, ImportRefused
 
-HMAC_MATERIAL_MAX_BYTES = 128
-"""AWS, "Requirements for imported key material": 1,024 bits, whatever the spec."""
-
 _PKCS8_MAX_BYTES = 4096
 _PUBLIC_EXPONENT = 65_537
 
@@ -77,14 +74,8 @@ def canonical_material(spec: KeySpec, unwrapped: bytes) -> bytearray:
     return _READERS[spec.family](spec, unwrapped)
 
 
-def _symmetric(spec: KeySpec, unwrapped: bytes) -> bytearray:
-    if len(unwrapped) != spec.material_bytes:
-        raise _wrong()
-    return bytearray(unwrapped)
-
-
-def _hmac(spec: KeySpec, unwrapped: bytes) -> bytearray:
-    if not spec.material_bytes <= len(unwrapped) <= HMAC_MATERIAL_MAX_BYTES:
+def _raw(spec: KeySpec, unwrapped: bytes) -> bytearray:
+    if not spec.material_may_have(len(unwrapped)):
         raise _wrong()
     return bytearray(unwrapped)
 
@@ -148,8 +139,8 @@ def _wrong() -> ImportRefused:
 
 
 _READERS: dict[KeyFamily, Callable[[KeySpec, bytes], bytearray]] = {
-    KeyFamily.SYMMETRIC: _symmetric,
-    KeyFamily.HMAC: _hmac,
+    KeyFamily.SYMMETRIC: _raw,
+    KeyFamily.HMAC: _raw,
     KeyFamily.RSA: _rsa,
     KeyFamily.ECC_NIST: _elliptic,
     KeyFamily.ECC_SECG: _elliptic,
