@@ -209,7 +209,6 @@ class GeneralKeyStore(
     KeyAgreement,
     KeyEncapsulation,
     DataKeyPairs,
-    MaterialImport,
     MaterialReplication,
     Protocol,
 ):
