@@ -45,6 +45,7 @@ from kagitori_server.model.errors import (
     UnsupportedOperationException,
     ValidationException,
 )
+from kagitori_server.model.key_specs import KEY_SPECS
 from kagitori_server.model.limits import BATCH_ITEMS_MAX
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
@@ -81,6 +82,10 @@ class Pools:
     reads: Executor
     writes: Executor
     """One thread: writes are made one after the other anyway."""
+    computing: Executor
+    """A thread per core, for signatures and the like: their computations release the interpreter lock."""
+    generation: Executor
+    """For finding primes and making other keys, which can take seconds: nothing else waits behind that."""
 
 
 class Pipeline:
@@ -174,6 +179,8 @@ class Pipeline:
             return await self._batch(trace, row)
         trace.operation = row
         if row.writes:
+            if row.prepare is not None:
+                await loop.run_in_executor(self._pools.generation, self._prepare, trace, row)
             return await loop.run_in_executor(self._pools.writes, self._write, trace, row)
         if row.cost is Cost.OFFLOAD:
             await loop.run_in_executor(self._pools.reads, self._blocking, trace, row)
@@ -184,6 +191,9 @@ class Pipeline:
             self._run(trace, row, self._view.kept)
         except NotLoaded:
             await self._inline(partial(self._run, trace, row))
+        if trace.elsewhere is not None:
+            pool, context = trace.elsewhere
+            trace.answer = await loop.run_in_executor(pool, self._handled, context)
         return ()
 
     async def _inline(self, step: Callable[[Lookup], None]) -> None:
@@ -205,25 +215,43 @@ class Pipeline:
     def _run(self, trace: Trace, row: Operation, lookup: Lookup) -> None:
         trace.caller = self._authenticator.authenticate(trace.call.evidence, lookup)
         trace.request = row.request.build(trace.call.decode())
-        context = self._admit(trace, row, lookup)
-        trace.answer = row.handler(context, trace.request)
+        self._begin(trace, self._admit(trace, row, lookup))
 
-    def _write(self, trace: Trace, row: Operation) -> Sequence[Record]:
-        """A row that writes. Admission is checked before the transaction, so that nobody who isn't allowed takes
-        a turn to write, and again within it, where nobody else can change what it rests on."""
+    def _begin(self, trace: Trace, context: Context) -> None:
+        """Performs what was admitted, unless that takes too long for here: then `trace.elsewhere` says where."""
+        cost = context.operation.cost
+        if cost is Cost.GENERATION:
+            trace.elsewhere = self._pools.generation, context
+        elif cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values()):
+            trace.elsewhere = self._pools.computing, context
+        else:
+            trace.answer = self._handled(context)
+
+    def _handled(self, context: Context) -> Any:
+        return context.operation.handler(context, context.request)
+
+    def _prepare(self, trace: Trace, row: Operation) -> None:
+        """What a row that writes does before its transaction: admission, so that nobody who isn't allowed takes a
+        turn to write, and slow work."""
         self._view.prove_blocking()
         trace.caller = self._authenticator.authenticate(trace.call.evidence, self._view)
         trace.request = row.request.build(trace.call.decode())
         context = self._admit(trace, row, self._view)
         if row.prepare is not None:
             row.prepare(context, trace.request)
-        prepared = context.prepared
+        trace.prepared = context.prepared
+
+    def _write(self, trace: Trace, row: Operation) -> Sequence[Record]:
+        """A row that writes. Admission was checked before the transaction, or is now, and is again within it, where
+        nobody else can change what it rests on."""
+        if row.prepare is None:
+            self._prepare(trace, row)
         settled = self._settled.peek()
         with self._services.catalog.write() as writer:
             trace.caller = self._authenticator.authenticate(trace.call.evidence, self._view)
             context = self._admit(trace, row, self._view, writer)
-            context.prepared = prepared
-            trace.answer = row.handler(context, trace.request)
+            context.prepared = trace.prepared
+            trace.answer = self._handled(context)
             records = self._recording.of_call(trace)
             chain = self._trail.position().chain
             for record in records:
@@ -358,26 +386,41 @@ class Pipeline:
             items[:] = _items(trace.call)
 
         await self._inline(open_batch)
-        outcomes: list[BatchOutcome] = []
-        records: list[Record] = []
+        begun: list[tuple[Trace, asyncio.Future[Any] | None]] = []
         for number, values in enumerate(items):
             if number and number % _BATCH_BREATH == 0:
                 await asyncio.sleep(0)
-            item = Trace(trace.call, operation=batch.item, caller=trace.caller)
+            item, computed = Trace(trace.call, operation=batch.item, caller=trace.caller), None
             try:
                 await self._inline(partial(self._item, item, batch, values))
-                outcomes.append(BatchOutcome(response=item.answer))
+                if item.elsewhere is not None:
+                    pool, context = item.elsewhere
+                    computed = asyncio.get_running_loop().run_in_executor(pool, self._handled, context)
             except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
-                error = item.error = _as_kms_error(failure)
-                outcomes.append(BatchOutcome(error=BatchItemError(code=error.code(), message=error.message)))
+                item.error = _as_kms_error(failure)
+            begun.append((item, computed))
+        outcomes: list[BatchOutcome] = []
+        records: list[Record] = []
+        for item, computed in begun:
+            try:
+                if computed is not None:
+                    item.answer = await computed
+            except Exception as failure:  # noqa: BLE001 - as above
+                item.error = _as_kms_error(failure)
+            outcomes.append(_outcome(item))
             records += self._recording.of_call(item)
         trace.answer = BatchResponse(outcomes=tuple(outcomes))
         return records
 
     def _item(self, item: Trace, batch: BatchOperation, values: Any, lookup: Lookup) -> None:
         item.request = batch.item.request.build(values)
-        context = self._admit(item, batch.item, lookup)
-        item.answer = batch.item.handler(context, item.request)
+        self._begin(item, self._admit(item, batch.item, lookup))
+
+
+def _outcome(item: Trace) -> BatchOutcome:
+    if item.error is None:
+        return BatchOutcome(response=item.answer)
+    return BatchOutcome(error=BatchItemError(code=item.error.code(), message=item.error.message))
 
 
 def _items(call: Call) -> Sequence[Any]:

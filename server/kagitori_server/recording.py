@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +43,10 @@ class Trace:
     caller: Caller | None = None
     request: Any = None
     context: Context | None = None
+    prepared: Any = None
+    """What the row's `prepare` made."""
+    elsewhere: tuple[Executor, Context] | None = None
+    """Where an admitted call is performed if not in the event loop, and as what."""
     answer: Any = None
     error: KmsError | None = None
 

@@ -45,11 +45,12 @@ from kagitori_server.transports.grpc.host import GrpcHost
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused, TlsFiles
 from kagitori_server.transports.metrics.listener import MetricsListener
 from kagitori_server.transports.metrics.measures import Measures
-from kagitori_server.workers import DeletionWorker, every, recover_intents
+from kagitori_server.workers import DeletionWorker, RotationWorker, every, recover_intents
 
 _FILE_MAX = 1_048_576
 _ROOT_KEY_LOOKS = 3
 """Another process may rotate the root key between two looks at once."""
+_GENERATION_THREADS = 2
 _log = logging.getLogger(__name__)
 
 
@@ -121,6 +122,8 @@ class Server:
         self._pools = Pools(
             reads=ThreadPoolExecutor(config.limits.read_threads, "reads"),
             writes=ThreadPoolExecutor(1, "writes"),
+            computing=ThreadPoolExecutor(os.cpu_count() or 1, "computing"),
+            generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
         )
         self._pipeline = self._make_pipeline()
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
@@ -139,8 +142,13 @@ class Server:
             except OSError as error:
                 raise ListenerRefused(f"Can't listen on {listen.metrics}: {error.strerror}") from None
         deletion = DeletionWorker(self._services, self._recording, self._trail)
+        rotation = RotationWorker(self._services, self._recording, self._trail)
         seconds = self._config.limits.deletion_check_seconds
-        for job, name in ((deletion.run_once, "destroying due keys"), (self._pipeline.settle, "settling intents")):
+        for job, name in (
+            (deletion.run_once, "destroying due keys"),
+            (rotation.run_once, "rotating due keys"),
+            (self._pipeline.settle, "settling intents"),
+        ):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
         self._host.set_serving(True)
         self._ready = True
@@ -158,8 +166,8 @@ class Server:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._pools.writes.shutdown()
-        self._pools.reads.shutdown()
+        for pool in (self._pools.generation, self._pools.computing, self._pools.writes, self._pools.reads):
+            pool.shutdown()
         try:
             self._pipeline.settle()
         except KmsError as error:

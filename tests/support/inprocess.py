@@ -80,7 +80,10 @@ class InProcess:
         self.audit_folder = folder / "audit"
         self.trail = open_trail(self.audit_folder)
         self._authorizer = Authorizer()
-        self._pools = Pools(reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1))
+        self._pools = Pools(
+            reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1), computing=ThreadPoolExecutor(2),
+            generation=ThreadPoolExecutor(1),
+        )
         self._runner = asyncio.Runner()
         first = FirstStart(self.catalog, self.clock, self.ids, "aws", HOME)
         first.ensure_home_account(folder / "root.token")
@@ -131,8 +134,8 @@ class InProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._runner.close()
-        self._pools.reads.shutdown()
-        self._pools.writes.shutdown()
+        for pool in (self._pools.reads, self._pools.writes, self._pools.computing, self._pools.generation):
+            pool.shutdown()
         self.trail.close()
         self.store.close()
         self.root_keys.close()

@@ -73,7 +73,8 @@ def _ml_dsa() -> SpecRow:
 
 def _ml_kem() -> SpecRow:
     return SpecRow(
-        usages=(KeyUsage.ENCAPSULATE_DECAPSULATE,), encapsulation=(EncapsulationAlgorithm.ML_KEM,), old_name=False
+        usages=(KeyUsage.ENCAPSULATE_DECAPSULATE,), encapsulation=(EncapsulationAlgorithm.ML_KEM,), old_name=False,
+        quick=True,
     )
 
 

@@ -280,7 +280,7 @@ ENCRYPT = Operation(
     audit=AuditRule(
         request_shown=("key_id", "encryption_algorithm", "encryption_context"), answer=Answer.NOTHING
     ),
-    cost=Cost.INLINE, check=encryption.check_encrypt, prepare=None, handler=encryption.encrypt,
+    cost=Cost.BY_KEY, check=encryption.check_encrypt, prepare=None, handler=encryption.encrypt,
 )
 DECRYPT = Operation(
     name="Decrypt", service=KMS,
@@ -291,7 +291,7 @@ DECRYPT = Operation(
     audit=AuditRule(
         request_shown=("key_id", "encryption_algorithm", "encryption_context"), answer=Answer.NOTHING
     ),
-    cost=Cost.INLINE, check=encryption.check_decrypt, prepare=None, handler=encryption.decrypt,
+    cost=Cost.BY_KEY, check=encryption.check_decrypt, prepare=None, handler=encryption.decrypt,
 )
 GENERATE_DATA_KEY = Operation(
     name="GenerateDataKey", service=KMS,
@@ -332,7 +332,7 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
             ),
             answer=Answer.NOTHING,
         ),
-        cost=Cost.INLINE, check=encryption.check_re_encrypt, prepare=None, handler=encryption.re_encrypt,
+        cost=Cost.BY_KEY, check=encryption.check_re_encrypt, prepare=None, handler=encryption.re_encrypt,
     ),
     Operation(
         name="GenerateDataKeyWithoutPlaintext", service=KMS,
