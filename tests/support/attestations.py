@@ -13,11 +13,14 @@ from functools import cache
 from typing import Any
 
 import cbor2
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
+
+from kagitori_server.attestation import Attestation, AttestationFault, AttestationRefused, AttestationVerifier
 
 NOW = 1_800_000_000.0
 """The time at which the documents made here are fresh."""
@@ -25,6 +28,7 @@ MODULE = "i-0123456789abcdef0-enc0123456789abcdef"
 PCR0 = bytes(range(48))
 
 Fields = dict[str, Any]  # CBOR values of any kind, also of wrong ones
+Change = Callable[[Fields], None]
 
 
 @cache
@@ -129,7 +133,7 @@ class Hypervisor:
             "nonce": b"nonce",
         }
 
-    def document(self, change: Callable[[Fields], None] | None = None) -> bytes:
+    def document(self, change: Change | None = None) -> bytes:
         """A signed document, its fields changed beforehand."""
         fields = self.fields()
         if change is not None:
@@ -167,6 +171,27 @@ def planned(**plans: Plan) -> Hypervisor:
 
 def altered(plan: Plan, **changes: object) -> Plan:
     return replace(plan, **changes)  # type: ignore[arg-type]  # names and types are the callers' business
+
+
+def verify(document: bytes, by: Hypervisor | None = None, *, now: float = NOW) -> Attestation:
+    return AttestationVerifier((by or hypervisor()).roots).verify(document, now)
+
+
+def refused(document: bytes, by: Hypervisor | None = None, *, now: float = NOW) -> AttestationFault:
+    """The fault of a document that is refused; its message quotes nothing."""
+    with pytest.raises(AttestationRefused) as caught:
+        verify(document, by, now=now)
+    assert MODULE not in str(caught.value)
+    assert caught.value.__cause__ is None
+    return caught.value.fault
+
+
+def put(**values: object) -> Change:
+    return lambda fields: fields.update(values)
+
+
+def drop(name: str) -> Change:
+    return lambda fields: fields.pop(name)
 
 
 def _name(common_name: str) -> x509.Name:

@@ -23,6 +23,7 @@ from tests.support.foreign_keys import (
     DER_SPECS,
     RSA_SPECS,
     PlainAlgorithm,
+    RsaAlgorithm,
     ec_key,
     ec_structure,
     key_of,
@@ -196,6 +197,16 @@ def test_rsa_keys_have_two_primes_and_the_usual_exponent() -> None:
         other = _rsa_key_with_exponent(exponent)
         if other is not None:
             refused(KeySpec.RSA_2048, other)
+
+
+def test_rsa_keys_for_pss_alone_are_refused() -> None:
+    """RFC 4055: another algorithm identifier around the same key; so is one without its NULL."""
+    inner = traditional(rsa_key())
+    rsa_encryption = ObjectIdentifier("1.2.840.113549.1.1.1")
+    plain = RsaAlgorithm(algorithm=rsa_encryption, parameters=asn1.Null())
+    assert canonical_material(KeySpec.RSA_2048, wrapped_info(plain, inner))
+    refused(KeySpec.RSA_2048, wrapped_info(PlainAlgorithm(algorithm=rsa_encryption), inner))
+    refused(KeySpec.RSA_2048, wrapped_info(PlainAlgorithm(algorithm=ObjectIdentifier("1.2.840.113549.1.1.10")), inner))
 
 
 def test_rsa_moduli_have_their_size_to_the_bit() -> None:

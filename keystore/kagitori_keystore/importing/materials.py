@@ -127,6 +127,10 @@ def _load(unwrapped: bytes) -> PrivateKeyTypes:
         raise _wrong() from None
     if info.version != 0:
         raise _wrong()
+    # A key that says it is for one use alone, as RSA keys for PSS do (RFC 4055), would lose that here.
+    plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    if asn1.decode_der(_PrivateKeyInfo, plain).algorithm.data != info.algorithm.data:
+        raise _wrong()
     return key
 
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509 import ObjectIdentifier
 
 from kagitori_server.attestation.errors import AttestationFault, AttestationRefused
@@ -32,6 +32,8 @@ from kagitori_server.attestation.errors import AttestationFault, AttestationRefu
 RandomSource = Callable[[int], bytes]
 """Returns that many bytes fit for keys and initialisation vectors (`os.urandom` in production)."""
 
+_MODULUS_BITS = range(2048, 4096 + 1)
+_EXPONENTS = range(65_537, 1 << 256, 2)  # FIPS 186-5 section A.1.1: odd
 _KEY_BYTES = 32
 _BLOCK_BYTES = 16
 _ENVELOPED_DATA = ObjectIdentifier("1.2.840.113549.1.7.3")
@@ -85,17 +87,30 @@ class _ContentEncryption:
     initialisation_vector: bytes
 
 
-def ciphertext_for_recipient(public_key: bytes, plaintext: bytes, random: RandomSource) -> bytes:
-    """The envelope of `plaintext` for an RSA key (DER SubjectPublicKeyInfo, as in `Attestation.public_key`).
-
-    Raises `AttestationRefused` (PUBLIC_KEY) if that is no such key.
-    """
+def recipient_key(public_key: bytes) -> rsa.RSAPublicKey:
+    """The key of a DER SubjectPublicKeyInfo, of 2048 to 4096 bits. Raises `AttestationRefused` (PUBLIC_KEY)."""
     try:
         key = load_der_public_key(public_key)
     except (ValueError, UnsupportedAlgorithm, InternalError):
         key = None
     if not isinstance(key, rsa.RSAPublicKey):
-        raise AttestationRefused(AttestationFault.PUBLIC_KEY, "the recipient's key is not an RSA key")
+        raise AttestationRefused(AttestationFault.PUBLIC_KEY, "the recipient's public key is not an RSA key")
+    if key.key_size not in _MODULUS_BITS or key.public_numbers().e not in _EXPONENTS:
+        raise AttestationRefused(AttestationFault.PUBLIC_KEY, "the recipient's RSA key is too small, or too large")
+    # The library reads other forms as well, and the key identifier is a hash of this one.
+    if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != public_key:
+        raise AttestationRefused(
+            AttestationFault.PUBLIC_KEY, "the recipient's public key is in another form than X.509"
+        )
+    return key
+
+
+def ciphertext_for_recipient(public_key: bytes, plaintext: bytes, random: RandomSource) -> bytes:
+    """The envelope of `plaintext` for an RSA key (DER SubjectPublicKeyInfo, as in `Attestation.public_key`).
+
+    Raises what `recipient_key` raises.
+    """
+    key = recipient_key(public_key)
     content_key, vector = random(_KEY_BYTES), random(_BLOCK_BYTES)
     recipient = _KeyTransRecipient(
         version=_VERSION,

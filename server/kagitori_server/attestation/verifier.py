@@ -9,18 +9,13 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import InternalError, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import load_der_public_key
-
 from kagitori_server.attestation import cose, document
 from kagitori_server.attestation.chain import verified_key
 from kagitori_server.attestation.document import Platform
 from kagitori_server.attestation.errors import AttestationFault, AttestationRefused
+from kagitori_server.attestation.recipient import recipient_key
 
 _CONDITION_KEY = "kms:RecipientAttestation:"
-_MODULUS_BITS = range(2048, 4096 + 1)
-_EXPONENTS = range(65_537, 1 << 256)  # FIPS 186-5 section A.1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +93,5 @@ class AttestationVerifier:
 def _answer_key(der: bytes | None) -> bytes:
     if not der:
         raise AttestationRefused(AttestationFault.PUBLIC_KEY, "the attestation document carries no public key")
-    try:
-        key = load_der_public_key(der)
-    except (ValueError, UnsupportedAlgorithm, InternalError):
-        key = None
-    if not isinstance(key, rsa.RSAPublicKey) or key.key_size not in _MODULUS_BITS or key.public_numbers().e % 2 == 0:
-        raise _unfit()
-    if key.public_numbers().e not in _EXPONENTS:
-        raise _unfit()
+    recipient_key(der)
     return der
-
-
-def _unfit() -> AttestationRefused:
-    return AttestationRefused(
-        AttestationFault.PUBLIC_KEY, "the public key of the attestation document is no RSA key of 2048 to 4096 bits"
-    )
