@@ -23,15 +23,9 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from tests.support.keystore_parts import HOME, KEY, OTHER_KEY, Workshop
 
 import kagitori_keystore
-<<<<<<< HEAD
-from kagitori_keystore import base
+from kagitori_keystore import base, capabilities
 from kagitori_keystore.algorithms import KeySpec, WrappingAlgorithm, WrappingSpec
 from kagitori_keystore.base import CiphertextInvalid, MaterialCorrupt, MaterialRef
-=======
-from kagitori_keystore import base, capabilities
-from kagitori_keystore.algorithms import KeySpec
-from kagitori_keystore.base import CiphertextInvalid, MaterialCorrupt
->>>>>>> keys4
 from kagitori_keystore.cache import HandleCache
 from kagitori_keystore.ciphertext import parse
 from kagitori_keystore.rootkey import Argon2Cost, open_passphrase_root
