@@ -1,8 +1,8 @@
 """Client of the Kagitori key management service. The bare install needs gRPC and protobuf alone.
 
-`KmsClient` and `AsyncKmsClient` call the service, `kagitori_client.envelope` encrypts files and streams of any
-size (extra `cli`), `kagitori_client.signing` prepares messages of any size for Sign and Verify,
-`kagitori_client.cli` is the command `kagitori` (extra `cli`).
+`KmsClient` and `AsyncKmsClient` call the service, `kagitori_client.signing` prepares messages of any size for Sign
+and Verify. With the extra `cli` come `kagitori_client.envelope`, which encrypts files and streams of any size,
+`kagitori_client.importing`, which wraps key files for import, and `kagitori_client.cli`, the command `kagitori`.
 
 The names below are loaded when they are first used: gRPC reads its environment variables as it is imported,
 and the command line sets one first.
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         EnvelopeError,
         InvalidPublicKey,
         KagitoriError,
+        KeyMaterialError,
         MessageLength,
         NoUsableKey,
         ServiceError,
@@ -45,6 +46,7 @@ __all__ = [
     "EnvelopeError",
     "InvalidPublicKey",
     "KagitoriError",
+    "KeyMaterialError",
     "KmsClient",
     "MessageLength",
     "NoUsableKey",

@@ -23,7 +23,8 @@ from tests.support.inprocess import ALLOW_ALL, HOME, REGION
 from tests.support.kms_calls import OTHER, identity_policy, key_policy, statement, user_arn
 from tests.support.whole_server import Caller, WholeServer
 
-from kagitori.kms.v1 import credentials_pb2, decisions_pb2, resources_pb2
+from kagitori.kms.v1 import credentials_pb2, decisions_pb2, key_material_pb2, resources_pb2
+from kagitori_client.importing import KeyMaterial, WrappingAlgorithm, wrap_key_material
 from kagitori_server.bootstrap.certificates import issue_client_certificate, load_authority
 from kagitori_server.operations.table import TABLE
 from kagitori_server.policy.defaults import default_key_policy
@@ -72,6 +73,7 @@ def test_every_served_operation(server: WholeServer, root: Caller) -> None:
     _macs(root)
     _shared_secrets(root)
     _rotation(root)
+    _imports(root)
     with server.tls() as channel:
         _regions(root, Caller(channel, server.root_token, "eu-west-1"))
     _grants(server, root)
@@ -229,6 +231,24 @@ def _rotation(root: Caller) -> None:
     new = root("Decrypt", ciphertext_blob=root("Encrypt", key_id=key, plaintext=b"new").ciphertext_blob)
     assert (old.plaintext, new.plaintext) == (b"old", b"new")
     assert old.key_material_id != new.key_material_id
+
+
+def _imports(root: Caller) -> None:
+    key = root("CreateKey", origin=resources_pb2.ORIGIN_EXTERNAL).key_metadata.arn
+    given = root(
+        "GetParametersForImport", key_id=key, wrapping_key_spec=key_material_pb2.WRAPPING_KEY_SPEC_RSA_2048,
+        wrapping_algorithm=key_material_pb2.WRAPPING_ALGORITHM_RSAES_OAEP_SHA_256,
+    )
+    algorithm = WrappingAlgorithm.RSAES_OAEP_SHA_256
+    imported = root(
+        "ImportKeyMaterial", key_id=key, import_token=given.import_token,
+        expiration_model=resources_pb2.EXPIRATION_MODEL_KEY_MATERIAL_DOES_NOT_EXPIRE,
+        encrypted_key_material=wrap_key_material(KeyMaterial(bytes(range(32)), ()), given.public_key, algorithm),
+    )
+    blob = root("Encrypt", key_id=key, plaintext=b"x").ciphertext_blob
+    assert root("Decrypt", ciphertext_blob=blob).key_material_id == imported.key_material_id
+    root("DeleteImportedKeyMaterial", key_id=key)
+    assert root("DescribeKey", key_id=key).key_metadata.key_state == resources_pb2.KEY_STATE_PENDINGIMPORT
 
 
 def _regions(root: Caller, abroad: Caller) -> None:
