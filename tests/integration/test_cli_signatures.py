@@ -22,6 +22,11 @@ from nacl.bindings import (
 from tests.support.commandline import CommandLine
 from tests.support.devserver import DevServer
 
+from kagitori.kms.v1 import key_material_pb2, resources_pb2
+from kagitori.kms.v1.key_material_pb2 import GetParametersForImportRequest, ImportKeyMaterialRequest
+from kagitori.kms.v1.keys_pb2 import CreateKeyRequest
+from kagitori_client.importing import WrappingAlgorithm, read_key_material, wrap_key_material
+
 INVALID = 4
 SIZES = (0, 1, 4096, 4097, 3 << 20)
 PSS = ("-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest")
@@ -77,6 +82,59 @@ def test_files_of_any_size(
         refused = cli("verify", "--key", key, *named, "file", "sig")
         assert (refused.code, refused.out) == (INVALID, b"")
         assert refused.err.startswith("error: KMSInvalidSignatureException: ")
+
+
+@pytest.mark.parametrize(
+    ("spec", "algorithm", "digest", "make", "options"),
+    [
+        ("RSA_2048", "RSASSA_PKCS1_V1_5_SHA_512", "sha512", ("genrsa", "2048"), ()),
+        ("RSA_2048", "RSASSA_PSS_SHA_256", "sha256", ("genrsa", "2048"), PSS),
+        ("ECC_NIST_P256", "ECDSA_SHA_256", "sha256", ("ecparam", "-name", "prime256v1", "-genkey", "-noout"), ()),
+        ("ECC_NIST_P384", "ECDSA_SHA_384", "sha384", ("ecparam", "-name", "secp384r1", "-genkey", "-noout"), ()),
+        ("ECC_SECG_P256K1", "ECDSA_SHA_256", "sha256", ("ecparam", "-name", "secp256k1", "-genkey", "-noout"), ()),
+    ],
+)
+def test_signatures_of_openssl(
+    cli: CommandLine, devserver: DevServer, spec: str, algorithm: str, digest: str, make: tuple[str, ...],
+    options: tuple[str, ...],
+) -> None:
+    """What openssl signs with a key that was then imported is verified, and nothing else is."""
+    (cli.folder / "file").write_bytes(os.urandom(10_000))
+    made = subprocess.run(["openssl", *make], capture_output=True, check=True, timeout=30).stdout
+    (cli.folder / "private.pem").write_bytes(made)
+    assert openssl(cli, "dgst", f"-{digest}", "-sign", "private.pem", *options, "-out", "sig", "file")
+    key = imported(devserver, spec, made)
+    cli.done("verify", "--key", key, "--algorithm", algorithm, "file", "sig")
+    signature = bytearray((cli.folder / "sig").read_bytes())
+    signature[-1] ^= 1
+    (cli.folder / "sig").write_bytes(signature)
+    assert cli("verify", "--key", key, "--algorithm", algorithm, "file", "sig").code == INVALID
+
+
+def imported(devserver: DevServer, spec: str, file: bytes) -> str:
+    """The ARN of a new key for signing, of the private key in a file."""
+    with devserver.client() as client:
+        request = CreateKeyRequest(
+            key_spec=resources_pb2.KeySpec.Value(f"KEY_SPEC_{spec}"),
+            key_usage=resources_pb2.KEY_USAGE_SIGN_VERIFY, origin=resources_pb2.ORIGIN_EXTERNAL,
+        )
+        key = client.keys.CreateKey(request).key_metadata.arn
+        given = client.keys.GetParametersForImport(
+            GetParametersForImportRequest(
+                key_id=key, wrapping_key_spec=key_material_pb2.WRAPPING_KEY_SPEC_RSA_2048,
+                wrapping_algorithm=key_material_pb2.WRAPPING_ALGORITHM_RSA_AES_KEY_WRAP_SHA_256,
+            )
+        )
+        wrapped = wrap_key_material(
+            read_key_material(file), given.public_key, WrappingAlgorithm.RSA_AES_KEY_WRAP_SHA_256
+        )
+        client.keys.ImportKeyMaterial(
+            ImportKeyMaterialRequest(
+                key_id=key, import_token=given.import_token, encrypted_key_material=wrapped,
+                expiration_model=resources_pb2.EXPIRATION_MODEL_KEY_MATERIAL_DOES_NOT_EXPIRE,
+            )
+        )
+        return key
 
 
 def test_ed25519(cli: CommandLine) -> None:
