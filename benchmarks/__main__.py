@@ -8,91 +8,25 @@ Everything has the audit trail durable and chained. Three kinds of figures:
 - *TLS and tokens, h2load*: a client in C that costs little, so the servers are saturated. Where h2load is
   installed (Debian: nghttp2-client).
 
-Options: --rounds N (default 5), --calls N per round and process (default 3000).
+Then the operations on keys of other families, beside what the library `cryptography` does alone (`keys.py`).
+
+Options: --rounds N (default 5), --calls N per round and process (default 3000), --keys PART (only rows of other
+families whose name holds it, such as "RSA" or "Sign"; the comparison with the echo is left out then).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import re
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from benchmarks.deployment import BATCH, SERVICE, Deployment, Target, deployed
-
-CLIENTS, CHANNELS, IN_FLIGHT = 2, 2, 13
-
-
-@dataclass(frozen=True)
-class Rate:
-    """What one round of load gave."""
-
-    per_second: float
-    cpu_microseconds: float
-
-
-def crowd(deployment: Deployment, target: Target, request: str, calls: int) -> Rate:
-    """Load of several processes with many calls in flight, over mutual TLS."""
-    spec = _spec(deployment, target, request, calls, IN_FLIGHT)
-    before = target.cpu_seconds()
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        seconds = max(result["seconds"] for result in pool.map(_load, [spec] * CLIENTS))
-    total = calls * CLIENTS
-    return Rate(total / seconds, (target.cpu_seconds() - before) / total * 1e6)
-
-
-def alone(deployment: Deployment, target: Target, request: str, calls: int) -> list[float]:
-    """Seconds of each call of a lone caller over mutual TLS."""
-    times: list[float] = _load(_spec(deployment, target, request, calls, 0))["times"]
-    return times
-
-
-def saturated(deployment: Deployment, target: Target, request: str, calls: int) -> Rate:
-    """Load from h2load over TLS with a token, four connections of 13 streams."""
-    body = deployment.request(request).read_bytes()
-    framed = deployment.folder / f"{request}.framed"
-    framed.write_bytes(b"\0" + len(body).to_bytes(4) + body)
-    before = target.cpu_seconds()
-    arguments = [
-        "h2load", "-n", str(calls), "-c", "4", "-m", "13", "-d", str(framed),
-        "-H", "content-type: application/grpc", "-H", "te: trailers", "-H", f"authorization: Bearer {deployment.token}",
-        f"https://{target.address}{SERVICE}{request}",
-    ]
-    output = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"([\d.]+) req/s", output)
-    if found is None or f"{calls} succeeded" not in output:
-        raise SystemExit(f"h2load failed:\n{output}")
-    return Rate(float(found[1]), (target.cpu_seconds() - before) / calls * 1e6)
-
-
-def _spec(deployment: Deployment, target: Target, request: str, calls: int, in_flight: int) -> dict[str, object]:
-    folder = deployment.folder
-    return {
-        "address": target.address, "path": SERVICE + request, "request": str(deployment.request(request)),
-        "ca": str(folder / "data" / "tls" / "ca.crt"), "certificate": str(folder / "client.crt"),
-        "key": str(folder / "client.key"), "calls": calls, "channels": CHANNELS, "in_flight": in_flight,
-    }
-
-
-def _load(spec: dict[str, object]) -> dict[str, Any]:
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(spec, file)
-        file.flush()
-        output = subprocess.run(
-            [sys.executable, "-m", "benchmarks.load", file.name], capture_output=True, text=True, check=True
-        ).stdout
-    result: dict[str, Any] = json.loads(output)
-    return result
+from benchmarks import keys
+from benchmarks.deployment import BATCH, Deployment, deployed
+from benchmarks.driving import Load, Rate, alone, crowd, median, saturated
 
 
 def durable_append(folder: Path, times: int = 300) -> float:
@@ -107,15 +41,9 @@ def durable_append(folder: Path, times: int = 300) -> float:
     return statistics.median(taken)
 
 
-def _median(rates: list[Rate]) -> Rate:
-    return Rate(
-        statistics.median(rate.per_second for rate in rates), statistics.median(rate.cpu_microseconds for rate in rates)
-    )
-
-
 def compare(title: str, baseline: list[Rate], measured: list[Rate]) -> None:
     """Prints medians and their ratios, and the spread of the rounds' ratios."""
-    echo, kms = _median(baseline), _median(measured)
+    echo, kms = median(baseline), median(measured)
     ratios = sorted(m.per_second / b.per_second for b, m in zip(baseline, measured, strict=True))
     print(
         f"{title:34} {kms.per_second:7.0f}/s of {echo.per_second:7.0f}/s = {kms.per_second / echo.per_second:4.2f}"
@@ -130,39 +58,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=3000)
+    parser.add_argument("--keys")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, deployed(Path(name)) as deployment:
-        _report(deployment, options.rounds, options.calls)
+        if options.keys is None:
+            _report(deployment, options.rounds, options.calls)
+            print()
+        keys.report(deployment, options.rounds, options.keys or "")
 
 
 def _report(deployment: Deployment, rounds: int, calls: int) -> None:
+    def load(request: str, times: int) -> Load:
+        return Load(request, deployment.request(request), times)
+
     print(f"{os.cpu_count()} cores, {rounds} interleaved rounds, medians. Encrypt: 1 KiB; audit durable and chained.\n")
     for request in ("Encrypt", "GenerateDataKey"):
-        crowd(deployment, deployment.kms, request, calls // 4)  # warm
+        crowd(deployment, deployment.kms, load(request, calls // 4))  # warm
         echo, kms = [], []
         for _ in range(rounds):
-            echo.append(crowd(deployment, deployment.echo, request, calls))
-            kms.append(crowd(deployment, deployment.kms, request, calls))
+            echo.append(crowd(deployment, deployment.echo, load(request, calls)))
+            kms.append(crowd(deployment, deployment.kms, load(request, calls)))
         compare(f"{request}, mutual TLS, grpcio", echo, kms)
     if shutil.which("h2load"):
         for request in ("Encrypt", "GenerateDataKey"):
             echo, kms = [], []
             for _ in range(rounds):
-                echo.append(saturated(deployment, deployment.echo_tls, request, calls * 2))
-                kms.append(saturated(deployment, deployment.kms_tls, request, calls * 2))
+                echo.append(saturated(deployment, deployment.echo_tls, load(request, calls * 2)))
+                kms.append(saturated(deployment, deployment.kms_tls, load(request, calls * 2)))
             compare(f"{request}, TLS and token, h2load", echo, kms)
     print()
     append = durable_append(deployment.folder)
     for request in ("Encrypt", "GenerateDataKey"):
-        echo_times = sorted(alone(deployment, deployment.echo, request, 1000))
-        kms_times = sorted(alone(deployment, deployment.kms, request, 1000))
+        echo_times = sorted(alone(deployment, deployment.echo, load(request, 1000)))
+        kms_times = sorted(alone(deployment, deployment.kms, load(request, 1000)))
         print(
             f"{request}, lone caller: p50 {kms_times[500] * 1e3:.2f} ms, p99 {kms_times[990] * 1e3:.2f} ms; "
             f"echo p50 {echo_times[500] * 1e3:.2f} ms, p99 {echo_times[990] * 1e3:.2f} ms; "
             f"added p50 {(kms_times[500] - echo_times[500]) * 1e3:.2f} ms, of it a durable append {append * 1e3:.2f} ms"
         )
-    single = _median([crowd(deployment, deployment.kms, "Encrypt", calls // 2) for _ in range(3)])
-    batch = _median([crowd(deployment, deployment.kms, "BatchEncrypt", max(20, calls // 100)) for _ in range(3)])
+    single = median([crowd(deployment, deployment.kms, load("Encrypt", calls // 2)) for _ in range(3)])
+    batch = median([crowd(deployment, deployment.kms, load("BatchEncrypt", max(20, calls // 100))) for _ in range(3)])
     print(
         f"\nBatchEncrypt of {BATCH}: {batch.per_second * BATCH:.0f} items/s = "
         f"{batch.per_second * BATCH / single.per_second:.1f} x single calls ({single.per_second:.0f}/s)"
