@@ -20,6 +20,8 @@ MAIN = "from kagitori_client.cli import main; main()"
 
 COMMANDS = """
 init serve status encrypt decrypt data-key random
+sign verify public-key data-key-pair derive encapsulate decapsulate
+mac: generate verify
 key: create list show describe enable disable delete cancel-deletion set-description
 alias: create update delete list
 grant: create list retire revoke

@@ -18,11 +18,13 @@ from kagitori_client.cli import (
     encryption,
     grants,
     groups,
+    key_pairs,
     keys,
     managed_policies,
     policies,
     principals,
     service,
+    signatures,
     tags,
     tokens,
 )
@@ -64,6 +66,8 @@ def build() -> typer.Typer:
             noun.add_typer(part)
         app.add_typer(noun, name=name)
     encryption.register(app)
+    signatures.register(app)
+    key_pairs.register(app)
     app.add_typer(audit.app, name="audit")
     return app
 
