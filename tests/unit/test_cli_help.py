@@ -23,6 +23,8 @@ init serve status encrypt decrypt data-key random
 sign verify public-key data-key-pair derive encapsulate decapsulate
 mac: generate verify
 key: create list show describe enable disable delete cancel-deletion set-description
+key: import delete-material rotate rotations replicate set-primary
+key rotation: enable disable status
 alias: create update delete list
 grant: create list retire revoke
 tag: set remove list
@@ -41,7 +43,7 @@ def _words() -> list[list[str]]:
     found: list[list[str]] = []
     for line in COMMANDS.strip().splitlines():
         noun, colon, verbs = line.partition(":")
-        found += [[noun, verb] for verb in verbs.split()] if colon else [[verb] for verb in line.split()]
+        found += [[*noun.split(), verb] for verb in verbs.split()] if colon else [[verb] for verb in line.split()]
     return found
 
 

@@ -18,11 +18,14 @@ from kagitori_client.cli import (
     encryption,
     grants,
     groups,
+    key_material,
     key_pairs,
     keys,
     managed_policies,
     policies,
     principals,
+    regions,
+    rotation,
     service,
     signatures,
     tags,
@@ -54,8 +57,8 @@ def build() -> typer.Typer:
     _shared_options(app)
     service.register(app)
     for name, parts in (
-        ("key", (keys.app,)), ("alias", (aliases.app,)), ("tag", (tags.app,)),
-        ("grant", (grants.app,)),
+        ("key", (keys.app, key_material.app, rotation.app, regions.app)),
+        ("alias", (aliases.app,)), ("tag", (tags.app,)), ("grant", (grants.app,)),
         ("policy", (policies.app, managed_policies.policy_app)),
         ("principal", (principals.app, groups.app, managed_policies.boundary_app)),
         ("token", (tokens.app, assume_role.app)), ("access-key", (access_keys.app,)),
