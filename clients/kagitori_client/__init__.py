@@ -1,7 +1,8 @@
 """Client of the Kagitori key management service. The bare install needs gRPC and protobuf alone.
 
-`KmsClient` and `AsyncKmsClient` call the service, `kagitori_client.envelope` encrypts files and streams of any
-size (extra `cli`), `kagitori_client.cli` is the command `kagitori` (extra `cli`).
+`KmsClient` and `AsyncKmsClient` call the service. With the extra `cli` come `kagitori_client.envelope`, which
+encrypts files and streams of any size, `kagitori_client.importing`, which wraps key files for import, and
+`kagitori_client.cli`, the command `kagitori`.
 
 The names below are loaded when they are first used: gRPC reads its environment variables as it is imported,
 and the command line sets one first.
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         DoesNotVerify,
         EnvelopeError,
         KagitoriError,
+        KeyMaterialError,
         NoUsableKey,
         ServiceError,
         TooLarge,
@@ -41,6 +43,7 @@ __all__ = [
     "DoesNotVerify",
     "EnvelopeError",
     "KagitoriError",
+    "KeyMaterialError",
     "KmsClient",
     "NoUsableKey",
     "Retries",

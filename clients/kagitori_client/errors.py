@@ -71,6 +71,12 @@ class ServiceError(KagitoriError):
         self.key_arn = key_arn
 
 
+class KeyMaterialError(KagitoriError):
+    """A key file is not what can be imported, or cannot be wrapped as asked."""
+
+    code = "KeyMaterial"
+
+
 class EnvelopeError(KagitoriError):
     """An encrypted message could not be written or read."""
 

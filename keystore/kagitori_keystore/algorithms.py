@@ -26,6 +26,9 @@ PUBLIC_KEY_MAX_BYTES = 8192
 MATERIAL_REFERENCE_MAX_BYTES = 3072
 """The longest reference any store may hand out; the software store's for RSA_4096 takes at most 2,419."""
 
+HMAC_MATERIAL_MAX_BYTES = 128
+"""AWS, "Requirements for imported key material": 1,024 bits, whatever the spec. Those made here are shorter."""
+
 
 class KeyFamily(enum.Enum):
     """What kind of mathematics a key does; decides which capability Protocols serve it."""
@@ -71,9 +74,9 @@ class KeySpecRow:
     """One row of the table of key specs.
 
     `code` is the spec's byte in wrapped references and never changes. `material_bytes` is the size of the
-    material: exactly, for raw keys and seeds; at most, for PKCS#8. `bits` is the size of an RSA modulus or of
-    a curve's field. `digest` is the one hash that AWS pairs with the spec. `ciphertext_bytes` is the size of
-    what the spec's public key encrypts or encapsulates.
+    material: exactly, for raw keys and seeds; at most, for PKCS#8; at least, for HMAC, of which longer ones may be
+    imported. `bits` is the size of an RSA modulus or of a curve's field. `digest` is the one hash that AWS pairs
+    with the spec. `ciphertext_bytes` is the size of what the spec's public key encrypts or encapsulates.
     """
 
     code: int
@@ -125,8 +128,16 @@ class KeySpec(enum.Enum):
 
     @property
     def material_bytes(self) -> int:
-        """Size of the material: exact, for PKCS#8 the most."""
+        """Size of the material: exact, for PKCS#8 the most, for HMAC the least."""
         return self.value.material_bytes
+
+    def material_may_have(self, size: int) -> bool:
+        """Whether a material of the spec can be that many bytes long."""
+        if self.form is MaterialForm.PKCS8:
+            return 0 < size <= self.material_bytes
+        if self.family is KeyFamily.HMAC:
+            return self.material_bytes <= size <= HMAC_MATERIAL_MAX_BYTES
+        return size == self.material_bytes
 
     @property
     def bits(self) -> int:

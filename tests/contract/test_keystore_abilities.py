@@ -17,7 +17,7 @@ from kagitori_keystore.capabilities import GeneralKeyStore
 
 
 def software(place: Path) -> AbleStore:
-    """The software store: everything but materials made elsewhere, and ML-KEM-512."""
+    """The software store: everything but ML-KEM-512."""
     made: list[Path] = []
 
     def fresh() -> GeneralKeyStore:
@@ -29,7 +29,7 @@ def software(place: Path) -> AbleStore:
         fresh(),
         StoreKind.SOFTWARE,
         fresh,
-        frozenset(Capability) - {Capability.MATERIAL_IMPORT},
+        frozenset(Capability),
         frozenset(KeySpec) - {KeySpec.ML_KEM_512},
     )
 

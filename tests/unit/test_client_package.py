@@ -44,6 +44,7 @@ def test_every_error_is_in_the_tree_and_exported() -> None:
         (errors.TooLarge("x"), 4),
         (errors.ConnectionFailed("x"), 3),
         (errors.ConfigurationError("x"), 2),
+        (errors.KeyMaterialError("x"), 2),
         (failures.UsageError("x"), 2),
         (failures.LocalFileError("x"), 2),
         (failures.Unhealthy("x"), 1),

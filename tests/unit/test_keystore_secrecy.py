@@ -16,16 +16,21 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from tests.support.keystore_parts import HOME, KEY, OTHER_KEY, Workshop
 
 import kagitori_keystore
 from kagitori_keystore import base, capabilities
-from kagitori_keystore.algorithms import KeySpec
-from kagitori_keystore.base import CiphertextInvalid, MaterialCorrupt
+from kagitori_keystore.algorithms import KeySpec, WrappingAlgorithm, WrappingSpec
+from kagitori_keystore.base import CiphertextInvalid, MaterialCorrupt, MaterialRef
 from kagitori_keystore.cache import HandleCache
 from kagitori_keystore.ciphertext import parse
 from kagitori_keystore.rootkey import Argon2Cost, open_passphrase_root
 from kagitori_keystore.secret import Guarded, SecretBytes
+from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_keystore.xaes import XaesKey
 
 SPEC = KeySpec.SYMMETRIC_DEFAULT
@@ -57,6 +62,16 @@ def software_store(place: Path) -> object:
 
 def file_root(place: Path) -> object:
     return Workshop(place).root
+
+
+def imported_again(store: SoftwareKeyStore, material: bytes) -> MaterialRef:
+    """The reference under which a symmetric material comes back in by import."""
+    public_key, sealed = store.import_parameters(HOME, KEY, WrappingSpec.RSA_2048, b"binding")
+    key = load_der_public_key(public_key)
+    assert isinstance(key, RSAPublicKey)
+    wrapped = key.encrypt(material, OAEP(MGF1(SHA256()), SHA256(), None))
+    algorithm = WrappingAlgorithm.RSAES_OAEP_SHA_256
+    return store.import_material(SPEC, HOME, KEY, sealed, b"binding", algorithm, wrapped)
 
 
 def passphrase_root(place: Path) -> object:
@@ -132,6 +147,8 @@ def test_no_call_on_a_store_returns_material(tmp_path: Path) -> None:
         store.rewrap_kek(HOME, shop.shelf.rows[HOME]),
         wrapped := store.wrap_secret(HOME, "label", b"secret"),
         store.unwrap_secret(HOME, "label", wrapped),
+        *store.import_parameters(HOME, KEY, WrappingSpec.RSA_2048, b"binding"),
+        imported_again(store, keys[2]).reference,
     ]
     silent = {"health", "forget", "destroy", "close"}
     assert all(inspect.signature(getattr(store, name)).return_annotation == "None" for name in silent)
@@ -139,7 +156,8 @@ def test_no_call_on_a_store_returns_material(tmp_path: Path) -> None:
     assert public == {
         "close", "decapsulate", "decrypt", "decrypt_asymmetric", "derive_shared_secret", "describe", "destroy",
         "encapsulate", "encrypt", "encrypt_asymmetric", "forget", "generate", "generate_data_key",
-        "generate_data_key_pair", "generate_data_key_without_plaintext", "generate_mac", "health", "public_key",
+        "generate_data_key_pair", "generate_data_key_without_plaintext", "generate_mac", "health", "import_material",
+        "import_parameters", "public_key",
         "random", "replicate", "rewrap_kek", "sign", "unwrap_secret", "verify", "verify_mac", "wrap_secret",
     }, "a new public member must be added to the answers above or to those of test_keystore_opened_keys"  # fmt: skip
     for answer in answers:

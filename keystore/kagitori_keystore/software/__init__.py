@@ -20,6 +20,9 @@ ML-KEM 120 to 550):
     Ed25519 sign, verify        45, 110     RSA sign, decrypt                250 (2,048 bits), 700, 1,500 (4,096)
     ECDSA P-256 sign, verify    30, 85      RSA key or data key pair         20,000 to 5,000,000
     ECDSA, ECDH other curves    300 to 650  other keys and pairs             150 to 650
+    import of an RSA key        45,000 to   wrapping pair for an import      30,000 (2,048 bits), 190,000,
+                                800,000                                      1,400,000 (4,096), as luck has it
+    import of other keys        600 to 7,500
 
 The interpreter lock is held during symmetric operations, MACs and ML-KEM, and released during all others.
 """

@@ -1,4 +1,4 @@
-"""HMAC keys (RFC 2104, FIPS 198-1): materials are as long as the digest."""
+"""HMAC keys (RFC 2104, FIPS 198-1): materials are as long as the digest, imported ones up to 128 bytes."""
 
 from __future__ import annotations
 

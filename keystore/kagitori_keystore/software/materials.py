@@ -21,7 +21,7 @@ import hashlib
 
 from cryptography.exceptions import InvalidTag
 
-from kagitori_keystore.algorithms import SPEC_BY_CODE, KeySpec, MaterialForm
+from kagitori_keystore.algorithms import SPEC_BY_CODE, KeySpec
 from kagitori_keystore.base import Domain, MaterialCorrupt, MaterialRef, MaterialUnknown, StoreKind
 from kagitori_keystore.ciphertext import encode_key_id
 from kagitori_keystore.secret import SecretBytes
@@ -56,7 +56,7 @@ def spec_of(ref: MaterialRef) -> KeySpec:
         raise MaterialUnknown("the material belongs to another kind of store")
     size = len(ref.reference) - _SEALED_AT - TAG_BYTES
     spec = SPEC_BY_CODE.get(ref.reference[1]) if size > 0 else None
-    if spec is None or ref.reference[0] != _VERSION or not _fits(spec, size):
+    if spec is None or ref.reference[0] != _VERSION or not spec.material_may_have(size):
         raise MaterialCorrupt("a material reference is malformed")
     return spec
 
@@ -72,10 +72,6 @@ def unseal_material(kek: XaesKey, domain: Domain, key_id: str, ref: MaterialRef)
         # No cause: its frames hold key handles.
         raise MaterialCorrupt("a material reference does not verify for this key") from None
     return SecretBytes(material)
-
-
-def _fits(spec: KeySpec, size: int) -> bool:
-    return size <= spec.material_bytes if spec.form is MaterialForm.PKCS8 else size == spec.material_bytes
 
 
 def _material_id(key_id: str, material: bytearray) -> str:

@@ -1,4 +1,4 @@
-"""`SoftwareKeyStore`: every ability of the contract but the import of materials, over one root key and shelf."""
+"""`SoftwareKeyStore`: every ability of the contract, over one root key and shelf."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from kagitori_keystore.algorithms import (
     KeySpec,
     MessageForm,
     SigningAlgorithm,
+    WrappingAlgorithm,
+    WrappingSpec,
 )
 from kagitori_keystore.base import (
     Capability,
@@ -28,6 +30,9 @@ from kagitori_keystore.base import (
 from kagitori_keystore.cache import HandleCache
 from kagitori_keystore.capabilities import DataKeyPair
 from kagitori_keystore.ciphertext import CiphertextBlob, aad_prefix, encode_header, with_context
+from kagitori_keystore.importing.materials import canonical_material
+from kagitori_keystore.importing.sealing import seal, unseal
+from kagitori_keystore.importing.unwrapping import make_wrapping_key, unwrap
 from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_keystore.secret import Guarded, RandomSource, SecretBytes
 from kagitori_keystore.software.abilities import (
@@ -49,6 +54,7 @@ from kagitori_keystore.software.checks import (
     check_random_size,
     check_signing,
 )
+from kagitori_keystore.software.encodings import spki
 from kagitori_keystore.software.families import FAMILIES, SPECS_MADE
 from kagitori_keystore.software.keks import KekRing, KekShelf
 from kagitori_keystore.software.materials import seal_material, spec_of, unseal_material
@@ -64,7 +70,7 @@ from kagitori_keystore.xaes import NONCE_BYTES
 
 _DESCRIPTION = StoreDescription(
     kind=StoreKind.SOFTWARE,
-    capabilities=frozenset(Capability) - {Capability.MATERIAL_IMPORT},
+    capabilities=frozenset(Capability),
     key_specs=SPECS_MADE,
 )
 
@@ -290,6 +296,36 @@ class SoftwareKeyStore(Guarded):
         if len(ciphertext) != opened.spec.ciphertext_bytes:
             raise CiphertextInvalid
         return key.decapsulate(ciphertext)
+
+    # MaterialImport
+
+    def import_parameters(
+        self, domain: Domain, key_id: str, wrapping_spec: WrappingSpec, binding: bytes
+    ) -> tuple[bytes, bytes]:
+        self._check_open()
+        kek = self._keks.of(domain)
+        key = make_wrapping_key(wrapping_spec)
+        sealed = seal(kek, self._random(NONCE_BYTES), wrapping_spec, domain, key_id, binding, key)
+        return spki(key.public_key()), sealed
+
+    def import_material(
+        self,
+        spec: KeySpec,
+        domain: Domain,
+        key_id: str,
+        sealed: bytes,
+        binding: bytes,
+        algorithm: WrappingAlgorithm,
+        wrapped_material: bytes,
+    ) -> MaterialRef:
+        self._check_open()
+        if spec not in SPECS_MADE:
+            raise RequestRefused("the store makes no keys of this spec")
+        kek = self._keks.existing(domain)
+        wrapping_key = unseal(kek, domain, key_id, binding, sealed)
+        unwrapped = unwrap(wrapping_key, algorithm, wrapped_material, self._random)
+        with SecretBytes(canonical_material(spec, unwrapped)) as material:
+            return seal_material(kek, self._random(NONCE_BYTES), spec, domain, key_id, material)
 
     # MaterialReplication
 
