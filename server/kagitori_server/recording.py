@@ -40,6 +40,8 @@ class Trace:
     context: Context | None = None
     answer: Any = None
     error: KmsError | None = None
+    rated: bool = False
+    """Whether its rate has been looked at."""
 
     @property
     def writes(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kagitori_server.model.rates import RateGroup
 from kagitori_server.model.shape import Shape
 from kagitori_server.operations.admin_rows import KAGITORI, permission, reading, writing
 from kagitori_server.operations.administration import (
@@ -155,7 +156,7 @@ CREDENTIALS: tuple[Operation, ...] = (
         request=Shape(service_shapes.NoMembers), response=credential_shapes.GetCallerIdentityResponse,
         keys=(), alias_member=None, account_member=None,
         permissions=(),  # whoever has proven to be somebody may hear who
-        grantable=False, cross_account=False, read_only=True, writes=False,
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.ADMINISTRATION,
         audit=AuditRule(request_shown=(), answer=Answer.NOTHING),
         cost=Cost.INLINE, check=None, prepare=None, handler=credentials.get_caller_identity,
     ),
@@ -202,7 +203,7 @@ SERVER: tuple[Operation, ...] = (
         name="RotateRootKey", service=KAGITORI,
         request=Shape(service_shapes.NoMembers), response=service_shapes.RotateRootKeyResponse,
         keys=(), alias_member=None, account_member=None, permissions=(permission("RotateRootKey", Resource.ACCOUNT),),
-        grantable=False, cross_account=False, read_only=False,
+        grantable=False, cross_account=False, read_only=False, rate=RateGroup.ADMINISTRATION,
         writes=False,  # it needs several transactions, with the root key's file written in between
         audit=AuditRule(
             request_shown=(), answer=Answer.MEMBERS,

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from kagitori_keystore.algorithms import KeySpec as MaterialSpec
 from kagitori_keystore.base import MaterialRef
-from kagitori_server.model import limits
 from kagitori_server.model.arn import key_arn
 from kagitori_server.model.errors import (
     CustomKeyStoreNotFoundException,
-    LimitExceededException,
     UnsupportedOperationException,
     ValidationException,
 )
@@ -110,10 +108,7 @@ def prepare_create_key(context: Context, _request: CreateKeyRequest) -> None:
 def create_key(context: Context, request: CreateKeyRequest) -> CreateKeyResponse:
     """Makes a key with its first material (AWS CreateKey)."""
     services, writer, new = context.services, context.writer, context.prepared
-    if writer.count_keys(context.account, context.region) >= limits.KEYS_PER_ACCOUNT_REGION:
-        raise LimitExceededException(
-            f"The account has {limits.KEYS_PER_ACCOUNT_REGION} keys in this Region, the most it may have."
-        )
+    services.quotas.check_keys(writer.count_keys(context.account, context.region))
     arn = key_arn(services.partition, context.region, context.account, new.key_id)
     text = request.policy or default_key_policy(context.account, services.partition)
     bypass = request.policy is None or request.bypass_policy_lockout_safety_check
