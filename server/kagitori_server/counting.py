@@ -9,7 +9,7 @@ from kagitori_server.limiting.throttle import Throttle
 from kagitori_server.model.errors import AccessDeniedException, ThrottlingException
 from kagitori_server.model.rates import rate_group
 from kagitori_server.operations.context import Context
-from kagitori_server.operations.row import Resource
+from kagitori_server.operations.row import Operation, Resource, Table
 from kagitori_server.storage.view import NotLoaded
 
 _NO_PAIRS: Mapping[str, str] = {}
@@ -71,6 +71,15 @@ class Limiter:
         if context.counted is not None:
             self._leases.give_back(context.counted)
             context.counted = None
+
+
+def counted_actions(table: Table) -> frozenset[str]:
+    """The actions, without prefix, that budgets can count."""
+    return frozenset(
+        permission.action.partition(":")[2]
+        for row in table.values() if isinstance(row, Operation) and row.uses_keys
+        for permission in row.permissions if permission.on is Resource.KEY
+    )
 
 
 def _uses(context: Context) -> Iterator[Use]:

@@ -37,7 +37,7 @@ from kagitori_server.audit.trail import Trail
 from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.counting import Limiter
-from kagitori_server.model.arn import alias_arn, check_new_alias_name, service_arn
+from kagitori_server.model.arn import alias_arn, budget_arn, check_new_alias_name, service_arn
 from kagitori_server.model.call import Call
 from kagitori_server.model.errors import (
     AccessDeniedException,
@@ -411,6 +411,8 @@ def _identity_resource(
     if permission.on in (Resource.PRINCIPAL, Resource.POLICY):
         # Whether the call may reach that ARN's account was decided by `_choose_account`.
         return request.principal_arn if permission.on is Resource.PRINCIPAL else request.policy_arn, caller.account
+    if permission.on is Resource.BUDGET:
+        return budget_arn(services.partition, context.account, request.budget_name), caller.account
     if permission.on is Resource.RETIRING_PRINCIPAL and request.retiring_principal:
         parts = request.retiring_principal.split(":", 5)
         return request.retiring_principal, parts[4] if len(parts) == 6 else caller.account

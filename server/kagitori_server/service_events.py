@@ -32,9 +32,9 @@ class FreezeEvents:
     def announce(self, writer: Writer, freeze: Freeze, key: Key) -> FreezeEvent:
         """Leaves the record in the transaction that freezes."""
         details: dict[str, object] = {
-            "freezeId": freeze.freeze_id,
-            "principalArn": freeze.principal_arn,
-            "budgetName": freeze.budget_name,
+            "freeze_id": freeze.freeze_id,
+            "principal_arn": freeze.principal_arn,
+            "budget_name": freeze.budget_name,
             "window": freeze.limit.window.value,
             "limit": freeze.limit.count,
         }

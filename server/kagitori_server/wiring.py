@@ -29,7 +29,7 @@ from kagitori_server.bootstrap.certificates import Issued, check_pair, host_name
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.config import Config, ConfigurationError
-from kagitori_server.counting import Limiter
+from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
@@ -192,6 +192,7 @@ class Server:
             ),
             decisions=Explaining(self._authorizer, TABLE),
             server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
+            counted_actions=counted_actions(TABLE),
             secrets=self._store,
             may_assume=may_assume_role,
             uptime=lambda: self._clocks.monotonic() - started,

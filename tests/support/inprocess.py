@@ -26,7 +26,7 @@ from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.first_start import FirstStart
-from kagitori_server.counting import Limiter
+from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
@@ -136,6 +136,7 @@ class InProcess:
                 root_key=RootKeyRotation("file", self.root_keys, self.store.rewrap_kek, self.catalog.kek_shelf),
                 decisions=Explaining(self._authorizer, TABLE),
                 server=ServerFacts("0.0.0", REGION, tuple(TABLE)),
+                counted_actions=counted_actions(TABLE),
                 secrets=self.store,
                 may_assume=may_assume_role,
                 uptime=lambda: self.clock() - START,

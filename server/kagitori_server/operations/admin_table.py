@@ -15,6 +15,7 @@ from kagitori_server.operations.administration import (
     trail,
 )
 from kagitori_server.operations.administration.reach import check_home
+from kagitori_server.operations.budget_table import BUDGETS
 from kagitori_server.operations.identity_table import IDENTITIES
 from kagitori_server.operations.row import Answer, AuditRule, Cost, Operation, Resource
 from kagitori_server.operations.shapes import audit as audit_shapes
@@ -214,6 +215,6 @@ SERVER: tuple[Operation, ...] = (
 )
 
 ADMIN: tuple[Operation, ...] = (
-    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *IDENTITIES, *CREDENTIALS, *DECISIONS, *AUDIT, *SERVER,
+    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *IDENTITIES, *CREDENTIALS, *DECISIONS, *BUDGETS, *AUDIT, *SERVER,
 )
 """Every operation of AdminService that is served."""

@@ -74,6 +74,8 @@ class Resource(Enum):
     """The principal whose ARN the request member `principal_arn` holds: identity policies alone."""
     POLICY = "policy"
     """The managed policy whose ARN the request member `policy_arn` holds: identity policies alone."""
+    BUDGET = "budget"
+    """The budget of the call's account that the request member `budget_name` names: identity policies alone."""
     ACCOUNT = "account"
     """No resource: identity policies alone."""
 
