@@ -47,7 +47,7 @@ class Announcement(Protocol):
 class Announcer(Protocol):
     """Who tells the audit trail of freezes."""
 
-    def announce(self, writer: Writer, freeze: Freeze, key: Key) -> Announcement:
+    def announce(self, writer: Writer, freeze: Freeze, key: Key, /) -> Announcement:
         """Leaves the record in the transaction that freezes."""
 
 
