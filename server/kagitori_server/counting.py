@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from kagitori_server.limiting.leases import Leases, Use
 from kagitori_server.limiting.throttle import Throttle
+from kagitori_server.model.budgets import NO_BUDGETS
 from kagitori_server.model.errors import AccessDeniedException, ThrottlingException
 from kagitori_server.model.rates import rate_group
 from kagitori_server.operations.context import Context
@@ -34,16 +35,23 @@ class Limiter:
         group = rate_group(row.rate, None if key is None else key.spec, pair)
         self._throttle.take(context.caller, context.region, row.name, group)
 
-    def check_frozen(self, context: Context) -> None:
-        """Refuses callers that are frozen on a key of the call. Raises AccessDeniedException."""
+    def check_frozen(self, context: Context) -> bool:
+        """Refuses callers that are frozen on a key of the call. Raises AccessDeniedException.
+
+        Returns whether there is anything to `count`: False costs a look-up for each key, and is what most calls get.
+        """
+        limited = False
         for key in context.keys.values():
-            if not context.lookup.budgets(key.account).freezes:
+            held = context.lookup.budgets(key.account)
+            if held is NO_BUDGETS:
                 continue
-            if context.lookup.freeze(key.region, key.key_id, context.caller.record.arn) is not None:
+            limited = True
+            if held.freezes and context.lookup.freeze(key.region, key.key_id, context.caller.record.arn) is not None:
                 raise AccessDeniedException(
                     f"User: {context.caller.arn} is frozen on resource: {key.arn} because a budget was exceeded, "
                     "until an administrator lifts the freeze"
                 )
+        return limited and context.operation.uses_keys
 
     def count(self, context: Context, *, blocks: bool) -> None:
         """Counts what the call does with keys, into `context.counted`. With `blocks` it makes the leases it needs,

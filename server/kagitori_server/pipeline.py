@@ -279,11 +279,11 @@ class Pipeline:
             self._rate(trace, context)
             raise
         self._rate(trace, context)
-        self._limiter.check_frozen(context)
+        limited = self._limiter.check_frozen(context)
         self._check(context, row, request)
         if not writes and getattr(request, "dry_run", False):
             raise DryRunOperationException
-        if row.uses_keys:
+        if limited:
             self._limiter.count(context, blocks=lookup is self._view)
         return context
 

@@ -282,6 +282,18 @@ def test_a_freeze_lasts_until_it_is_lifted(service: InProcess, spender: Spender)
         service.call("LiftFreeze", {"budget_name": "b", "freeze_id": freeze.freeze_id})
 
 
+def test_nobody_lifts_its_own_freeze(service: InProcess, spender: Spender) -> None:
+    """Not even with every permission: stolen credentials would."""
+    spender.budget(on_exceed="FREEZE")
+    assert spender.allowed() == 3
+    [freeze] = service.call("ListFreezes").freezes
+    values = {"budget_name": "b", "freeze_id": freeze.freeze_id}
+    with pytest.raises(AccessDeniedException, match="its own freeze"):
+        service.call("LiftFreeze", values, token=spender.alice)
+    service.call("LiftFreeze", values, token=spender.bob)
+    assert spender.allowed() == 3
+
+
 def test_a_lift_within_the_window_begins_the_counts_anew(service: InProcess, spender: Spender) -> None:
     spender.budget(on_exceed="FREEZE")
     for _ in range(3):

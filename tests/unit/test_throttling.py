@@ -88,7 +88,7 @@ def test_every_spec_has_a_group(spec: KeySpec) -> None:
     ],
 )
 def test_data_key_pairs_by_their_spec(pair: str, group: RateGroup) -> None:
-    assert rate_group(CryptoRate.PAIR, "SYMMETRIC_DEFAULT", pair) is group
+    assert rate_group(CryptoRate.PAIR, KeySpec.SYMMETRIC_DEFAULT, pair) is group
 
 
 def test_rates_are_read() -> None:

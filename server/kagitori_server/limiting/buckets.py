@@ -43,14 +43,15 @@ class Buckets:
     def take(self, wanted: Sequence[tuple[Hashable, Flow]]) -> float:
         """Takes a token from each, or none from any. 0 when they were taken, else the seconds until they can be."""
         with self._lock:
-            now = self._monotonic()
-            buckets = [(flow, self._filled(name, flow, now)) for name, flow in wanted]
-            wait = max(((1.0 - bucket.tokens) / flow.rate for flow, bucket in buckets), default=0.0)
-            if wait > 0.0:
-                return wait
-            for _, bucket in buckets:
-                bucket.tokens -= 1.0
-            return 0.0
+            now, wait = self._monotonic(), 0.0
+            buckets = [self._filled(name, flow, now) for name, flow in wanted]
+            for bucket, (_, flow) in zip(buckets, wanted, strict=True):
+                if bucket.tokens < 1.0:
+                    wait = max(wait, (1.0 - bucket.tokens) / flow.rate)
+            if wait == 0.0:
+                for bucket in buckets:
+                    bucket.tokens -= 1.0
+            return wait
 
     def __len__(self) -> int:
         return len(self._buckets)

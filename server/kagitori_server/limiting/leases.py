@@ -23,7 +23,7 @@ from kagitori_server.storage.generations import MISSING, Generations
 from kagitori_server.storage.view import NotLoaded
 from kagitori_server.storage.writer import Writer
 
-_LEASES = 20_000
+_LEASES = 100_000
 """Leases of a process; beyond, the longest unused ones are lost."""
 
 

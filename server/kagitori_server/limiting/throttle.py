@@ -51,23 +51,29 @@ class Throttle:
         buckets: int, monotonic: Callable[[], float],
     ) -> None:
         """A bucket holds what runs into it in `burst_seconds`, and at least one token."""
-        self._account = _flows(account, burst_seconds)
-        self._principal = _flows(principal, burst_seconds)
+        ours, theirs = _flows(account, burst_seconds), _flows(principal, burst_seconds)
+        self._plans = {
+            group: (group.value if group.shared else None, ours.get(group), theirs.get(group))
+            for group in RateGroup if group in ours or group in theirs
+        }
+        """Group -> the name under which its operations share a rate, the account's flow and the principal's."""
         self._buckets = Buckets(buckets, monotonic)
         self.on = bool(account or principal)
         """False where nothing is limited."""
 
     def take(self, caller: Caller, region: str, operation: str, group: RateGroup) -> None:
         """Lets a call pass, or raises ThrottlingException. Sessions of a role share its rate."""
-        what = group if group.shared else operation
+        plan = self._plans.get(group)
+        if plan is None:
+            return
+        shared, account, principal = plan
+        what = shared or operation
         wanted: list[tuple[Hashable, Flow]] = []
-        flow = self._account.get(group)
-        if flow is not None:
-            wanted.append(((caller.account, region, what), flow))
-        flow = self._principal.get(group)
-        if flow is not None:
-            wanted.append(((caller.record.arn, region, what), flow))
-        if wanted and (wait := self._buckets.take(wanted)) > 0.0:
+        if account is not None:
+            wanted.append(((caller.account, region, what), account))
+        if principal is not None:
+            wanted.append(((caller.record.arn, region, what), principal))
+        if (wait := self._buckets.take(wanted)) > 0.0:
             raise ThrottlingException(REFUSAL, retry_after=wait)
 
 

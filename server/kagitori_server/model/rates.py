@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum, StrEnum
 
+from kagitori_server.model.keys import KeySpec
+
 
 class RateGroup(StrEnum):
     """A group of calls; the value is its name in the configuration."""
@@ -92,19 +94,19 @@ _FAMILIES = (
     ("RSA_", RateGroup.RSA), ("ECC_", RateGroup.ECC), ("SM2", RateGroup.ECC), ("ML_DSA_", RateGroup.ML_DSA),
     ("ML_KEM_", RateGroup.ML_KEM),
 )
+_BY_SPEC: Mapping[KeySpec, RateGroup] = {
+    spec: group for spec in KeySpec for prefix, group in _FAMILIES if spec.startswith(prefix)
+}
 
 
-def rate_group(rate: Rate, key_spec: str | None, pair_spec: str | None) -> RateGroup:
+def rate_group(rate: Rate, key_spec: KeySpec | None, pair_spec: str | None) -> RateGroup:
     """The group of a call. A cryptographic call whose key isn't known, because there is none or the caller may not
     use it, counts as one with a symmetric key."""
     if isinstance(rate, RateGroup):
         return rate
     if rate is CryptoRate.PAIR:
         return _pair_group(pair_spec or "")
-    for prefix, group in _FAMILIES:
-        if key_spec is not None and key_spec.startswith(prefix):
-            return group
-    return RateGroup.SYMMETRIC
+    return RateGroup.SYMMETRIC if key_spec is None else _BY_SPEC.get(key_spec, RateGroup.SYMMETRIC)
 
 
 def _pair_group(spec: str) -> RateGroup:

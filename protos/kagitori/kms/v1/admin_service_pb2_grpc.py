@@ -927,7 +927,7 @@ class AdminServiceServicer(object):
     def LiftFreeze(self, request, context):
         """Lets a principal use a key again. What the budget counted of it begins at zero.
 
-        IAM: kagitori:LiftFreeze on the budget, whether or not it still exists.
+        IAM: kagitori:LiftFreeze on the budget, whether or not it still exists; nobody lifts its own freeze.
         Errors: NoSuchEntityException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -408,7 +408,7 @@ class AdminServiceStub:
     LiftFreeze: _grpc.UnaryUnaryMultiCallable[_budgets_pb2.LiftFreezeRequest, _budgets_pb2.LiftFreezeResponse]
     """Lets a principal use a key again. What the budget counted of it begins at zero.
 
-    IAM: kagitori:LiftFreeze on the budget, whether or not it still exists.
+    IAM: kagitori:LiftFreeze on the budget, whether or not it still exists; nobody lifts its own freeze.
     Errors: NoSuchEntityException.
     """
     LookupEvents: _grpc.UnaryUnaryMultiCallable[_audit_pb2.LookupEventsRequest, _audit_pb2.LookupEventsResponse]
@@ -806,7 +806,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     LiftFreeze: _aio.UnaryUnaryMultiCallable[_budgets_pb2.LiftFreezeRequest, _budgets_pb2.LiftFreezeResponse]  # type: ignore[assignment]
     """Lets a principal use a key again. What the budget counted of it begins at zero.
 
-    IAM: kagitori:LiftFreeze on the budget, whether or not it still exists.
+    IAM: kagitori:LiftFreeze on the budget, whether or not it still exists; nobody lifts its own freeze.
     Errors: NoSuchEntityException.
     """
     LookupEvents: _aio.UnaryUnaryMultiCallable[_audit_pb2.LookupEventsRequest, _audit_pb2.LookupEventsResponse]  # type: ignore[assignment]
@@ -1537,7 +1537,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_budgets_pb2.LiftFreezeResponse, _abc.Awaitable[_budgets_pb2.LiftFreezeResponse]]:
         """Lets a principal use a key again. What the budget counted of it begins at zero.
 
-        IAM: kagitori:LiftFreeze on the budget, whether or not it still exists.
+        IAM: kagitori:LiftFreeze on the budget, whether or not it still exists; nobody lifts its own freeze.
         Errors: NoSuchEntityException.
         """
 

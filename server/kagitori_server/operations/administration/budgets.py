@@ -8,6 +8,7 @@ from functools import partial
 from kagitori_server.model.arn import budget_arn, parse_key_reference
 from kagitori_server.model.budgets import BUDGETS_PER_ACCOUNT, EVERY, Budget, BudgetLimit, Freeze
 from kagitori_server.model.errors import (
+    AccessDeniedException,
     LimitExceededException,
     NoSuchEntityException,
     NotFoundException,
@@ -103,12 +104,18 @@ def list_freezes(context: Context, request: shapes.ListBudgetsRequest) -> shapes
 
 
 def lift_freeze(context: Context, request: shapes.LiftFreezeRequest) -> Empty:
-    """Lets a principal use a key again."""
+    """Lets a principal use a key again. Never itself: whoever has stolen its credentials would, too."""
     freeze = context.writer.get_freeze(request.freeze_id)
     # The permission was asked on the budget that the request names.
     if freeze is None or freeze.account != context.account or freeze.budget_name != request.budget_name:
         raise NoSuchEntityException(
             f"The freeze {request.freeze_id} by the budget {request.budget_name} cannot be found."
+        )
+    if freeze.principal_arn == context.caller.record.arn:
+        action = context.operation.permissions[0].action
+        raise AccessDeniedException(
+            f"User: {context.caller.arn} is not authorized to perform: {action} on its own freeze; "
+            "another principal has to lift it"
         )
     context.writer.lift_freeze(freeze)
     return EMPTY
