@@ -146,6 +146,39 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ThrottlingConfig:
+    """Request rates, of each process by itself. Entries are `group=calls a second`, or `aws` for AWS's rates; empty for
+    no limit. `model/rates.py` has the groups."""
+
+    account_rates: tuple[str, ...] = ()
+    """Of each account and Region."""
+    principal_rates: tuple[str, ...] = ()
+    """Of each user, role (with all its sessions) or root user in a Region, besides."""
+    burst_seconds: float = 1.0
+    """How long a rate can be saved up for a burst."""
+    buckets: int = 100_000
+    """How many accounts and principals, times groups, are told apart at once."""
+
+    def __post_init__(self) -> None:
+        _need(0 < self.burst_seconds <= 3_600, "throttling.burst_seconds", "more than 0, at most 3600")
+        _need(100 <= self.buckets <= 10_000_000, "throttling.buckets", "100 to 10000000")
+
+
+@dataclass(frozen=True, slots=True)
+class QuotasConfig:
+    """How much there may be, where AWS lets it be adjusted; the defaults are AWS's. What is there already stays."""
+
+    keys_per_account: int = 100_000
+    """KMS keys of an account in a Region."""
+    aliases_per_key: int = 50
+    grants_per_key: int = 50_000
+
+    def __post_init__(self) -> None:
+        for name in ("keys_per_account", "aliases_per_key", "grants_per_key"):
+            _need(1 <= getattr(self, name) <= 10_000_000, f"quotas.{name}", "1 to 10000000")
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """The service's own log, on standard error. It never holds payloads, keys or tokens."""
 
@@ -168,6 +201,8 @@ class Config:
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     root_key: RootKeyConfig = field(default_factory=RootKeyConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    throttling: ThrottlingConfig = field(default_factory=ThrottlingConfig)
+    quotas: QuotasConfig = field(default_factory=QuotasConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 

@@ -5,11 +5,13 @@
     3. shape                 body -> request, every constraint checked
     4. resolve               the keys that the request names
     5. authorise             every permission of the row; default deny
-    6. state and usage       by the row, then the operation's own parameter checks
-    7. dry run               stops here
-    8. perform               the handler, in a write transaction where the row says so
-    9. audit                 the record is durable, whatever became of the call
-   10. answer
+    6. rate, freezes         a token for the call, allowed or not; whether its caller is frozen on its keys
+    7. state and usage       by the row, then the operation's own parameter checks
+    8. dry run               stops here
+    9. budgets               count the use of keys; given back if it comes to nothing
+   10. perform               the handler, in a write transaction where the row says so
+   11. audit                 the record is durable, whatever became of the call
+   12. answer
 
 Nothing else may authorise, perform or audit a call. Refusals are recorded too; if a record can't be made durable
 the call fails. A write commits its change together with the record it is going to leave, so that a crash in
@@ -34,6 +36,7 @@ from kagitori_server.asking import question
 from kagitori_server.audit.trail import Trail
 from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.counting import Limiter
 from kagitori_server.model.call import Call
 from kagitori_server.model.errors import (
     AccessDeniedException,
@@ -89,7 +92,7 @@ class Pools:
 
 
 class Pipeline:
-    """Takes calls through the ten steps. One per process; `handle` is called in its event loop."""
+    """Takes calls through the twelve steps. One per process; `handle` is called in its event loop."""
 
     def __init__(
         self,
@@ -98,6 +101,7 @@ class Pipeline:
         services: Services,
         authenticator: Authenticator,
         authorizer: Authorizer,
+        limiter: Limiter,
         recording: Recording,
         trail: Trail,
         pools: Pools,
@@ -110,6 +114,7 @@ class Pipeline:
         self._view = services.catalog.view
         self._authenticator = authenticator
         self._authorizer = authorizer
+        self._limiter = limiter
         self._recording = recording
         self._trail = trail
         self._pools = pools
@@ -169,7 +174,7 @@ class Pipeline:
     # --- how a row is run ------------------------------------------------------------------------------------
 
     async def _perform(self, trace: Trace) -> Sequence[Record]:
-        """Steps 1 to 8. Returns the records of what was done if they were rendered on the way."""
+        """Steps 1 to 10. Returns the records of what was done if they were rendered on the way."""
         row = self.table.get(trace.call.operation)
         if row is None:
             raise UnknownOperationException(f"The operation {trace.call.operation} is not served.")
@@ -203,7 +208,8 @@ class Pipeline:
             try:
                 step(self._view.kept)
             except NotLoaded as missing:
-                await loop.run_in_executor(self._pools.reads, self._view.load, missing)
+                pool = self._pools.writes if missing.writes else self._pools.reads
+                await loop.run_in_executor(pool, self._view.load, missing)
             else:
                 return
         await loop.run_in_executor(self._pools.reads, step, self._view)
@@ -228,7 +234,11 @@ class Pipeline:
             trace.answer = self._handled(context)
 
     def _handled(self, context: Context) -> Any:
-        return context.operation.handler(context, context.request)
+        try:
+            return context.operation.handler(context, context.request)
+        except BaseException:
+            self._limiter.give_back(context)
+            raise
 
     def _prepare(self, trace: Trace, row: Operation) -> None:
         """What a row that writes does before its transaction: admission, so that nobody who isn't allowed takes a
@@ -260,10 +270,10 @@ class Pipeline:
         self._settled.forget(settled)
         return records
 
-    # --- steps 4 to 7 ----------------------------------------------------------------------------------------
+    # --- steps 4 to 9 ----------------------------------------------------------------------------------------
 
     def _admit(self, trace: Trace, row: Operation, lookup: Lookup, writer: Writer | None = None) -> Context:
-        """Resolves and authorises, checks state, usage and parameters. Raises what the call has to be refused with.
+        """Resolves and authorises, checks limits, state, usage and parameters. Raises what the call is refused with.
 
         `writer` is there in the admission within the transaction; a dry run never gets there.
         """
@@ -287,10 +297,27 @@ class Pipeline:
             lookup=lookup,
             writer_or_none=writer,
         )
+        if not row.uses_keys:
+            self._rate(trace, context)
         self._choose_account(context, row, request)
-        for permission in row.permissions:
-            if permission.when is None or permission.when(request):
-                self._permit(context, permission, request)
+        try:
+            for permission in row.permissions:
+                if permission.when is None or permission.when(request):
+                    self._permit(context, permission, request)
+        except KmsError:
+            self._rate(trace, context)
+            raise
+        self._rate(trace, context)
+        limited = self._limiter.check_frozen(context)
+        self._check(context, row, request)
+        if writer is None and getattr(request, "dry_run", False):
+            raise DryRunOperationException
+        if limited:
+            self._limiter.count(context, blocks=lookup is self._view)
+        return context
+
+    def _check(self, context: Context, row: Operation, request: Any) -> None:
+        """Step 7: grant tokens, state, usage, and what the row itself checks."""
         # An operation without keys of its own may take the tokens of a call that it only speaks of.
         if row.keys and (tokens := getattr(request, "grant_tokens", ())):
             check_grant_tokens(context, tokens)
@@ -309,9 +336,12 @@ class Pipeline:
                 )
         if row.check is not None:
             row.check(context, request)
-        if writer is None and getattr(request, "dry_run", False):
-            raise DryRunOperationException
-        return context
+
+    def _rate(self, trace: Trace, context: Context) -> None:
+        """Step 6, once for a call however often it is begun anew."""
+        if not trace.rated:
+            trace.rated = True
+            self._limiter.rate(context)
 
     def _choose_account(self, context: Context, row: Operation, request: Any) -> None:
         """Lets the home account's administrators work in the account that the request names."""
@@ -330,7 +360,7 @@ class Pipeline:
         context.account = account
 
     def _permit(self, context: Context, permission: Permission, request: Any) -> None:
-        """Step 4 and 5 for one permission. Raises AccessDeniedException with AWS's sentence."""
+        """Steps 4 and 5 for one permission. Raises AccessDeniedException with AWS's sentence."""
         row, caller, action = context.operation, context.caller, permission.action
         if permission.on is Resource.KEY:
             slot = row.slot(permission.slot or "")

@@ -49,6 +49,8 @@ class Trace:
     """Where an admitted call is performed if not in the event loop, and as what."""
     answer: Any = None
     error: KmsError | None = None
+    rated: bool = False
+    """Whether its rate has been looked at."""
 
     @property
     def writes(self) -> bool:

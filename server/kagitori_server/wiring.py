@@ -29,15 +29,20 @@ from kagitori_server.bootstrap.certificates import Issued, check_pair, host_name
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.config import Config, ConfigurationError
+from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
+from kagitori_server.limiting.leases import Leases
+from kagitori_server.limiting.throttle import RatesRefused, Throttle, parse_rates
 from kagitori_server.model.errors import KmsError
+from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import DEFAULT_STORE, Services
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
+from kagitori_server.service_events import FreezeEvents
 from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
@@ -95,6 +100,7 @@ class Server:
         """
         config, data = self._config, self._data
         check_metrics_address(config)
+        throttle = configured_throttle(config, self._clocks.monotonic)
         self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
         root_key = open_root_key(config, data)
         check_root_key(root_key, self._catalog)
@@ -125,7 +131,9 @@ class Server:
             computing=ThreadPoolExecutor(os.cpu_count() or 1, "computing"),
             generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
         )
-        self._pipeline = self._make_pipeline()
+        self._freezes = FreezeEvents(self._catalog, self._recording, self._trail)
+        leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, self._freezes)
+        self._pipeline = self._make_pipeline(Limiter(throttle, leases))
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
             self._dispatcher, self._listeners()
@@ -148,6 +156,7 @@ class Server:
             (deletion.run_once, "destroying due keys"),
             (rotation.run_once, "rotating due keys"),
             (self._pipeline.settle, "settling intents"),
+            (self._freezes.bring, "recording freezes"),
         ):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
         self._host.set_serving(True)
@@ -169,6 +178,7 @@ class Server:
         for pool in (self._pools.generation, self._pools.computing, self._pools.writes, self._pools.reads):
             pool.shutdown()
         try:
+            self._freezes.bring()
             self._pipeline.settle()
         except KmsError as error:
             _log.warning("the catalog could not be told that all records are in the trail: %s", error.code())
@@ -187,6 +197,7 @@ class Server:
             ),
             decisions=Explaining(self._authorizer, TABLE),
             server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
+            counted_actions=counted_actions(TABLE),
             secrets=self._store,
             may_assume=may_assume_role,
             uptime=lambda: self._clocks.monotonic() - started,
@@ -200,11 +211,16 @@ class Server:
             partition=config.service.partition,
             home_account=config.service.account,
             regions=config.service.served_regions,
+            quotas=Quotas(
+                keys_per_account_region=config.quotas.keys_per_account,
+                aliases_per_key=config.quotas.aliases_per_key,
+                grants_per_key=config.quotas.grants_per_key,
+            ),
             lockout_check=lockout_check(self._authorizer),
             administration=administration,
         )
 
-    def _make_pipeline(self) -> Pipeline:
+    def _make_pipeline(self, limiter: Limiter) -> Pipeline:
         config, listen = self._config, self._config.listen
         socket = None
         if listen.socket_principal:
@@ -214,6 +230,7 @@ class Server:
             services=self._services,
             authenticator=Authenticator(self._clocks.wall, config.service.partition, socket),
             authorizer=self._authorizer,
+            limiter=limiter,
             recording=self._recording,
             trail=self._trail,
             pools=self._pools,
@@ -304,6 +321,21 @@ def check_metrics_address(config: Config) -> None:
         raise ConfigurationError(
             "listen.metrics must be a loopback address and a port; listen.metrics_anywhere allows others"
         ) from None
+
+
+def configured_throttle(config: Config, monotonic: Callable[[], float]) -> Throttle:
+    """The request rates that the configuration names. Raises ConfigurationError."""
+    throttling = config.throttling
+    rates = {}
+    for name in ("account_rates", "principal_rates"):
+        try:
+            rates[name] = parse_rates(getattr(throttling, name))
+        except RatesRefused as error:
+            raise ConfigurationError(f"throttling.{name}: {error}") from None
+    return Throttle(
+        account=rates["account_rates"], principal=rates["principal_rates"], burst_seconds=throttling.burst_seconds,
+        buckets=throttling.buckets, monotonic=monotonic,
+    )
 
 
 def open_root_key(config: Config, data: DataDirectory) -> RootKeyProvider:

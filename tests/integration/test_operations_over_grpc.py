@@ -16,7 +16,7 @@ from tests.support.inprocess import ALLOW_ALL, HOME, REGION
 from tests.support.kms_calls import OTHER, identity_policy, key_policy, statement, user_arn
 from tests.support.whole_server import Caller, WholeServer
 
-from kagitori.kms.v1 import credentials_pb2, decisions_pb2, resources_pb2
+from kagitori.kms.v1 import budgets_pb2, credentials_pb2, decisions_pb2, resources_pb2
 from kagitori_server.bootstrap.certificates import issue_client_certificate, load_authority
 from kagitori_server.operations.table import TABLE
 from kagitori_server.policy.defaults import default_key_policy
@@ -64,6 +64,7 @@ def test_every_served_operation(server: WholeServer, root: Caller) -> None:
     _identities(root)
     with server.tls() as channel:
         _sessions(channel, root)
+    _budgets(server, root)
     _administration(root)
     assert root.called == set(TABLE)
 
@@ -185,6 +186,31 @@ def _sessions(channel: grpc.Channel, root: Caller) -> None:
     root("DeleteRole", role_name="assumed")
     assert _refused(Caller(channel, session.token), "GetCallerIdentity")[0] is grpc.StatusCode.UNAUTHENTICATED
     root.called |= assumer.called
+
+
+def _budgets(server: WholeServer, root: Caller) -> None:
+    spender = root("CreateUser", user_name="spender").user.arn
+    root("PutIdentityPolicy", principal_arn=spender, policy_name="all", policy_document=ALLOW_ALL)
+    key = root("CreateKey").key_metadata
+    day = budgets_pb2.BudgetLimit(window=budgets_pb2.BUDGET_WINDOW_DAY, count=2)
+    made = root(
+        "PutBudget", budget_name="day", key_arn=key.arn, principal_arn=spender, operations=["Encrypt"], limits=[day],
+        context_key="tenant", on_exceed=budgets_pb2.ON_EXCEED_FREEZE,
+    ).budget
+    assert made.arn == f"arn:aws:kagitori::{HOME}:budget/day"
+    assert root("GetBudget", budget_name="day").budget == made
+    assert list(root("ListBudgets").budgets) == [made]
+    with server.tls() as channel:
+        caller = Caller(channel, root("CreateToken", principal_arn=spender).token)
+        values = {"key_id": key.key_id, "plaintext": b"x", "encryption_context": {"tenant": "a"}}
+        for _ in range(2):
+            caller("Encrypt", **values)
+        assert _refused(caller, "Encrypt", **values)[0] is grpc.StatusCode.PERMISSION_DENIED
+        (freeze,) = root("ListFreezes").freezes
+        assert (freeze.key_arn, freeze.principal_arn, freeze.limit) == (key.arn, spender, day)
+        root("LiftFreeze", budget_name="day", freeze_id=freeze.freeze_id)
+        caller("Encrypt", **values)
+    root("DeleteBudget", budget_name="day")
 
 
 def _administration(root: Caller) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -26,16 +26,21 @@ from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.first_start import FirstStart
+from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
+from kagitori_server.limiting.leases import Leases
+from kagitori_server.limiting.throttle import Throttle, parse_rates
 from kagitori_server.model.arn import root_arn
 from kagitori_server.model.call import Call, Evidence
+from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import DEFAULT_STORE, Services
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
+from kagitori_server.service_events import FreezeEvents
 from kagitori_server.storage.catalog import open_catalog
 
 HOME = "000000000000"
@@ -69,10 +74,17 @@ class Silent:
 
 
 class InProcess:
-    """Opens (or reopens) a service in `folder`; a context manager that closes it. For one thread."""
+    """Opens (or reopens) a service in `folder`; a context manager that closes it. For one thread.
 
-    def __init__(self, folder: Path, clock: FakeClock | None = None) -> None:
+    `account_rates` and `principal_rates` are as in the configuration; `clock` tells their time, too.
+    """
+
+    def __init__(
+        self, folder: Path, clock: FakeClock | None = None, *, account_rates: Sequence[str] = (),
+        principal_rates: Sequence[str] = (), quotas: Quotas | None = None,
+    ) -> None:
         self.clock = clock or FakeClock(START)
+        self._quotas = quotas or Quotas()
         self.ids = system_identifiers(os.urandom)
         self.catalog = open_catalog(folder / "kagitori.db", monotonic=time.monotonic)
         self.root_keys = open_file_root(folder / "root-key", os.urandom)
@@ -92,11 +104,17 @@ class InProcess:
         self.recording = Recording(
             clock=self.clock, new_event_id=self.ids.uuid, partition="aws", home_account=HOME, default_region=REGION
         )
+        self.freezes = FreezeEvents(self.catalog, self.recording, self.trail)
+        throttle = Throttle(
+            account=parse_rates(account_rates), principal=parse_rates(principal_rates), burst_seconds=1.0,
+            buckets=1_000, monotonic=self.clock,
+        )
         self.pipeline = Pipeline(
             table=TABLE,
             services=self.services,
             authenticator=Authenticator(self.clock, "aws", None),
             authorizer=self._authorizer,
+            limiter=Limiter(throttle, Leases(self.catalog, self.clock, self.ids.uuid, self.freezes)),
             recording=self.recording,
             trail=self.trail,
             pools=self._pools,
@@ -114,12 +132,14 @@ class InProcess:
             partition="aws",
             home_account=HOME,
             regions=REGIONS,
+            quotas=self._quotas,
             lockout_check=lockout_check(self._authorizer),
             administration=Administration(
                 audit=AuditFiles(self.audit_folder, self.trail),
                 root_key=RootKeyRotation("file", self.root_keys, self.store.rewrap_kek, self.catalog.kek_shelf),
                 decisions=Explaining(self._authorizer, TABLE),
                 server=ServerFacts("0.0.0", REGION, tuple(TABLE)),
+                counted_actions=counted_actions(TABLE),
                 secrets=self.store,
                 may_assume=may_assume_role,
                 uptime=lambda: self.clock() - START,

@@ -35,6 +35,7 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
     attachment = {"principal_arn": user, "policy_arn": managed}
     group, member = ({"account_id": account, "group_name": "team", **more} for more in ({}, {"user_name": "alice"}))
     access_key = {"account_id": account, "access_key_id": "AKIA" + "A" * 16}
+    budget = {"account_id": account, "budget_name": "b"}
     trust = json.dumps({"Statement": {"Effect": "Deny", "Principal": "*", "Action": "sts:AssumeRole"}})
     return {
         "ListUsers": {"account_id": account},
@@ -74,6 +75,13 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
         "ListAccessKeys": {"account_id": account},
         "UpdateAccessKey": {**access_key, "status": "Inactive"},
         "DeleteAccessKey": access_key,
+        "PutBudget": {**budget, "key_arn": "*", "principal_arn": "*", "on_exceed": "REFUSE",
+                      "limits": [{"window": "DAY", "count": 1}]},
+        "GetBudget": budget,
+        "ListBudgets": {"account_id": account},
+        "DeleteBudget": budget,
+        "ListFreezes": {"account_id": account},
+        "LiftFreeze": {**budget, "freeze_id": "frz-1"},
         "DeleteUser": {"account_id": account, "user_name": "alice"},
         "DeleteRole": {"account_id": account, "role_name": "worker"},
         "CreateUser": {"account_id": account, "user_name": "bob"},
@@ -151,13 +159,16 @@ def test_ids_of_another_account_are_as_good_as_unknown(service: InProcess) -> No
 
 
 def test_administrators_of_the_home_account_reach_into_others(service: InProcess) -> None:
-    service.new_account(OTHER)
+    tenant = service.new_account(OTHER)
     admin = service.new_user("admin", policies={"all": ALLOW_ALL})
+    _freeze_somebody(service, tenant)
     service.call("CreateUser", {"account_id": OTHER, "user_name": "alice"}, token=admin)
     service.call("CreateRole", {"account_id": OTHER, "role_name": "worker"}, token=admin)
     ids: dict[str, dict[str, str]] = {}
     for operation, values in _inside(OTHER).items():
         answer = service.call(operation, {**values, **ids.get(operation, {})}, token=admin)
+        if operation == "ListFreezes":
+            ids["LiftFreeze"] = {"freeze_id": answer.freezes[0].freeze_id}
         if operation == "CreateToken":
             assert service.call("GetCallerIdentity", token=answer.token).account_id == OTHER
             ids["RevokeToken"] = {"token_id": answer.token_id}
@@ -168,6 +179,16 @@ def test_administrators_of_the_home_account_reach_into_others(service: InProcess
     assert service.call("ListUsers", {}).users[0].user_name == "admin", "nothing was made at home"
     by_admin = [record for record in service.records() if record["userIdentity"].get("userName") == "admin"]
     assert {record["recipientAccountId"] for record in by_admin} == {HOME}
+
+
+def _freeze_somebody(service: InProcess, token: str) -> None:
+    """The account's root user, by the budget of `_inside`."""
+    terms = {**_inside(OTHER)["PutBudget"], "on_exceed": "FREEZE"}
+    key_id = service.call("CreateKey", token=token).key_metadata.key_id
+    service.call("PutBudget", terms, token=token)
+    service.call("Encrypt", {"key_id": key_id, "plaintext": b"x"}, token=token)
+    with pytest.raises(AccessDeniedException, match="frozen"):
+        service.call("Encrypt", {"key_id": key_id, "plaintext": b"x"}, token=token)
 
 
 @pytest.mark.parametrize("operation", [*HOME_ONLY, *_inside(HOME), "ListAccounts"])

@@ -31,7 +31,9 @@ _SERVED = {
     "CreateAccessKey", "ListAccessKeys", "UpdateAccessKey", "DeleteAccessKey", "AssumeRole",
     "CreateToken", "ListTokens", "RevokeToken",
     "RegisterCertificate", "ListCertificates", "DeregisterCertificate",
-    "GetCallerIdentity", "ExplainAccess", "LintPolicy", "LookupEvents", "VerifyAuditTrail",
+    "GetCallerIdentity", "ExplainAccess", "LintPolicy",
+    "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
+    "LookupEvents", "VerifyAuditTrail",
     "GetServerStatus", "ListKeyStoreHealth", "RotateRootKey",
 }
 _NAMING = {

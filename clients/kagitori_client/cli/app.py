@@ -15,6 +15,7 @@ from kagitori_client.cli import (
     aliases,
     assume_role,
     audit,
+    budgets,
     encryption,
     grants,
     groups,
@@ -56,7 +57,7 @@ def build() -> typer.Typer:
         ("grant", (grants.app,)),
         ("policy", (policies.app, managed_policies.policy_app)),
         ("principal", (principals.app, groups.app, managed_policies.boundary_app)),
-        ("token", (tokens.app, assume_role.app)), ("access-key", (access_keys.app,)),
+        ("token", (tokens.app, assume_role.app)), ("access-key", (access_keys.app,)), ("budget", (budgets.app,)),
     ):
         noun = typer.Typer(help=parts[0].info.help, no_args_is_help=True)
         for part in parts:

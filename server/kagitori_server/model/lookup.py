@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from kagitori_server.model.budgets import AccountBudgets, Freeze
 from kagitori_server.model.grant_set import GrantSet
 from kagitori_server.model.grants import GrantToken
 from kagitori_server.model.keys import Key
@@ -51,4 +52,12 @@ class Lookup(Protocol):
 
     def grant_token(self, digest: bytes) -> GrantToken | None:
         """The grant that the grant token whose SHA-256 is `digest` names."""
+        ...
+
+    def budgets(self, account: str) -> AccountBudgets:
+        """What limits the use of the keys of that account."""
+        ...
+
+    def freeze(self, region: str, key_id: str, principal_arn: str) -> Freeze | None:
+        """The freeze of that principal on that key."""
         ...

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from kagitori_server.model.rates import RateGroup
 from kagitori_server.model.shape import Shape
 from kagitori_server.operations.administration.reach import check_home
 from kagitori_server.operations.row import (
@@ -102,7 +103,7 @@ def reading(
     return Operation(
         name=name, service=KAGITORI, request=Shape(request), response=response,
         keys=(), alias_member=None, account_member=account_member, permissions=permissions(name, on),
-        grantable=False, cross_account=False, read_only=True, writes=False,
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.ADMINISTRATION,
         audit=AuditRule(request_shown=shown, answer=Answer.NOTHING),
         cost=Cost.OFFLOAD, check=_checks(None, home_only=home_only), prepare=None, handler=handler,
     )
@@ -118,7 +119,7 @@ def writing(
     return Operation(
         name=name, service=KAGITORI, request=Shape(request), response=response,
         keys=(), alias_member=None, account_member=account_member, permissions=permissions(name, on),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.ADMINISTRATION,
         audit=AuditRule(
             request_shown=shown, answer=Answer.MEMBERS if answer_shown else Answer.NOTHING,
             response_shown=answer_shown,

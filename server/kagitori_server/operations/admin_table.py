@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kagitori_server.model.rates import RateGroup
 from kagitori_server.model.shape import Shape
 from kagitori_server.operations.admin_rows import (
     CERTIFICATE,
@@ -28,6 +29,7 @@ from kagitori_server.operations.administration import (
     trail,
 )
 from kagitori_server.operations.administration.reach import check_home
+from kagitori_server.operations.budget_table import BUDGETS
 from kagitori_server.operations.identity_table import IDENTITIES
 from kagitori_server.operations.row import Answer, AuditRule, Cost, Operation, Resource
 from kagitori_server.operations.shapes import audit as audit_shapes
@@ -169,7 +171,7 @@ CREDENTIALS: tuple[Operation, ...] = (
         request=Shape(service_shapes.NoMembers), response=credential_shapes.GetCallerIdentityResponse,
         keys=(), alias_member=None, account_member=None,
         permissions=(),  # whoever has proven to be somebody may hear who
-        grantable=False, cross_account=False, read_only=True, writes=False,
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.ADMINISTRATION,
         audit=AuditRule(request_shown=(), answer=Answer.NOTHING),
         cost=Cost.INLINE, check=None, prepare=None, handler=credentials.get_caller_identity,
     ),
@@ -216,7 +218,7 @@ SERVER: tuple[Operation, ...] = (
         name="RotateRootKey", service=KAGITORI,
         request=Shape(service_shapes.NoMembers), response=service_shapes.RotateRootKeyResponse,
         keys=(), alias_member=None, account_member=None, permissions=permissions("RotateRootKey", Resource.ACCOUNT),
-        grantable=False, cross_account=False, read_only=False,
+        grantable=False, cross_account=False, read_only=False, rate=RateGroup.ADMINISTRATION,
         writes=False,  # it needs several transactions, with the root key's file written in between
         audit=AuditRule(
             request_shown=(), answer=Answer.MEMBERS,
@@ -227,6 +229,6 @@ SERVER: tuple[Operation, ...] = (
 )
 
 ADMIN: tuple[Operation, ...] = (
-    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *IDENTITIES, *CREDENTIALS, *DECISIONS, *AUDIT, *SERVER,
+    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *IDENTITIES, *CREDENTIALS, *DECISIONS, *BUDGETS, *AUDIT, *SERVER,
 )
 """Every operation of AdminService that is served."""

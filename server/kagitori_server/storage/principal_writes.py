@@ -60,6 +60,8 @@ class PrincipalWrites(IdentityWrites):
         if left != 1 or root is None:
             raise DeleteConflictException(f"Account {account} still has keys, principals, policies or credentials.")
         self._delete(principals, principals.c.arn == root.arn)
+        self._delete(schema.budgets, schema.budgets.c.account == account)
+        self._touch(Change.of_budgets(account))
         self._delete(schema.accounts, schema.accounts.c.account == account)
         self._touch(of_principal(root.arn))
 

@@ -18,6 +18,7 @@ from kagitori_server.model.principals import (
     TokenRecord,
 )
 from kagitori_server.storage import rows, schema
+from kagitori_server.storage.budget_reader import BudgetReader
 from kagitori_server.storage.identity_reader import IdentityReader
 
 
@@ -30,7 +31,7 @@ class Intent:
     record: bytes = field(repr=False)
 
 
-class Reader(IdentityReader):
+class Reader(IdentityReader, BudgetReader):
     """One snapshot: everything it returns was true at one moment. For one thread, until its `with` ends.
 
     Listings are ordered by code point and start after the name or id given ("" for the beginning).

@@ -36,6 +36,8 @@ SESSION_MAX = 131_072
 DIGEST_BYTES = 32
 GRANT_ID_MAX = 64
 UNIQUE_ID_MAX = 128
+CONTEXT_MAX = 8_192
+"""Characters of a name or value of an encryption context, which a ciphertext bounds to less."""
 
 metadata = MetaData(
     naming_convention={
@@ -370,3 +372,62 @@ key_encryption_keys = Table(
     Column("wrapped", BoundedBytes(WRAPPED_MAX), nullable=False),
     CheckConstraint(f"length(wrapped) <= {WRAPPED_MAX}", name="wrapped_length"),
 )
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("budget_id", BoundedText(64), primary_key=True),
+    Column("account", BoundedText(12), ForeignKey("accounts.account"), nullable=False),
+    Column("name", BoundedText(128), nullable=False),
+    Column("arn", BoundedText(ARN_MAX), nullable=False),
+    Column("key_arn", BoundedText(ARN_MAX), nullable=False),
+    Column("principal_arn", BoundedText(ARN_MAX), nullable=False),
+    Column("context_key", BoundedText(CONTEXT_MAX)),
+    Column("context_value", BoundedText(CONTEXT_MAX)),
+    Column("operations", BoundedText(1_024), nullable=False),
+    Column("limits", BoundedText(1_024), nullable=False),
+    Column("on_exceed", BoundedText(16), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    UniqueConstraint("account", "name"),
+)
+"""`operations` are separated by spaces; `limits` is a JSON object of counts by window. `key_arn` and `principal_arn`
+are no foreign keys: they may be `*`, or of another account."""
+
+budget_counts = Table(
+    "budget_counts",
+    metadata,
+    Column("budget_id", BoundedText(64), ForeignKey("budgets.budget_id", ondelete="CASCADE"), primary_key=True),
+    Column("holder", BoundedBytes(DIGEST_BYTES), primary_key=True),
+    Column("value", BoundedBytes(DIGEST_BYTES), primary_key=True),
+    Column("window", BoundedText(8), primary_key=True),
+    Column("ends", BigInteger, nullable=False),
+    Column("taken", BigInteger, nullable=False),
+    CheckConstraint(f"length(holder) = {DIGEST_BYTES}", name="holder_length"),
+    CheckConstraint(f"length(value) = {DIGEST_BYTES}", name="value_length"),
+    CheckConstraint("taken >= 0", name="taken_positive"),
+    Index("ix_budget_counts_ends", "ends"),
+)
+"""`holder` is a digest of a key's and a principal's ARN, `value` of the encryption context's value. A row is of the
+newest window of its kind that anything was taken in; `ends` is its end in seconds since the epoch."""
+
+freezes = Table(
+    "freezes",
+    metadata,
+    Column("freeze_id", BoundedText(64), primary_key=True),
+    Column("account", BoundedText(12), nullable=False),
+    Column("region", BoundedText(REGION_MAX), nullable=False),
+    Column("key_id", BoundedText(KEY_ID_MAX), nullable=False),
+    Column("key_arn", BoundedText(ARN_MAX), nullable=False),
+    Column("principal_arn", BoundedText(ARN_MAX), nullable=False),
+    Column("budget_id", BoundedText(64), nullable=False),
+    Column("budget_name", BoundedText(128), nullable=False),
+    Column("window", BoundedText(8), nullable=False),
+    Column("most", BigInteger, nullable=False),
+    Column("created", Double, nullable=False),
+    ForeignKeyConstraint(["region", "key_id"], ["keys.region", "keys.key_id"], ondelete="CASCADE"),
+    UniqueConstraint("region", "key_id", "principal_arn"),
+    Index("ix_freezes_listing", "account", "freeze_id"),
+)
+"""A freeze outlives its budget and the principal: nobody gets rid of it but by lifting it or with the key."""

@@ -17,10 +17,11 @@ a caller derived from a record (a compiled policy) may be kept as long as the re
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from kagitori_server.model.budgets import NO_BUDGETS, AccountBudgets, Freeze
 from kagitori_server.model.grant_set import NO_GRANTS, GrantSet
 from kagitori_server.model.grants import GrantToken
 from kagitori_server.model.keys import Key
@@ -38,11 +39,15 @@ _LOAD_ATTEMPTS = 3
 
 
 class NotLoaded(Exception):
-    """A lookup that only SQL can answer. Hand it to `View.load` in a thread and look up again."""
+    """A lookup that only SQL can answer. Hand it to `View.load` in a thread and look up again.
 
-    def __init__(self, load: Callable[[], object]) -> None:
+    `writes` says that the answer takes a write transaction.
+    """
+
+    def __init__(self, load: Callable[[], object], *, writes: bool = False) -> None:
         super().__init__("the record isn't loaded")
         self.load = load
+        self.writes = writes
 
 
 class Prover(Protocol):
@@ -162,6 +167,21 @@ class Lookups:
             return None
         return self._missed(self._tables.grant_tokens, digest, lambda reader: reader.find_grant_token(digest))
 
+    def budgets(self, account: str) -> AccountBudgets:
+        """What limits the use of the account's keys."""
+        found = self._tables.budgets.get(account)
+        if found is MISSING:
+            found = self._missed(self._tables.budgets, account, lambda reader: reader.account_budgets(account))
+        return NO_BUDGETS if found is None else found
+
+    def freeze(self, region: str, key_id: str, principal_arn: str) -> Freeze | None:
+        """The freeze of that principal on that key."""
+        place = (region, key_id, principal_arn)
+        found = self._tables.freezes.get(place)
+        if found is not MISSING:
+            return found
+        return self._missed(self._tables.freezes, place, lambda reader: reader.find_freeze(*place))
+
     def _missed(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
         raise NotLoaded(lambda: self._tables.load(records, key, fetch))
 
@@ -254,6 +274,15 @@ class _Tables:
         self.subjects: Records[str, CertificateRecord] = Records(entries)
         self.grants: Records[tuple[str, str, str], GrantSet] = Records(entries)
         self.grant_tokens: Records[bytes, GrantToken] = Records(entries)
+        self.budgets: Records[str, AccountBudgets] = Records(entries)
+        self.freezes: Records[tuple[str, str, str], Freeze] = Records(entries)
+        self._by_subject: Mapping[ChangeKind, Records[str, Any]] = {
+            ChangeKind.PRINCIPAL: self.principals,
+            ChangeKind.ACCESS_KEY: self.access_keys,
+            ChangeKind.CERTIFICATE_URI: self.uris,
+            ChangeKind.CERTIFICATE_SUBJECT: self.subjects,
+            ChangeKind.BUDGETS: self.budgets,
+        }
 
     def load(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
         """Reads a record and keeps it, unless it changes all the while: then it's current, but not kept."""
@@ -279,16 +308,8 @@ class _Tables:
             case ChangeKind.ALIAS:
                 account, region, name = change.parts()
                 self.aliases.drop((account, region, name))
-            case ChangeKind.PRINCIPAL:
-                self.principals.drop(change.subject)
             case ChangeKind.TOKEN:
                 self.tokens.drop(bytes.fromhex(change.subject))
-            case ChangeKind.ACCESS_KEY:
-                self.access_keys.drop(change.subject)
-            case ChangeKind.CERTIFICATE_URI:
-                self.uris.drop(change.subject)
-            case ChangeKind.CERTIFICATE_SUBJECT:
-                self.subjects.drop(change.subject)
             case ChangeKind.GRANTS:
                 region, key_id, grantee_id = change.parts()
                 self.grants.drop((region, key_id, grantee_id))
@@ -298,6 +319,11 @@ class _Tables:
                 self.grant_tokens.clear()
             case ChangeKind.GRANT_TOKEN:
                 self.grant_tokens.drop(bytes.fromhex(change.subject))
+            case ChangeKind.FREEZE:
+                region, key_id, principal_arn = change.parts()
+                self.freezes.drop((region, key_id, principal_arn))
+            case kind:
+                self._by_subject[kind].drop(change.subject)
 
     def clear(self) -> None:
         """Forgets everything."""
@@ -310,6 +336,8 @@ class _Tables:
         self.subjects.clear()
         self.grants.clear()
         self.grant_tokens.clear()
+        self.budgets.clear()
+        self.freezes.clear()
 
 
 def _alias_of(account: str, region: str, name: str) -> Callable[[Reader], str | None]:

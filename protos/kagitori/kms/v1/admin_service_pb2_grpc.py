@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from kagitori.kms.v1 import audit_pb2 as kagitori_dot_kms_dot_v1_dot_audit__pb2
+from kagitori.kms.v1 import budgets_pb2 as kagitori_dot_kms_dot_v1_dot_budgets__pb2
 from kagitori.kms.v1 import credentials_pb2 as kagitori_dot_kms_dot_v1_dot_credentials__pb2
 from kagitori.kms.v1 import decisions_pb2 as kagitori_dot_kms_dot_v1_dot_decisions__pb2
 from kagitori.kms.v1 import identity_policies_pb2 as kagitori_dot_kms_dot_v1_dot_identity__policies__pb2
@@ -290,6 +291,36 @@ class AdminServiceStub(object):
                 '/kagitori.kms.v1.AdminService/LintPolicy',
                 request_serializer=kagitori_dot_kms_dot_v1_dot_decisions__pb2.LintPolicyRequest.SerializeToString,
                 response_deserializer=kagitori_dot_kms_dot_v1_dot_decisions__pb2.LintPolicyResponse.FromString,
+                _registered_method=True)
+        self.PutBudget = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/PutBudget',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.PutBudgetRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.PutBudgetResponse.FromString,
+                _registered_method=True)
+        self.GetBudget = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/GetBudget',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.GetBudgetRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.GetBudgetResponse.FromString,
+                _registered_method=True)
+        self.ListBudgets = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/ListBudgets',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListBudgetsRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListBudgetsResponse.FromString,
+                _registered_method=True)
+        self.DeleteBudget = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/DeleteBudget',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.DeleteBudgetRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.DeleteBudgetResponse.FromString,
+                _registered_method=True)
+        self.ListFreezes = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/ListFreezes',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListFreezesRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListFreezesResponse.FromString,
+                _registered_method=True)
+        self.LiftFreeze = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/LiftFreeze',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.LiftFreezeRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.LiftFreezeResponse.FromString,
                 _registered_method=True)
         self.LookupEvents = channel.unary_unary(
                 '/kagitori.kms.v1.AdminService/LookupEvents',
@@ -841,6 +872,68 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutBudget(self, request, context):
+        """Makes a budget, or replaces the terms of the one of this name. What was counted so far stays counted, and
+        freezes stay.
+
+        IAM: kagitori:PutBudget on the budget.
+        Errors: NotFoundException (the key), NoSuchEntityException (a principal of the account),
+        LimitExceededException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBudget(self, request, context):
+        """Describes a budget.
+
+        IAM: kagitori:GetBudget on the budget.
+        Errors: NoSuchEntityException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBudgets(self, request, context):
+        """Lists the budgets of an account.
+
+        IAM: kagitori:ListBudgets.
+        Errors: InvalidMarkerException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBudget(self, request, context):
+        """Removes a budget and what was counted of it. Who was frozen by it stays so.
+
+        IAM: kagitori:DeleteBudget on the budget.
+        Errors: NoSuchEntityException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFreezes(self, request, context):
+        """Lists the principals that are frozen on keys of an account.
+
+        IAM: kagitori:ListFreezes.
+        Errors: InvalidMarkerException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LiftFreeze(self, request, context):
+        """Lets a principal use a key again. What the budget counted of it begins at zero.
+
+        IAM: kagitori:LiftFreeze on the budget, whether or not it still exists; nobody lifts its own freeze.
+        Errors: NoSuchEntityException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def LookupEvents(self, request, context):
         """Lists audit records of an account of the last 90 days, newest first, as the CloudTrail operation does.
 
@@ -1156,6 +1249,36 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.LintPolicy,
                     request_deserializer=kagitori_dot_kms_dot_v1_dot_decisions__pb2.LintPolicyRequest.FromString,
                     response_serializer=kagitori_dot_kms_dot_v1_dot_decisions__pb2.LintPolicyResponse.SerializeToString,
+            ),
+            'PutBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutBudget,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.PutBudgetRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.PutBudgetResponse.SerializeToString,
+            ),
+            'GetBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBudget,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.GetBudgetRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.GetBudgetResponse.SerializeToString,
+            ),
+            'ListBudgets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBudgets,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListBudgetsRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListBudgetsResponse.SerializeToString,
+            ),
+            'DeleteBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBudget,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.DeleteBudgetRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.DeleteBudgetResponse.SerializeToString,
+            ),
+            'ListFreezes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFreezes,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListFreezesRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListFreezesResponse.SerializeToString,
+            ),
+            'LiftFreeze': grpc.unary_unary_rpc_method_handler(
+                    servicer.LiftFreeze,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.LiftFreezeRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.LiftFreezeResponse.SerializeToString,
             ),
             'LookupEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.LookupEvents,
@@ -2540,6 +2663,168 @@ class AdminService(object):
             '/kagitori.kms.v1.AdminService/LintPolicy',
             kagitori_dot_kms_dot_v1_dot_decisions__pb2.LintPolicyRequest.SerializeToString,
             kagitori_dot_kms_dot_v1_dot_decisions__pb2.LintPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/PutBudget',
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.PutBudgetRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.PutBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/GetBudget',
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.GetBudgetRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.GetBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBudgets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/ListBudgets',
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListBudgetsRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListBudgetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/DeleteBudget',
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.DeleteBudgetRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.DeleteBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFreezes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/ListFreezes',
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListFreezesRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListFreezesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LiftFreeze(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/LiftFreeze',
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.LiftFreezeRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.LiftFreezeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -248,6 +248,8 @@ class Administration:
     server: ServerFacts
     uptime: Callable[[], float]
     """Seconds since the process started."""
+    counted_actions: frozenset[str]
+    """KMS actions, without prefix, that budgets can count: those of served operations that use key material."""
     secrets: SecretWrapping
     """Wraps the secrets of access keys; it writes to the catalog, so not within a write transaction."""
     may_assume: AssumptionPort
