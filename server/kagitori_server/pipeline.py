@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -59,7 +58,7 @@ from kagitori_server.operations.row import BatchOperation, Cost, Operation, Perm
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
 from kagitori_server.operations.store_errors import as_kms_error
 from kagitori_server.policy.evaluate import Basis
-from kagitori_server.recording import Record, Recording, Trace
+from kagitori_server.recording import Record, Recording, SettledIntents, Trace
 from kagitori_server.storage.view import NotLoaded
 from kagitori_server.storage.writer import Writer
 
@@ -473,28 +472,3 @@ def _as_kms_error(failure: Exception) -> KmsError:
         return error
     _log.error("a call failed for an unforeseen reason", exc_info=failure)
     return KMSInternalException("The request failed because of an internal error; it may be retried.")
-
-
-class SettledIntents:
-    """Intents whose records are in the trail: what the next write transaction may forget. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._ids: dict[str, None] = {}
-        self._lock = threading.Lock()
-
-    def add(self, records: Sequence[Record], *, written: bool) -> None:
-        """Notes records that have become durable; `written` when they were intents of a transaction."""
-        if written:
-            with self._lock:
-                self._ids.update((record.event_id, None) for record in records)
-
-    def peek(self) -> list[str]:
-        """What may be forgotten now, at most 500."""
-        with self._lock:
-            return list(self._ids)[:500]
-
-    def forget(self, event_ids: Sequence[str]) -> None:
-        """The catalog has forgotten these."""
-        with self._lock:
-            for event_id in event_ids:
-                self._ids.pop(event_id, None)

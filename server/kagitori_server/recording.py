@@ -1,8 +1,9 @@
-"""From a call to its audit records: what the row allows to be shown, and nothing else."""
+"""From a call to its audit records: what the row allows to be shown, and nothing else; and which are done with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -163,6 +164,31 @@ class Recording:
 def _entity_resource(arn: str) -> Resource:
     account, named = arn.split(":", 5)[4:]
     return Resource(account, arn, _ENTITY_TYPES[named.partition("/")[0]])
+
+
+class SettledIntents:
+    """Intents whose records are in the trail: what the next write transaction may forget. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    def add(self, records: Sequence[Record], *, written: bool) -> None:
+        """Notes records that have become durable; `written` when they were intents of a transaction."""
+        if written:
+            with self._lock:
+                self._ids.update((record.event_id, None) for record in records)
+
+    def peek(self) -> list[str]:
+        """What may be forgotten now, at most 500."""
+        with self._lock:
+            return list(self._ids)[:500]
+
+    def forget(self, event_ids: Sequence[str]) -> None:
+        """The catalog has forgotten these."""
+        with self._lock:
+            for event_id in event_ids:
+                self._ids.pop(event_id, None)
 
 
 def _is_read_only(trace: Trace) -> bool:

@@ -343,6 +343,12 @@ def test_a_budget_protects_the_key_from_other_accounts(service: InProcess, spend
     spender.budget(principal_arn=f"arn:aws:iam::{TENANT}:root", on_exceed="FREEZE")
     assert spender.allowed(token=tenant, key_id=spender.key.arn) == 3
     assert spender.allowed(5) == 5
+    spender.budget("quiet", principal_arn=f"arn:aws:iam::{TENANT}:root", key_arn="*", limits=[("DAY", 1)])
+    service.call("PutKeyPolicy", {"key_id": spender.other.key_id, "policy": policy})
+    assert spender.allowed(token=tenant, key_id=spender.other.arn) == 1
+    with pytest.raises(ThrottlingException) as refused:
+        spender.encrypt(tenant, spender.other.arn)
+    assert refused.value.message == "A budget of the key's account is used up."
     events = [record for record in service.records() if record["eventName"] == "FreezePrincipal"]
     assert [event["recipientAccountId"] for event in events] == [HOME]
 

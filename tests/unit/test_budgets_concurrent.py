@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from tests.support.inprocess import ALLOW_ALL, InProcess
 
 from kagitori_server.model.call import Call, Evidence
 from kagitori_server.model.errors import AccessDeniedException, KmsError, ThrottlingException
+from kagitori_server.operations.row import Cost
+from kagitori_server.operations.table import ENCRYPT, TABLE
 
 
 def _prepared(service: InProcess, on_exceed: str, count: int) -> tuple[str, str]:
@@ -38,12 +41,16 @@ def _at_once(service: InProcess, calls: list[tuple[str, dict[str, Any], str]]) -
     return service._runner.run(all_of_them())
 
 
+@pytest.mark.parametrize("cost", Cost)
 @pytest.mark.parametrize(
     ("on_exceed", "refusal"), [("REFUSE", ThrottlingException), ("FREEZE", AccessDeniedException)]
 )
-def test_the_limit_is_used_to_the_last(tmp_path: Path, on_exceed: str, refusal: type[KmsError]) -> None:
-    """Single calls and batches alike."""
+def test_the_limit_is_used_to_the_last(
+    tmp_path: Path, on_exceed: str, refusal: type[KmsError], cost: Cost
+) -> None:
+    """Single calls and batches alike, wherever the operation is run."""
     with InProcess(tmp_path) as service:
+        service.pipeline.table = {**TABLE, "Encrypt": replace(ENCRYPT, cost=cost)}
         key_id, token = _prepared(service, on_exceed, 100)
         values: dict[str, Any] = {"key_id": key_id, "plaintext": b"x"}
         batch: dict[str, Any] = {"items": [values] * 10}

@@ -151,7 +151,7 @@ class Leases:
             if now < window.ends and window.left >= number:
                 continue
             if now < window.ends and window.spent and use.budget.on_exceed is OnExceed.REFUSE:
-                raise _exceeded(use.budget, window.limit, window.ends - now)
+                raise _exceeded(use, window.limit, window.ends - now)
             raise NotLoaded(partial(self._lease, place, use, number), writes=True)
         return holding.windows
 
@@ -224,7 +224,11 @@ def _add(window: _Window, leased: Mapping[BudgetWindow, Leased]) -> None:
     window.ends, window.spent = float(new.ends), new.spent
 
 
-def _exceeded(budget: Budget, limit: BudgetLimit, seconds: float) -> ThrottlingException:
+def _exceeded(use: Use, limit: BudgetLimit, seconds: float) -> ThrottlingException:
+    budget = use.budget
+    if use.principal_arn.split(":", 5)[4:5] != [budget.account]:
+        # How the keys' account protects them is nothing to others.
+        return ThrottlingException("A budget of the key's account is used up.", retry_after=seconds)
     return ThrottlingException(
         f"The budget {budget.name} allows {limit.count} uses of the key a {limit.window.lower()}; they are used up.",
         retry_after=seconds,
