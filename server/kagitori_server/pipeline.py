@@ -34,7 +34,6 @@ from kagitori_server.asking import decide_on_key, question
 from kagitori_server.audit.trail import Trail
 from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authz.authorizer import Authorizer
-from kagitori_server.model.arn import alias_arn, check_new_alias_name, service_arn
 from kagitori_server.model.call import Call
 from kagitori_server.model.errors import (
     AccessDeniedException,
@@ -49,6 +48,7 @@ from kagitori_server.model.limits import BATCH_ITEMS_MAX
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
 from kagitori_server.operations.grant_names import check_grant_tokens, resolve_grant
+from kagitori_server.operations.identity_resources import identity_resource
 from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
 from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Resource, Table
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
@@ -57,6 +57,7 @@ from kagitori_server.operations.streams import Stream
 from kagitori_server.policy.evaluate import Basis
 from kagitori_server.recording import Record, Recording, Trace
 from kagitori_server.storage.view import NotLoaded
+from kagitori_server.storage.writer import Writer
 
 _log = logging.getLogger(__name__)
 
@@ -223,8 +224,8 @@ class Pipeline:
         settled = self._settled.peek()
         with self._services.catalog.write() as writer:
             trace.caller = self._authenticator.authenticate(trace.call.evidence, self._view)
-            context = self._admit(trace, row, self._view, writes=True)
-            context.writer_or_none, context.prepared = writer, prepared
+            context = self._admit(trace, row, self._view, writer)
+            context.prepared = prepared
             trace.answer = row.handler(context, trace.request)
             records = self._recording.of_call(trace)
             chain = self._trail.position().chain
@@ -236,10 +237,10 @@ class Pipeline:
 
     # --- steps 4 to 7 ----------------------------------------------------------------------------------------
 
-    def _admit(self, trace: Trace, row: Operation, lookup: Lookup, *, writes: bool = False) -> Context:
+    def _admit(self, trace: Trace, row: Operation, lookup: Lookup, writer: Writer | None = None) -> Context:
         """Resolves and authorises, checks state, usage and parameters. Raises what the call has to be refused with.
 
-        `writes` says that this is the admission within the transaction; a dry run never gets there.
+        `writer` is there in the admission within the transaction; a dry run never gets there.
         """
         caller, request = trace.caller, trace.request
         if caller is None:
@@ -259,6 +260,7 @@ class Pipeline:
             services=self._services,
             now=self._services.clock(),
             lookup=lookup,
+            writer_or_none=writer,
         )
         self._choose_account(context, row, request)
         for permission in row.permissions:
@@ -278,7 +280,7 @@ class Pipeline:
                 )
         if row.check is not None:
             row.check(context, request)
-        if not writes and getattr(request, "dry_run", False):
+        if writer is None and getattr(request, "dry_run", False):
             raise DryRunOperationException
         return context
 
@@ -300,8 +302,7 @@ class Pipeline:
 
     def _permit(self, context: Context, permission: Permission, request: Any) -> None:
         """Step 4 and 5 for one permission. Raises AccessDeniedException with AWS's sentence."""
-        row, caller, services = context.operation, context.caller, self._services
-        action = permission.action
+        row, caller, action = context.operation, context.caller, permission.action
         if permission.on is Resource.KEY:
             slot = row.slot(permission.slot or "")
             key = context.keys.get(slot.name)
@@ -325,8 +326,13 @@ class Pipeline:
             else:
                 raise foreign_refusal(context, slot, request, action)
         else:
-            resource, account = _identity_resource(context, permission, request, services)
-            decision = self._authorizer.on_identity(question(context, permission, None, None, account), resource)
+            on = identity_resource(context, permission, request)
+            asked, resource = question(context, permission, None, None, on.account), on.shown
+            decision = self._authorizer.on_identity(asked, on.arn)
+            if not decision.allowed and on.unknown_arn != on.arn:
+                # Who would be refused likewise if it weren't there doesn't hear from the reason that it is.
+                unknown = self._authorizer.on_identity(asked, on.unknown_arn)
+                decision = decision if unknown.allowed else unknown
         if not decision.allowed:
             raise AccessDeniedException(decision.denial_text(caller.arn, action, resource))
 
@@ -364,26 +370,6 @@ class Pipeline:
         item.request = batch.item.request.build(values)
         context = self._admit(item, batch.item, lookup)
         item.answer = batch.item.handler(context, item.request)
-
-
-def _identity_resource(
-    context: Context, permission: Permission, request: Any, services: Services
-) -> tuple[str, str]:
-    """(ARN, account) of what a permission is asked on that identity policies alone decide."""
-    row, caller = context.operation, context.caller
-    if permission.on is Resource.ALIAS:
-        name: str = getattr(request, row.alias_member or "")
-        check_new_alias_name(name)
-        return alias_arn(services.partition, context.region, context.account, name), context.account
-    if permission.on is Resource.CHANGED:
-        return request.changed_arn(services.partition, context.region, context.account), caller.account
-    if permission.on in (Resource.PRINCIPAL, Resource.POLICY):
-        # Whether the call may reach that ARN's account was decided by `_choose_account`.
-        return request.principal_arn if permission.on is Resource.PRINCIPAL else request.policy_arn, caller.account
-    if permission.on is Resource.RETIRING_PRINCIPAL and request.retiring_principal:
-        parts = request.retiring_principal.split(":", 5)
-        return request.retiring_principal, parts[4] if len(parts) == 6 else caller.account
-    return service_arn(services.partition, row.service, context.region, caller.account), caller.account
 
 
 def _items(call: Call) -> Sequence[Any]:

@@ -123,6 +123,11 @@ def root_arn(partition: str, account: str) -> str:
     return f"arn:{partition}:iam::{account}:root"
 
 
+def entity_arn(partition: str, account: str, kind: str, path: str, name: str) -> str:
+    """`arn:PARTITION:iam::ACCOUNT:KIND/PATH/NAME`: a `user`, `role`, `group` or `policy`; the path with its slashes."""
+    return f"arn:{partition}:iam::{account}:{kind}{path}{name}"
+
+
 def shortened(text: str, limit: int = 128) -> str:
     """What a message may repeat of a caller's text: printable characters, at most `limit` of them."""
     cut = text if len(text) <= limit else text[:limit] + "..."

@@ -1,7 +1,7 @@
 """What the rows of AdminService have in common:
 
-the permission is `kagitori:` and the operation's name, asked of identity policies on the account, or on the principal
-or managed policy that the request names by its ARN; no grant gives it
+the permission is `kagitori:` and the operation's name, asked of identity policies on the user, role, group or managed
+policy that the call is about, or on the account where it's about none or many; no grant gives it
 and no other account's caller gets it, but for the home account's, in the account that the request names.
 """
 
@@ -16,7 +16,9 @@ from kagitori_server.operations.row import (
     AuditRule,
     Check,
     Cost,
+    Entity,
     Handler,
+    Naming,
     Operation,
     Permission,
     Prepare,
@@ -25,10 +27,25 @@ from kagitori_server.operations.row import (
 
 KAGITORI = "kagitori"
 
+NEW_USER = Entity(naming=Naming.USER, member="user_name", path_member="path")
+NEW_ROLE = Entity(naming=Naming.ROLE, member="role_name", path_member="path")
+NEW_GROUP = Entity(naming=Naming.GROUP, member="group_name", path_member="path")
+NEW_POLICY = Entity(naming=Naming.POLICY, member="policy_name", path_member="path")
+USER = Entity(naming=Naming.USER, member="user_name")
+ROLE = Entity(naming=Naming.ROLE, member="role_name")
+GROUP = Entity(naming=Naming.GROUP, member="group_name")
+PRINCIPAL = Entity(naming=Naming.PRINCIPAL, member="principal_arn")
+TOKEN = Entity(naming=Naming.TOKEN, member="token_id")
+CERTIFICATE = Entity(naming=Naming.CERTIFICATE, member="certificate_id")
+ACCESS_KEY = Entity(naming=Naming.ACCESS_KEY, member="access_key_id")
 
-def permission(name: str, on: Resource) -> Permission:
+
+def permission(name: str, on: Resource | Entity) -> Permission:
     """The permission that an operation of this name asks."""
-    return Permission(action=f"{KAGITORI}:{name}", on=on, slot=None)
+    action = f"{KAGITORI}:{name}"
+    if isinstance(on, Entity):
+        return Permission(action=action, on=Resource.ENTITY, slot=None, entity=on)
+    return Permission(action=action, on=on, slot=None)
 
 
 def _checks(check: Check | None, *, home_only: bool) -> Check | None:
@@ -47,7 +64,7 @@ def _checks(check: Check | None, *, home_only: bool) -> Check | None:
 
 def reading(
     name: str, request: type[Any], response: type[Any], handler: Handler, *,
-    on: Resource, account_member: str | None, home_only: bool, shown: tuple[str, ...],
+    on: Resource | Entity, account_member: str | None, home_only: bool, shown: tuple[str, ...],
 ) -> Operation:
     """An operation that changes nothing and whose answer isn't recorded."""
     return Operation(
@@ -61,7 +78,7 @@ def reading(
 
 def writing(
     name: str, request: type[Any], response: type[Any], handler: Handler, *,
-    on: Resource, account_member: str | None, home_only: bool,
+    on: Resource | Entity, account_member: str | None, home_only: bool,
     shown: tuple[str, ...], answer_shown: tuple[str, ...] = (),
     check: Check | None = None, prepare: Prepare | None = None,
 ) -> Operation:

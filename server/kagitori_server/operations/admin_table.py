@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from kagitori_server.model.shape import Shape
-from kagitori_server.operations.admin_rows import KAGITORI, permission, reading, writing
+from kagitori_server.operations.admin_rows import (
+    CERTIFICATE,
+    KAGITORI,
+    NEW_ROLE,
+    NEW_USER,
+    PRINCIPAL,
+    ROLE,
+    TOKEN,
+    USER,
+    permission,
+    reading,
+    writing,
+)
 from kagitori_server.operations.administration import (
     accounts,
     credentials,
@@ -45,13 +57,13 @@ ACCOUNTS: tuple[Operation, ...] = (
 USERS: tuple[Operation, ...] = (
     writing(
         "CreateUser", principal_shapes.CreateUserRequest, principal_shapes.UserResponse, entities.create_user,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=NEW_USER, account_member="account_id", home_only=False,
         shown=("account_id", "user_name", "path", "tags"),
         answer_shown=("user",), check=entities.check_create_user,
     ),
     reading(
         "GetUser", principal_shapes.UserRequest, principal_shapes.UserResponse, entities.get_user,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "user_name"),
+        on=USER, account_member="account_id", home_only=False, shown=("account_id", "user_name"),
     ),
     reading(
         "ListUsers", principal_shapes.ListUsersRequest, principal_shapes.ListUsersResponse, entities.list_users,
@@ -60,14 +72,14 @@ USERS: tuple[Operation, ...] = (
     ),
     writing(
         "DeleteUser", principal_shapes.UserRequest, Empty, entities.delete_user,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "user_name"),
+        on=USER, account_member="account_id", home_only=False, shown=("account_id", "user_name"),
     ),
 )
 
 ROLES: tuple[Operation, ...] = (
     writing(
         "CreateRole", principal_shapes.CreateRoleRequest, principal_shapes.RoleResponse, entities.create_role,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=NEW_ROLE, account_member="account_id", home_only=False,
         shown=(
             "account_id", "role_name", "path", "assume_role_policy_document", "description", "max_session_duration",
             "tags",
@@ -76,7 +88,7 @@ ROLES: tuple[Operation, ...] = (
     ),
     reading(
         "GetRole", principal_shapes.RoleRequest, principal_shapes.RoleResponse, entities.get_role,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "role_name"),
+        on=ROLE, account_member="account_id", home_only=False, shown=("account_id", "role_name"),
     ),
     reading(
         "ListRoles", principal_shapes.ListRolesRequest, principal_shapes.ListRolesResponse, entities.list_roles,
@@ -85,7 +97,7 @@ ROLES: tuple[Operation, ...] = (
     ),
     writing(
         "DeleteRole", principal_shapes.RoleRequest, Empty, entities.delete_role,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "role_name"),
+        on=ROLE, account_member="account_id", home_only=False, shown=("account_id", "role_name"),
     ),
 )
 
@@ -130,7 +142,7 @@ CREDENTIALS: tuple[Operation, ...] = (
     ),
     writing(
         "RevokeToken", credential_shapes.RevokeTokenRequest, Empty, credentials.revoke_token,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "token_id"),
+        on=TOKEN, account_member="account_id", home_only=False, shown=("account_id", "token_id"),
     ),
     writing(
         "RegisterCertificate", credential_shapes.RegisterCertificateRequest,
@@ -148,7 +160,7 @@ CREDENTIALS: tuple[Operation, ...] = (
     writing(
         "DeregisterCertificate", credential_shapes.DeregisterCertificateRequest, Empty,
         credentials.deregister_certificate,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False, shown=("account_id", "certificate_id"),
+        on=CERTIFICATE, account_member="account_id", home_only=False, shown=("account_id", "certificate_id"),
     ),
     Operation(
         name="GetCallerIdentity", service=KAGITORI,
@@ -165,7 +177,7 @@ DECISIONS: tuple[Operation, ...] = (
     reading(
         "ExplainAccess", decision_shapes.ExplainAccessRequest, decision_shapes.ExplainAccessResponse,
         decisions.explain_access,
-        on=Resource.ACCOUNT, account_member="principal_arn", home_only=False,
+        on=PRINCIPAL, account_member="principal_arn", home_only=False,
         shown=("principal_arn", "action", "resource_arn", "encryption_context", "condition_values"),
     ),
     reading(

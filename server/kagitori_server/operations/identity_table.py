@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from kagitori_server.model.shape import Shape
-from kagitori_server.operations.admin_rows import KAGITORI, reading, writing
+from kagitori_server.operations.admin_rows import (
+    ACCESS_KEY,
+    GROUP,
+    KAGITORI,
+    NEW_GROUP,
+    NEW_POLICY,
+    ROLE,
+    USER,
+    reading,
+    writing,
+)
 from kagitori_server.operations.administration import access_keys, entities, groups, managed_policies, sessions
 from kagitori_server.operations.row import Answer, AuditRule, Cost, Operation, Resource
 from kagitori_server.operations.shapes import access_keys as key_shapes
@@ -15,7 +25,7 @@ from kagitori_server.operations.shapes.empty import Empty
 GROUPS: tuple[Operation, ...] = (
     writing(
         "CreateGroup", group_shapes.CreateGroupRequest, group_shapes.CreateGroupResponse, groups.create_group,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=NEW_GROUP, account_member="account_id", home_only=False,
         shown=("account_id", "group_name", "path"),
         answer_shown=("group",),
         check=groups.check_create_group,
@@ -27,23 +37,23 @@ GROUPS: tuple[Operation, ...] = (
     ),
     writing(
         "DeleteGroup", group_shapes.DeleteGroupRequest, Empty, groups.delete_group,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=GROUP, account_member="account_id", home_only=False,
         shown=("account_id", "group_name"),
     ),
     writing(
         "AddUserToGroup", group_shapes.MembershipRequest, Empty, groups.add_user_to_group,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=GROUP, account_member="account_id", home_only=False,
         shown=("account_id", "group_name", "user_name"),
     ),
     writing(
         "RemoveUserFromGroup", group_shapes.MembershipRequest, Empty, groups.remove_user_from_group,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=GROUP, account_member="account_id", home_only=False,
         shown=("account_id", "group_name", "user_name"),
     ),
     reading(
         "ListGroupsForUser", group_shapes.ListGroupsForUserRequest,
         group_shapes.ListGroupsResponse, groups.list_groups_for_user,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=USER, account_member="account_id", home_only=False,
         shown=("account_id", "user_name", "limit", "marker"),
     ),
 )
@@ -52,7 +62,7 @@ PRINCIPALS: tuple[Operation, ...] = (
     writing(
         "UpdateAssumeRolePolicy", principal_shapes.UpdateAssumeRolePolicyRequest,
         Empty, entities.update_assume_role_policy,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=ROLE, account_member="account_id", home_only=False,
         shown=("account_id", "role_name", "policy_document"),
         check=entities.check_update_assume_role_policy,
     ),
@@ -73,7 +83,7 @@ MANAGED_POLICIES: tuple[Operation, ...] = (
     writing(
         "CreateManagedPolicy", policy_shapes.CreateManagedPolicyRequest,
         policy_shapes.ManagedPolicyResponse, managed_policies.create_managed_policy,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=NEW_POLICY, account_member="account_id", home_only=False,
         shown=("account_id", "policy_name", "path", "description", "policy_document"),
         answer_shown=("policy",),
         check=managed_policies.check_create_managed_policy,
@@ -136,12 +146,12 @@ ACCESS_KEYS: tuple[Operation, ...] = (
     ),
     writing(
         "UpdateAccessKey", key_shapes.UpdateAccessKeyRequest, Empty, access_keys.update_access_key,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=ACCESS_KEY, account_member="account_id", home_only=False,
         shown=("account_id", "access_key_id", "status"),
     ),
     writing(
         "DeleteAccessKey", key_shapes.DeleteAccessKeyRequest, Empty, access_keys.delete_access_key,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=ACCESS_KEY, account_member="account_id", home_only=False,
         shown=("account_id", "access_key_id"),
     ),
 )

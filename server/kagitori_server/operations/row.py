@@ -76,8 +76,37 @@ class Resource(Enum):
     CHANGED = "changed"
     """The key, user, group or role that the call supposes changed, as the request's `changed_arn` says: identity
     policies alone."""
+    ENTITY = "entity"
+    """The user, role, group or managed policy that the permission's `entity` says: identity policies alone."""
     ACCOUNT = "account"
     """No resource: identity policies alone."""
+
+
+class Naming(Enum):
+    """How a request names an identity, or what belongs to one. Values are words for what is named."""
+
+    USER = "user"
+    ROLE = "role"
+    GROUP = "group"
+    POLICY = "policy"
+    """A managed policy; like those before, by its name, which is unique in the call's account."""
+    PRINCIPAL = "principal"
+    """A user, role or root user by ARN, a role by that of a session of it, or else the caller."""
+    TOKEN = "token"  # noqa: S105 - a word for what is named
+    CERTIFICATE = "certificate"
+    ACCESS_KEY = "access key"
+    """Like those before, by its id: it stands for the principal that it belongs to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entity:
+    """What of a request tells the ARN that a permission is asked on."""
+
+    naming: Naming
+    member: str
+    """The request member with the name, ARN or id."""
+    path_member: str | None = None
+    """For an entity that the call is to make: the member with the path that it will have. None for one that exists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +118,8 @@ class Permission:
     on: Resource
     slot: str | None
     """The key slot, for KEY and GRANT."""
+    entity: Entity | None = None
+    """What ENTITY means; None for other resources."""
     context_member: str | None = None
     """The request member with the encryption context that constraints of grants are held against. Without one no
     constraint that binds the action is ever met."""

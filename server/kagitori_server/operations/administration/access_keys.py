@@ -13,7 +13,7 @@ from kagitori_server.model.errors import (
 from kagitori_server.model.principals import AccessKeyRecord, PrincipalKind
 from kagitori_server.operations.administration.credentials import credential_id, drop_expired
 from kagitori_server.operations.administration.pages import read_page
-from kagitori_server.operations.administration.reach import principal_at
+from kagitori_server.operations.administration.reach import find_access_key, principal_at
 from kagitori_server.operations.context import Context, domain_of
 from kagitori_server.operations.shapes import access_keys as shapes
 from kagitori_server.operations.shapes.empty import EMPTY, Empty
@@ -124,8 +124,8 @@ def delete_access_key(context: Context, request: shapes.DeleteAccessKeyRequest) 
 
 
 def _lasting(context: Context, access_key_id: str) -> AccessKeyRecord:
-    key = context.writer.get_access_key(access_key_id)
-    if key is None or key.account != context.account or key.session is not None:
+    key = find_access_key(context, context.writer, access_key_id)
+    if key is None:
         raise NoSuchEntityException(f"The Access Key with id {access_key_id} cannot be found.")
     return key
 

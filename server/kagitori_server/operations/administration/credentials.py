@@ -10,7 +10,7 @@ from cryptography import x509
 from kagitori_server.model.errors import LimitExceededException, NoSuchEntityException, ValidationException
 from kagitori_server.model.principals import CertificateRecord, TokenRecord
 from kagitori_server.operations.administration.pages import read_page
-from kagitori_server.operations.administration.reach import principal_at
+from kagitori_server.operations.administration.reach import find_certificate, find_token, principal_at
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.shapes import credentials as shapes
 from kagitori_server.operations.shapes.empty import EMPTY, Empty
@@ -83,8 +83,8 @@ def list_tokens(context: Context, request: shapes.ListCredentialsRequest) -> sha
 
 def revoke_token(context: Context, request: shapes.RevokeTokenRequest) -> Empty:
     """Ends a token for good."""
-    token = context.writer.get_token(request.token_id)
-    if token is None or token.account != context.account:
+    token = find_token(context, context.writer, request.token_id)
+    if token is None:
         raise NoSuchEntityException(f"The token with id {request.token_id} cannot be found.")
     context.writer.delete_token(token.token_id)
     return EMPTY
@@ -149,8 +149,8 @@ def list_certificates(
 
 def deregister_certificate(context: Context, request: shapes.DeregisterCertificateRequest) -> Empty:
     """Removes a mapping: such certificates are nobody's from now on."""
-    certificate = context.writer.get_certificate(request.certificate_id)
-    if certificate is None or certificate.account != context.account:
+    certificate = find_certificate(context, context.writer, request.certificate_id)
+    if certificate is None:
         raise NoSuchEntityException(f"The certificate with id {request.certificate_id} cannot be found.")
     context.writer.delete_certificate(certificate.certificate_id)
     return EMPTY

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from kagitori_server.model.arn import entity_arn
 from kagitori_server.model.errors import (
     LimitExceededException,
     ValidationException,
@@ -178,7 +179,7 @@ def _create(
         name=name,
         path=whole_path,
         principal_id=services.ids.unique_id(_ID_PREFIXES[kind]),
-        arn=f"arn:{services.partition}:iam::{context.account}:{kind}{whole_path}{name}",
+        arn=entity_arn(services.partition, context.account, kind, whole_path, name),
         created=context.now,
         policies={},
         description=description,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from kagitori_server.model.arn import entity_arn
 from kagitori_server.model.errors import LimitExceededException
 from kagitori_server.model.principals import GroupRecord, PrincipalKind
 from kagitori_server.operations.administration.entities import check_path
@@ -34,7 +35,7 @@ def create_group(context: Context, request: shapes.CreateGroupRequest) -> shapes
         name=request.group_name,
         path=path,
         group_id=context.services.ids.unique_id("AGPA"),
-        arn=f"arn:{context.services.partition}:iam::{context.account}:group{path}{request.group_name}",
+        arn=entity_arn(context.services.partition, context.account, "group", path, request.group_name),
         created=context.now,
     )
     context.writer.insert_group(group)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from kagitori_server.model.arn import entity_arn
 from kagitori_server.model.errors import LimitExceededException
 from kagitori_server.model.principals import ManagedPolicyRecord
 from kagitori_server.operations.administration.entities import check_path
@@ -39,7 +40,7 @@ def create_managed_policy(
         name=request.policy_name,
         path=path,
         policy_id=context.services.ids.unique_id("ANPA"),
-        arn=f"arn:{context.services.partition}:iam::{context.account}:policy{path}{request.policy_name}",
+        arn=entity_arn(context.services.partition, context.account, "policy", path, request.policy_name),
         created=context.now,
         description=request.description or "",
         document=request.policy_document,

@@ -8,7 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from kagitori_server.model.errors import AccessDeniedException, NoSuchEntityException
-from kagitori_server.model.principals import GroupRecord, ManagedPolicyRecord, PrincipalKind, PrincipalRecord
+from kagitori_server.model.principals import (
+    AccessKeyRecord,
+    CertificateRecord,
+    GroupRecord,
+    ManagedPolicyRecord,
+    PrincipalKind,
+    PrincipalRecord,
+    TokenRecord,
+)
 from kagitori_server.operations.context import Context
 from kagitori_server.storage.reader import Reader
 
@@ -38,10 +46,16 @@ def principal_at(context: Context, reader: Reader, arn: str) -> PrincipalRecord:
 
 def principal_named(context: Context, reader: Reader, kind: PrincipalKind, name: str) -> PrincipalRecord:
     """The user or role of exactly that name. Raises NoSuchEntityException."""
-    found = reader.find_principal(context.account, kind, name)
-    if found is None or found.name != name:
+    found = find_principal(context, reader, kind, name)
+    if found is None:
         raise NoSuchEntityException(f"The {kind} with name {name} cannot be found.")
     return found
+
+
+def find_principal(context: Context, reader: Reader, kind: PrincipalKind, name: str) -> PrincipalRecord | None:
+    """The user or role of exactly that name."""
+    found = reader.find_principal(context.account, kind, name)
+    return None if found is None or found.name != name else found
 
 
 def holder_at(context: Context, reader: Reader, arn: str) -> PrincipalRecord | GroupRecord:
@@ -54,10 +68,16 @@ def holder_at(context: Context, reader: Reader, arn: str) -> PrincipalRecord | G
 
 def group_named(context: Context, reader: Reader, name: str) -> GroupRecord:
     """The group of exactly that name. Raises NoSuchEntityException."""
-    found = reader.find_group(context.account, name)
-    if found is None or found.name != name:
+    found = find_group(context, reader, name)
+    if found is None:
         raise NoSuchEntityException(f"The group with name {name} cannot be found.")
     return found
+
+
+def find_group(context: Context, reader: Reader, name: str) -> GroupRecord | None:
+    """The group of exactly that name."""
+    found = reader.find_group(context.account, name)
+    return None if found is None or found.name != name else found
 
 
 def managed_policy_at(context: Context, reader: Reader, arn: str) -> ManagedPolicyRecord:
@@ -66,3 +86,21 @@ def managed_policy_at(context: Context, reader: Reader, arn: str) -> ManagedPoli
     if found is None or found.account != context.account:
         raise NoSuchEntityException(f"Policy {arn} does not exist or is not attachable.")
     return found
+
+
+def find_token(context: Context, reader: Reader, token_id: str) -> TokenRecord | None:
+    """The token of that id, expired or not."""
+    found = reader.get_token(token_id)
+    return None if found is None or found.account != context.account else found
+
+
+def find_certificate(context: Context, reader: Reader, certificate_id: str) -> CertificateRecord | None:
+    """The certificate mapping of that id."""
+    found = reader.get_certificate(certificate_id)
+    return None if found is None or found.account != context.account else found
+
+
+def find_access_key(context: Context, reader: Reader, access_key_id: str) -> AccessKeyRecord | None:
+    """The access key of that id that somebody made; those of sessions go with them and can't be named."""
+    found = reader.get_access_key(access_key_id)
+    return None if found is None or found.account != context.account or found.session is not None else found
