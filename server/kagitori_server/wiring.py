@@ -38,6 +38,7 @@ from kagitori_server.operations.context import DEFAULT_STORE, Services
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
+from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
@@ -178,6 +179,10 @@ class Server:
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
             decisions=Explaining(self._authorizer, TABLE),
+            simulations=Simulations(
+                self._data.audit, TABLE, most=config.limits.simulations, monotonic=self._clocks.monotonic,
+                pause=time.sleep,
+            ),
             server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
             secrets=self._store,
             may_assume=may_assume_role,

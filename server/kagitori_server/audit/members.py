@@ -75,7 +75,9 @@ def _read(name: str, value: object) -> object:
         return [_read("", item) for item in value]
     if not isinstance(value, dict) or name in _VERBATIM_MAPS:
         return value
-    return {key: read_members(item) for key, item in value.items()} if name == _CONDITION_VALUES else read_members(value)
+    if name == _CONDITION_VALUES:
+        return {key: read_members(item) for key, item in value.items()}
+    return read_members(value)
 
 
 @lru_cache(maxsize=1024)

@@ -186,8 +186,8 @@ class Operation:
     """What a row that writes does before it holds the catalog's one write turn, such as generating a key."""
     handler: Handler
     streams: bool = False
-    """Whether the answer is a `streams.Stream` of `response`s: it leaves after the record, which tells of its beginning,
-    and what can be refused is refused before. Only for rows that don't write."""
+    """Whether the answer is a `streams.Stream` of `response`s: it leaves after the record, which tells of its
+    beginning, and what can be refused is refused before. Only for rows that don't write."""
 
     def slot(self, name: str) -> KeySlot:
         """The slot of that name. Raises KeyError."""

@@ -25,7 +25,7 @@ def check_put_identity_policy(_context: Context, request: shapes.PutIdentityPoli
 
 
 def check_document(holder_arn: str, document: str) -> None:
-    """Refuses what can't be a policy of that holder. Raises MalformedPolicyDocumentException, LimitExceededException."""
+    """Raises MalformedPolicyDocumentException or LimitExceededException for what can't be a policy of that holder."""
     # The ARN itself says what it names.
     parse_identity_policy(document, _KINDS[holder_arn.split(":", 5)[5].split("/", 1)[0]])
 
