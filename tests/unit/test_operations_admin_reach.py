@@ -44,6 +44,7 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
         "LookupEvents": {"account_id": account},
         "GetUser": {"account_id": account, "user_name": "alice"},
         "ExplainAccess": {"principal_arn": user, "action": "kms:ListKeys", "resource_arn": "*"},
+        "SimulatePolicy": {"account_id": account, "identity_policy": {**policy, "policy_document": ALLOW_ALL}},
         "GetRole": {"account_id": account, "role_name": "worker"},
         "PutIdentityPolicy": {**policy, "policy_document": ALLOW_ALL},
         "GetIdentityPolicy": policy,

@@ -31,7 +31,7 @@ _SERVED = {
     "CreateAccessKey", "ListAccessKeys", "UpdateAccessKey", "DeleteAccessKey", "AssumeRole",
     "CreateToken", "ListTokens", "RevokeToken",
     "RegisterCertificate", "ListCertificates", "DeregisterCertificate",
-    "GetCallerIdentity", "ExplainAccess", "LintPolicy", "LookupEvents", "VerifyAuditTrail",
+    "GetCallerIdentity", "ExplainAccess", "LintPolicy", "SimulatePolicy", "LookupEvents", "VerifyAuditTrail",
     "GetServerStatus", "ListKeyStoreHealth", "RotateRootKey",
 }
 
