@@ -7,7 +7,6 @@ import datetime as dt
 import socket
 import time
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
