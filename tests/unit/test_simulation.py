@@ -203,6 +203,26 @@ def test_conditions_on_time_are_asked_of_each_call(service: InProcess) -> None:
     assert result.found == [("alice", "kms:Encrypt", "ALLOWED", "EXPLICIT_DENY", 2)]
 
 
+def test_conditions_on_time_and_on_the_encryption_context(service: InProcess) -> None:
+    """What a decision asks at one time needn't be what it asks at another."""
+    alice = service.new_user("alice", policies={"use": identity_policy(*USE)})
+    key = new_key(service).arn
+    for tenant in ("t1", "t2"):
+        used(service, alice, key, encryption_context={"tenant": tenant})
+    service.clock.advance(DAY)
+    limit = str(int(service.clock.now) - 60)
+    for tenant in ("t1", "t1", "t2"):
+        used(service, alice, key, encryption_context={"tenant": tenant})
+    deny = {
+        **statement("*", "kms:Encrypt", effect="Deny"),
+        "Condition": {
+            "NumericGreaterThan": {"aws:EpochTime": limit}, "StringEquals": {"kms:EncryptionContext:tenant": "t1"},
+        },
+    }
+    result = simulate(service, **key_change(key, delegating(deny)))
+    assert result.found == [("alice", "kms:Encrypt", "ALLOWED", "EXPLICIT_DENY", 2)]
+
+
 @pytest.mark.parametrize(("address", "turned"), [("10.1.0.0/16", 0), ("10.2.0.0/16", 1)])
 def test_conditions_on_where_calls_came_from(service: InProcess, address: str, turned: int) -> None:
     token = service.new_user("alice", policies={"use": identity_policy(*USE)})

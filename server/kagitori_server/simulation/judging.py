@@ -11,6 +11,7 @@ from kagitori_server.asking import decide_on_key, question
 from kagitori_server.authn.authenticator import SocketIdentity, make_caller
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.model.keys import Key
+from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import (
     Caller,
     CertificateRecord,
@@ -66,10 +67,11 @@ class _Both:
 
 
 class Judge:
-    """Decides one call after another. For one thread. `watch` tells whether a decision depended on the time."""
+    """Decides one call after another. For one thread. `watch` tells what the last decision depended on."""
 
-    def __init__(self, services: Services, table: Table, snapshot: Snapshot, change: Change) -> None:
+    def __init__(self, services: Services, table: Table, lookup: Lookup, change: Change) -> None:
         self.watch = Watch()
+        snapshot = Snapshot(services.catalog, lookup, self.watch)
         self._services = services
         self._table = table
         self._change = change
@@ -86,6 +88,7 @@ class Judge:
 
         Raises Undecidable.
         """
+        self.watch.begin()
         row = self._table.get(call.operation)
         kind = str(call.identity.get("type") or "")
         if not isinstance(row, Operation) or not call.is_of(row) or kind in _SKIPPED or call.asked_nothing:

@@ -18,6 +18,7 @@ DENIED = "AccessDenied"
 """The error code of calls that were refused for want of permission."""
 
 _TIMES = frozenset({"aws:currenttime", "aws:epochtime"})
+_OF_PAIRS = "kms:encryptioncontext"
 _SOURCES = {"kms": KMS_SOURCE, "kagitori": ADMIN_SOURCE}
 
 
@@ -145,12 +146,19 @@ class RecordedRequest:
 
 
 class Watch:
-    """Notes whether the time was asked for, so that what depends on it isn't taken for settled."""
+    """Notes what a decision asked of the call that differs from call to call, so that one isn't taken for another."""
 
-    __slots__ = ("timely",)
+    __slots__ = ("paired", "timely")
 
     def __init__(self) -> None:
         self.timely = False
+        """The time."""
+        self.paired = False
+        """The encryption context."""
+
+    def begin(self) -> None:
+        """Nothing was asked yet."""
+        self.timely = self.paired = False
 
     def context_of(self, asked: Asked) -> RequestContext:
         """The condition keys of a question about a recorded call."""
@@ -167,4 +175,6 @@ class _WatchedContext(RequestContext):
     def __getitem__(self, name: str) -> str | tuple[str, ...]:
         if name in _TIMES:
             self._watch.timely = True
+        elif name.startswith(_OF_PAIRS):
+            self._watch.paired = True
         return super().__getitem__(name)

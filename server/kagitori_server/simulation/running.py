@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from kagitori_server.audit.lookup import second_text
 from kagitori_server.audit.matching import parse_record
-from kagitori_server.audit.replay import Occasion, Replay, occasion
+from kagitori_server.audit.replay import Occasion, Replay, occasion, without_context
 from kagitori_server.model.errors import ThrottlingException
 from kagitori_server.model.principals import GroupRecord, PrincipalKind
 from kagitori_server.operations.administration.changes import Change, HolderChange, KeyChange
@@ -24,7 +24,6 @@ from kagitori_server.operations.shapes.simulation import SimulatePolicyResponse,
 from kagitori_server.operations.streams import Stream
 from kagitori_server.simulation.judging import Judge, Verdict
 from kagitori_server.simulation.recorded import Reason, RecordedCall, Undecidable, read_call
-from kagitori_server.simulation.snapshot import Snapshot
 from kagitori_server.simulation.tally import Tally, epoch
 
 SLICE_SECONDS = 0.001
@@ -80,8 +79,7 @@ class Simulations:
         self, context: Context, change: Change, start: float, end: float | None, stopped: Callable[[], bool]
     ) -> Generator[SimulatePolicyResponse, None, None]:
         replay = Replay(self._root, start, end, _needles(context.account, change))
-        snapshot = Snapshot(context.services.catalog, context.lookup)
-        judge = Judge(context.services, self._table, snapshot, change)
+        judge = Judge(context.services, self._table, context.lookup, change)
         pace = _Pace(self._monotonic, self._pause)
         period = (second_text(start), None if end is None else second_text(end))
         tally = Tally()
@@ -122,9 +120,12 @@ class _Outcome(NamedTuple):
     verdicts: tuple[Verdict, ...] = ()
     undecided: tuple[Reason, str] | None = None
     call: RecordedCall | None = None
+    paired: bool = False
+    """Whether it may depend on the encryption context."""
 
 
 _NOTHING = _Outcome()
+_PAIRED = _Outcome(paired=True)
 
 
 class _Reading:
@@ -142,19 +143,30 @@ class _Reading:
         seen = occasion(line)
         if seen is None or seen.when < self._since or (self._until is not None and seen.when >= self._until):
             return
-        outcome = self._known.get(seen.what)
+        short = without_context(seen.what)
+        outcome = self._known.get(short)
+        if outcome is _PAIRED:
+            outcome = self._known.get(seen.what)
         if outcome is None:
             outcome = self._read(line, seen)
-            if len(seen.what) <= _KNOWN_BYTES:
-                if len(self._known) >= _KNOWN:
-                    self._known.clear()
-                self._known[seen.what] = outcome
+            if outcome.paired and short != seen.what:
+                self._keep(short, _PAIRED)
+                self._keep(seen.what, outcome)
+            else:
+                self._keep(short, outcome)
         elif outcome.call is not None:
             outcome = self._decide(outcome.call, seen)
         if outcome.undecided is not None:
             self._tally.add_undecided(outcome.undecided[0], seen.event_id, outcome.undecided[1])
         elif outcome.verdicts:
             self._tally.add(outcome.verdicts, seen.when, seen.event_id)
+
+    def _keep(self, what: bytes, outcome: _Outcome) -> None:
+        if len(what) > _KNOWN_BYTES:
+            return
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        self._known[what] = outcome
 
     def _read(self, line: bytes, seen: Occasion) -> _Outcome:
         record = parse_record(line)
@@ -165,13 +177,15 @@ class _Reading:
         return self._decide(read_call(record), seen)
 
     def _decide(self, call: RecordedCall, seen: Occasion) -> _Outcome:
-        watch = self._judge.watch
-        watch.timely = False
+        verdicts: tuple[Verdict, ...] = ()
+        undecided = None
         try:
             verdicts = self._judge.judge(call, epoch(seen.when))
         except Undecidable as problem:
-            return _Outcome(undecided=(problem.reason, problem.detail), call=call if watch.timely else None)
-        return _Outcome(verdicts, call=call if watch.timely else None)
+            undecided = problem.reason, problem.detail
+        watch = self._judge.watch
+        # What isn't asked at this time may be at another.
+        return _Outcome(verdicts, undecided, call if watch.timely else None, watch.paired or watch.timely)
 
 
 class _Pace:

@@ -9,7 +9,7 @@ from kagitori_server.model.grants import Grant, GrantToken
 from kagitori_server.model.keys import Key
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import AccessKeyRecord, CertificateRecord, PrincipalRecord, TokenRecord
-from kagitori_server.simulation.recorded import Reason, Undecidable
+from kagitori_server.simulation.recorded import Reason, Undecidable, Watch
 from kagitori_server.storage.catalog import Catalog
 
 _ENTRIES = 10_000
@@ -21,10 +21,12 @@ class Snapshot:
     of a kind, beyond which they are read anew. For one thread."""
 
     def __init__(
-        self, catalog: Catalog, lookup: Lookup, *, key: Key | None = None, without: Grant | None = None
+        self, catalog: Catalog, lookup: Lookup, watch: Watch, *, key: Key | None = None, without: Grant | None = None
     ) -> None:
+        """`watch` is told when grants are looked up that an encryption context has to fit."""
         self._catalog = catalog
         self._lookup = lookup
+        self._watch = watch
         self._key = key
         self._without = without
         self._keys: dict[Any, Key | None] = {}
@@ -33,7 +35,7 @@ class Snapshot:
 
     def of(self, key: Key, without: Grant | None = None) -> Snapshot:
         """The same with `key` for the key of its id, and without that grant."""
-        return Snapshot(self._catalog, self, key=key, without=without)
+        return Snapshot(self._catalog, self, self._watch, key=key, without=without)
 
     def key_at(self, arn: str) -> Key:
         """The key of that ARN. Raises Undecidable."""
@@ -68,7 +70,10 @@ class Snapshot:
         place = (region, key_id, grantee_id)
         if place not in self._grants:
             _keep(self._grants, place, self._remaining(self._lookup.grants(region, key_id, grantee_id)))
-        return self._grants[place]
+        found = self._grants[place]
+        if any(grant.constraint is not None for grant in found.records):
+            self._watch.paired = True
+        return found
 
     def _remaining(self, found: GrantSet) -> GrantSet:
         without = self._without
