@@ -1,4 +1,4 @@
-"""SimulatePolicy: recorded calls decided again under a change, each way, and what it is refused for."""
+"""SimulatePolicy: recorded calls decided again under a change, each way."""
 
 from __future__ import annotations
 
@@ -7,40 +7,26 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.support.inprocess import ALLOW_ALL, HOME, START, InProcess
+from tests.support.inprocess import ALLOW_ALL, HOME, InProcess
 from tests.support.kms_calls import (
-    ABSENT_ID,
     DAY,
     OTHER,
     delegating,
     encrypt,
     identity_policy,
-    key_arn,
     key_policy,
     new_key,
     root,
     statement,
     user_arn,
 )
+from tests.support.simulations import identity_change, key_change, simulate, used
 
 from kagitori_server.model.call import Evidence
-from kagitori_server.model.errors import (
-    AccessDeniedException,
-    InvalidArnException,
-    InvalidGrantIdException,
-    KmsError,
-    LimitExceededException,
-    MalformedPolicyDocumentException,
-    NoSuchEntityException,
-    NotFoundException,
-    ThrottlingException,
-    ValidationException,
-)
+from kagitori_server.model.errors import AccessDeniedException
 from kagitori_server.operations.shapes.decisions import Outcome
-from kagitori_server.operations.shapes.simulation import SimulationFinding, SimulationProgress, SimulationUndecided
 from kagitori_server.simulation.judging import Verdict
 from kagitori_server.simulation.tally import Tally
 
@@ -51,65 +37,6 @@ USE = ("kms:Encrypt", "kms:Decrypt")
 def service(tmp_path: Path) -> Iterator[InProcess]:
     with InProcess(tmp_path) as opened:
         yield opened
-
-
-@pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
-    """With a user and one key, for tests that change nothing."""
-    with InProcess(tmp_path_factory.mktemp("lasting")) as opened:
-        opened.new_user("alice")
-        new_key(opened)
-        yield opened
-
-
-class Result:
-    """Everything that a simulation told."""
-
-    def __init__(self, stream: Any) -> None:
-        self.progress: list[SimulationProgress] = []
-        self.findings: list[SimulationFinding] = []
-        self.undecided: list[SimulationUndecided] = []
-        while (message := stream.pull()) is not None:
-            for into, member in (
-                (self.progress, message.progress), (self.findings, message.finding),
-                (self.undecided, message.undecided),
-            ):
-                if member is not None:
-                    into.append(member)
-        assert [each.finished for each in self.progress] == [False] * (len(self.progress) - 1) + [True]
-
-    @property
-    def found(self) -> list[tuple[str, str, str, str, int]]:
-        """(who, action, before, after, calls)"""
-        return [
-            (each.principal_arn.rpartition("/")[2], each.action, each.before, each.after, each.calls)
-            for each in self.findings
-        ]
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """Reason -> calls that weren't decided."""
-        return {each.reason: each.calls for each in self.undecided}
-
-
-def simulate(service: InProcess, **values: Any) -> Result:
-    return Result(service.call("SimulatePolicy", values))
-
-
-def key_change(key: str, policy: str) -> dict[str, Any]:
-    return {"key_policy": {"key_id": key, "policy": policy}}
-
-
-def identity_change(name: str, document: str | None, policy: str = "use") -> dict[str, Any]:
-    change = {"principal_arn": user_arn(name), "policy_name": policy}
-    return {"identity_policy": change if document is None else {**change, "policy_document": document}}
-
-
-def used(service: InProcess, token: str, key: str, times: int = 1, **values: Any) -> None:
-    """Calls of Encrypt, allowed or not."""
-    for _ in range(times):
-        with contextlib.suppress(AccessDeniedException):
-            service.call("Encrypt", {"key_id": key, "plaintext": b"x", **values}, token=token)
 
 
 def test_a_key_policy_that_leaves_callers_out(service: InProcess) -> None:
@@ -441,102 +368,6 @@ def test_damage_is_counted_and_the_rest_is_read(service: InProcess) -> None:
     assert result.found == [("alice", "kms:Encrypt", "ALLOWED", "IMPLICIT_DENY", 5)]
     assert result.reasons == {"DAMAGED": 5}
     assert result.progress[-1].records_read == len(segment.read_bytes().splitlines()) + 7
-
-
-@pytest.mark.parametrize(
-    ("values", "error"),
-    [
-        ({}, ValidationException),
-        (
-            {"key_disabling": {"key_id": ABSENT_ID}, "grant_revocation": {"key_id": ABSENT_ID, "grant_id": "g"}},
-            ValidationException,
-        ),
-        ({"key_disabling": {"key_id": ABSENT_ID}}, NotFoundException),
-        ({"key_disabling": {"key_id": key_arn(ABSENT_ID)}}, NotFoundException),
-        ({"key_disabling": {"key_id": key_arn(ABSENT_ID, OTHER)}}, AccessDeniedException),
-        ({"key_disabling": {"key_id": "alias/app"}}, InvalidArnException),
-        ({"key_policy": {"key_id": "KEY", "policy": "{"}}, MalformedPolicyDocumentException),
-        ({"key_policy": {"key_id": "KEY", "policy": delegating(statement(user_arn("x"), "kms:*"))}},
-         MalformedPolicyDocumentException),
-        ({"key_policy": {"key_id": "KEY", "policy": delegating() + " " * 40_000}}, LimitExceededException),
-        ({"key_policy": {"key_id": "KEY"}}, ValidationException),
-        ({"grant_revocation": {"key_id": "KEY", "grant_id": "g"}}, InvalidGrantIdException),
-        ({"grant_revocation": {"key_id": "KEY", "grant_id": "a" * 64}}, NotFoundException),
-        (identity_change("absent", ALLOW_ALL), NoSuchEntityException),
-        (identity_change("alice", None), NoSuchEntityException),
-        (identity_change("alice", "{}"), MalformedPolicyDocumentException),
-        (identity_change("alice", ALLOW_ALL + " " * 200_000), ValidationException),
-        ({"identity_policy": {"principal_arn": root(HOME), "policy_name": "p"}}, ValidationException),
-        ({"key_disabling": {"key_id": "KEY"}, "start_time": START + 10, "end_time": START + 10}, ValidationException),
-        ({"key_disabling": {"key_id": "KEY"}, "start_time": START + DAY}, ValidationException),
-        ({"key_disabling": {"key_id": "KEY"}, "end_time": -1.0}, ValidationException),
-    ],
-)
-def test_refusals(lasting: InProcess, values: dict[str, Any], error: type[KmsError]) -> None:
-    service, [entry] = lasting, lasting.call("ListKeys").keys
-    key = entry.key_arn
-    values = {
-        name: {member: key if each == "KEY" else each for member, each in value.items()}
-        if isinstance(value, dict) else value
-        for name, value in values.items()
-    }
-    with pytest.raises(error) as caught:
-        service.call("SimulatePolicy", values)
-    assert type(caught.value) is error
-    record = service.records()[-1]
-    assert record["eventName"] == "SimulatePolicy"
-    assert record["errorCode"] == ("AccessDenied" if error is AccessDeniedException else error.code())
-    assert service.simulations.running == 0
-
-
-def test_the_permission_is_asked_on_what_would_change(service: InProcess) -> None:
-    key, other = new_key(service).arn, new_key(service).arn
-    service.new_user("alice")
-    allowed = [key, user_arn("alice")]
-    token = service.new_user("auditor", policies={"p": identity_policy("kagitori:SimulatePolicy", resource=allowed)})
-    for change in (
-        {"key_disabling": {"key_id": key}}, {"key_disabling": {"key_id": key.rpartition("/")[2]}},
-        identity_change("alice", ALLOW_ALL),
-    ):
-        Result(service.call("SimulatePolicy", change, token=token))
-    for change in (
-        {"key_disabling": {"key_id": other}}, {"key_disabling": {"key_id": ABSENT_ID}},
-        identity_change("auditor", ALLOW_ALL), identity_change("absent", ALLOW_ALL),
-    ):
-        with pytest.raises(AccessDeniedException) as refused:
-            service.call("SimulatePolicy", change, token=token)
-        assert "kagitori:SimulatePolicy on resource: arn:" in (refused.value.message or "")
-
-
-def test_the_record_is_there_before_the_first_message(service: InProcess) -> None:
-    key = new_key(service).arn
-    stream = service.call("SimulatePolicy", key_change(key, delegating()))
-    record = service.records()[-1]
-    assert (record["eventName"], record["resources"][0]["ARN"]) == ("SimulatePolicy", key)
-    assert record["requestParameters"]["keyPolicy"] == {"keyId": key, "policy": delegating()}
-    stream.close()
-    assert stream.pull() is None
-
-
-def test_no_record_no_answer(service: InProcess) -> None:
-    key = new_key(service).arn
-    service.trail.close()
-    with pytest.raises(KmsError):
-        service.call("SimulatePolicy", {"key_disabling": {"key_id": key}})
-    assert service.simulations.running == 0
-
-
-def test_as_many_as_may_run_at_once(service: InProcess) -> None:
-    change = {"key_disabling": {"key_id": new_key(service).arn}}
-    first, second = (service.call("SimulatePolicy", change) for _ in range(2))
-    with pytest.raises(ThrottlingException):
-        service.call("SimulatePolicy", change)
-    assert first.pull().progress is not None
-    first.close()
-    third = service.call("SimulatePolicy", change)
-    for stream in (second, third):
-        Result(stream)
-    assert service.simulations.running == 0
 
 
 def test_many_groups_are_handed_out_early() -> None:

@@ -26,7 +26,7 @@ from kagitori_server.simulation.judging import Judge, Verdict
 from kagitori_server.simulation.recorded import Reason, RecordedCall, Undecidable, read_call
 from kagitori_server.simulation.tally import Tally, epoch
 
-SLICE_SECONDS = 0.001
+SLICE_SECONDS = 0.0005
 """Work between two rests."""
 PROGRESS_SECONDS = 0.5
 """Between two messages of progress."""
