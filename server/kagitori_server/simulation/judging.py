@@ -10,6 +10,7 @@ from typing import Any
 from kagitori_server.asking import decide_on_key, question
 from kagitori_server.authn.authenticator import SocketIdentity, make_caller
 from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.model.errors import KmsError
 from kagitori_server.model.keys import Key
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import (
@@ -106,7 +107,11 @@ class Judge:
                 # A row without permissions asks by its check, if at all.
                 raise Undecidable(Reason.NOT_SIMULATED, row.name)
             return ()
-        return tuple(self._verdicts(row, call, callers, when))
+        try:
+            return tuple(self._verdicts(row, call, callers, when))
+        except KmsError as problem:
+            # It would be refused before it's decided, by either of the policies.
+            raise Undecidable(Reason.NOT_SIMULATED, problem.code()) from None
 
     def _verdicts(self, row: Operation, call: RecordedCall, callers: _Both, when: float) -> Iterator[Verdict]:
         request = RecordedRequest(row, call)

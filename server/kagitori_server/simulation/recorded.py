@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -87,7 +88,7 @@ def read_call(record: Mapping[str, Any]) -> RecordedCall:
         parameters=read_members(shown) if isinstance(shown, dict) else None,
         cut=isinstance(shown, dict) and OMITTED in shown,
         extra=_members(record.get("additionalEventData")),
-        key_arns=tuple(arn for arn in arns if arn.split(":", 5)[-1].startswith("key/")),
+        key_arns=tuple(arn for arn in arns if arn.split(":", 5)[5:] and arn.split(":", 5)[5].startswith("key/")),
         evidence=_evidence(record),
     )
 
@@ -121,8 +122,12 @@ class RecordedRequest:
     def __getattr__(self, name: str) -> Any:
         field = self._fields.get(name)
         if field is None:
-            # What a request of this operation never has, as opposed to what isn't known of it.
-            raise AttributeError(name)
+            derived = inspect.getattr_static(self._row.request.cls, name, None)
+            if derived is None:
+                # What a request of this operation never has, as opposed to what isn't known of it.
+                raise AttributeError(name)
+            # A property or method of the shape, over what is known of its members.
+            return derived.__get__(self, self._row.request.cls)
         if name not in self._row.audit.request_shown:
             raise Undecidable(Reason.NOT_SHOWN, name)
         if name not in self._made:

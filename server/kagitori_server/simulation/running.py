@@ -143,6 +143,11 @@ class _Reading:
         seen = occasion(line)
         if seen is None or seen.when < self._since or (self._until is not None and seen.when >= self._until):
             return
+        try:
+            epoch(seen.when)
+        except ValueError:
+            self._tally.add_undecided(Reason.DAMAGED, "")
+            return
         short = without_context(seen.what)
         outcome = self._known.get(short)
         if outcome is _PAIRED:

@@ -507,7 +507,8 @@ class SimulationUndecided(_message.Message):
     `SESSION_GONE`: of the role session it is no longer known what its own policy and tags were;
     `KEY_GONE`: the key has been deleted since;
     `GRANT_GONE`: the grant that the call retired is gone;
-    `NOT_SIMULATED`: a call that other rules decide as well, such as AssumeRole;
+    `NOT_SIMULATED`: a call that other rules decide as well, such as AssumeRole, or that is refused before it
+    is decided;
     `DAMAGED`: lines of the trail that are no records (VerifyAuditTrail tells where).
     """
     calls: _builtins.int
@@ -515,7 +516,7 @@ class SimulationUndecided(_message.Message):
     event_id: _builtins.str
     """Audit record of the last one; empty for damaged lines."""
     detail: _builtins.str
-    """What a record did not show, or an example of it; empty for other reasons."""
+    """What a record did not show, or what was not simulated, of the last one; empty for other reasons."""
     def __init__(
         self,
         *,
