@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.inprocess import ALLOW_ALL, HOME, InProcess
@@ -24,6 +25,7 @@ from tests.support.kms_calls import (
 )
 from tests.support.simulations import identity_change, key_change, simulate, used
 
+from kagitori_server.audit.chain import format_line
 from kagitori_server.model.call import Evidence
 from kagitori_server.model.errors import AccessDeniedException
 from kagitori_server.operations.shapes.decisions import Outcome
@@ -368,6 +370,61 @@ def test_damage_is_counted_and_the_rest_is_read(service: InProcess) -> None:
     assert result.found == [("alice", "kms:Encrypt", "ALLOWED", "IMPLICIT_DENY", 5)]
     assert result.reasons == {"DAMAGED": 5}
     assert result.progress[-1].records_read == len(segment.read_bytes().splitlines()) + 7
+
+
+def _garbled(event: dict[str, Any]) -> Iterator[bytes]:
+    """A record with each of its members, at any depth, replaced by something else or taken out."""
+
+    def variants(value: Any) -> Iterator[Any]:
+        yield from (None, 1, "", "x", [], [1], {}, {"x": 1}, True)
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                rest = {each: other for each, other in value.items() if each != name}
+                yield rest
+                yield from ({**value, name: variant} for variant in variants(inner))
+        if isinstance(value, list):
+            for place, inner in enumerate(value):
+                yield from ([*value[:place], variant, *value[place + 1 :]] for variant in variants(inner))
+
+    for variant in variants(event):
+        yield json.dumps(variant, separators=(",", ":")).encode()
+
+
+def test_garbled_records_never_break_a_simulation(service: InProcess) -> None:
+    """Whatever a line holds, the stream ends as it should, and calls that were told whole are found."""
+    alice = service.new_user("alice", policies={"use": identity_policy("kms:*", "kagitori:*")})
+    service.call("CreateGroup", {"group_name": "crew"})
+    service.call("AddUserToGroup", {"group_name": "crew", "user_name": "alice"})
+    key = new_key(service).arn
+    used(service, alice, key, encryption_context={"a": "b"})
+    grant = {"key_id": key, "grantee_principal": user_arn("alice"), "operations": ["Encrypt"]}
+    made = service.call("CreateGrant", grant, token=alice)
+    service.call("RetireGrant", {"grant_token": made.grant_token}, token=alice)
+    service.call("ListTokens", {"principal_arn": user_arn("alice")}, token=alice)
+    events = [event for event in service.records() if event["userIdentity"].get("userName") == "alice"]
+    assert len(events) == 4
+    lines = [
+        format_line(number, "0" * 64, garbled) + b"\n"
+        for event in events for number, garbled in enumerate(_garbled(event), 1)
+    ]
+    chain = service.audit_folder / "chain-07"
+    chain.mkdir()
+    (chain / "00000001.jsonl").write_bytes(b"".join(lines))
+    deny = {
+        **statement("*", "kms:*", effect="Deny"),
+        "Condition": {
+            "StringEquals": {"kms:EncryptionContext:a": "b"}, "NumericGreaterThan": {"aws:EpochTime": "1"},
+            "IpAddress": {"aws:SourceIp": "0.0.0.0/0"}, "Bool": {"aws:SecureTransport": "false"},
+        },
+    }
+    group = {"principal_arn": f"arn:aws:iam::{HOME}:group/crew", "policy_name": "no"}
+    for change in (
+        key_change(key, delegating(deny)), {"key_disabling": {"key_id": key}}, identity_change("alice", None),
+        {"identity_policy": {**group, "policy_document": identity_policy("kms:*", effect="Deny")}},
+    ):
+        result = simulate(service, **change)
+        assert result.progress[-1].records_read > len(lines)
+    assert ("alice", "kms:Encrypt", "ALLOWED", "EXPLICIT_DENY") in {found[:4] for found in result.found}
 
 
 def test_many_groups_are_handed_out_early() -> None:
