@@ -260,8 +260,31 @@ def test_sessions_are_decided_with_their_own_policy(service: InProcess) -> None:
     ]
     for made in service.call("ListTokens", {"principal_arn": role}).tokens:
         service.call("RevokeToken", {"token_id": made.token_id})
+    # Of the session that was assumed the trail still tells the policy; of the other it doesn't.
     result = simulate(service, identity_policy=change)
-    assert (result.findings, result.reasons) == ([], {"SESSION_GONE": 4})
+    assert result.found == [("s1", "kms:Encrypt", "ALLOWED", "IMPLICIT_DENY", 1)]
+    assert result.reasons == {"SESSION_GONE": 2}
+
+
+def test_past_sessions_have_their_tags_and_source_identity(service: InProcess) -> None:
+    role, alice = _role(service)
+    key = new_key(service).arn
+    asked = {
+        "role_arn": role, "role_session_name": "s1", "duration_seconds": 900,
+        "tags": [{"tag_key": "Team", "tag_value": "x"}], "source_identity": "alice",
+    }
+    used(service, service.call("AssumeRole", asked, token=alice).token, key)
+    used(service, service.call("AssumeRole", {**asked, "tags": []}, token=alice).token, key, 2)
+    service.clock.advance(1_000)
+    # Clears away what has ended.
+    service.call("AssumeRole", asked, token=alice)
+    assert len(service.call("ListTokens", {"principal_arn": role}).tokens) <= 1
+    only = {
+        **statement(role, "kms:Encrypt"),
+        "Condition": {"StringEquals": {"aws:PrincipalTag/Team": "x", "aws:SourceIdentity": "alice"}},
+    }
+    result = simulate(service, **key_change(key, key_policy(only, statement(root(HOME), "kms:PutKeyPolicy"))))
+    assert (result.found, result.reasons) == ([("s1", "kms:Encrypt", "ALLOWED", "IMPLICIT_DENY", 2)], {})
 
 
 def test_who_is_gone_and_what_is_not_simulated(service: InProcess) -> None:

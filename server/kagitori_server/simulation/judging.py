@@ -29,6 +29,7 @@ from kagitori_server.operations.row import Operation, Permission, Resource, Tabl
 from kagitori_server.operations.shapes.decisions import Outcome, StatementReference
 from kagitori_server.policy.evaluate import Decision
 from kagitori_server.simulation.recorded import DENIED, Reason, RecordedCall, RecordedRequest, Undecidable, Watch
+from kagitori_server.simulation.sessions import PastSessions
 from kagitori_server.simulation.snapshot import Snapshot
 
 _CALLERS = 10_000
@@ -70,8 +71,12 @@ class _Both:
 class Judge:
     """Decides one call after another. For one thread. `watch` tells what the last decision depended on."""
 
-    def __init__(self, services: Services, table: Table, lookup: Lookup, change: Change) -> None:
+    def __init__(
+        self, services: Services, table: Table, lookup: Lookup, change: Change, past: PastSessions
+    ) -> None:
+        """`past` knows of sessions that the catalog doesn't any more."""
         self.watch = Watch()
+        self._past = past
         snapshot = Snapshot(services.catalog, lookup, self.watch)
         self._services = services
         self._table = table
@@ -209,15 +214,14 @@ class Judge:
         if principal is None or principal.principal_id != unique_id:
             raise Undecidable(Reason.PRINCIPAL_GONE)
         credential_id = str(identity.get("accessKeyId"))
-        attributes = _mapping(session.get("attributes"))
-        kind, credential = self._credential(credential_id, principal, session_name, attributes)
+        kind, credential = self._credential(credential_id, principal, session_name, session)
         caller = make_caller(kind, credential_id, credential, principal, self._services.partition)
         if caller.arn != identity.get("arn"):
             raise Undecidable(Reason.SESSION_GONE)
         return caller
 
     def _credential(
-        self, credential_id: str, principal: PrincipalRecord, session_name: str, attributes: Mapping[str, Any]
+        self, credential_id: str, principal: PrincipalRecord, session_name: str, session: Mapping[str, Any]
     ) -> tuple[CredentialKind, _Credential]:
         """What the caller proved itself by, for what it says of a session. Users and root users have none."""
         if principal.kind is not PrincipalKind.ROLE:
@@ -229,10 +233,27 @@ class Judge:
             return CredentialKind.TOKEN, token
         if certificate is not None and certificate.principal_arn == principal.arn:
             return CredentialKind.CERTIFICATE, certificate
+        try:
+            began = datetime.fromisoformat(str(_mapping(session.get("attributes")).get("creationDate"))).timestamp()
+        except ValueError:
+            raise Undecidable(Reason.SESSION_GONE) from None
         if credential_id == CredentialKind.SOCKET:
-            began = datetime.fromisoformat(str(attributes.get("creationDate"))).timestamp()
             return CredentialKind.SOCKET, SocketIdentity(principal.arn, session_name, began)
-        raise Undecidable(Reason.SESSION_GONE)
+        settled = self._past.find(credential_id)
+        if settled is None:
+            raise Undecidable(Reason.SESSION_GONE)
+        identity = session.get("sourceIdentity")
+        return CredentialKind.TOKEN, TokenRecord(
+            token_id=credential_id,
+            digest=b"",
+            principal_arn=principal.arn,
+            account=principal.account,
+            session_name=session_name,
+            description="",
+            created=began,
+            expires=None,
+            session=replace(settled, source_identity=identity if isinstance(identity, str) else None),
+        )
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

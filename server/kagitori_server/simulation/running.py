@@ -7,7 +7,7 @@ so it works in slices much shorter than the interpreter's own and rests as long 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import NamedTuple
@@ -19,17 +19,19 @@ from kagitori_server.model.errors import ThrottlingException
 from kagitori_server.model.principals import GroupRecord, PrincipalKind
 from kagitori_server.operations.administration.changes import Change, HolderChange, KeyChange
 from kagitori_server.operations.context import Context
-from kagitori_server.operations.row import Table
+from kagitori_server.operations.row import Operation, Table
 from kagitori_server.operations.shapes.simulation import SimulatePolicyResponse, SimulationProgress
 from kagitori_server.operations.streams import Stream
 from kagitori_server.simulation.judging import Judge, Verdict
 from kagitori_server.simulation.recorded import Reason, RecordedCall, Undecidable, read_call
+from kagitori_server.simulation.sessions import LONGEST_SECONDS, PastSessions
 from kagitori_server.simulation.tally import Tally, epoch
 
 SLICE_SECONDS = 0.0005
 """Work between two rests."""
 PROGRESS_SECONDS = 0.5
 """Between two messages of progress."""
+_ASSUME_ROLE = b'"eventName":"AssumeRole"'
 _RETRY_SECONDS = 10.0
 _KNOWN = 20_000
 _KNOWN_BYTES = 4_096
@@ -46,6 +48,11 @@ class Simulations:
         """`root` is the folder of the trail. `pause` sleeps."""
         self._root = root
         self._table = table
+        assume_role = table["AssumeRole"]
+        if not isinstance(assume_role, Operation):
+            message = "AssumeRole is a batch"
+            raise TypeError(message)
+        self._assume_role = assume_role
         self._monotonic = monotonic
         self._pause = pause
         self._most = most
@@ -79,8 +86,18 @@ class Simulations:
         self, context: Context, change: Change, start: float, end: float | None, stopped: Callable[[], bool]
     ) -> Generator[SimulatePolicyResponse, None, None]:
         replay = Replay(self._root, start, end, _needles(context.account, change))
-        judge = Judge(context.services, self._table, context.lookup, change)
         pace = _Pace(self._monotonic, self._pause)
+
+        def assumptions() -> Iterator[bytes]:
+            needles = [_of_account(context.account), _ASSUME_ROLE]
+            for block in Replay(self._root, max(0.0, start - LONGEST_SECONDS), end, needles).blocks():
+                pace.step()
+                if stopped():
+                    return
+                yield from block.lines
+
+        past = PastSessions(self._assume_role, assumptions)
+        judge = Judge(context.services, self._table, context.lookup, change, past)
         period = (second_text(start), None if end is None else second_text(end))
         tally = Tally()
         reading = _Reading(judge, tally, context.account, period)
@@ -211,11 +228,16 @@ class _Pace:
 
 def _needles(account: str, change: Change) -> list[bytes]:
     """What a line must hold for its call to be concerned."""
-    needles = [f'"recipientAccountId":{quoted(account)}']
+    needles = [_of_account(account)]
     if isinstance(change, KeyChange):
-        needles.append(f'"ARN":{quoted(change.now.arn)}')
+        needles.append(f'"ARN":{quoted(change.now.arn)}'.encode("ascii"))
     elif isinstance(change, HolderChange) and not isinstance(change.now, GroupRecord):
         text = quoted(change.now.principal_id)
         # Behind a role's id the session's name follows.
-        needles.append(f'"principalId":{text[:-1] + ":" if change.now.kind is PrincipalKind.ROLE else text}')
-    return [needle.encode("ascii") for needle in needles]
+        text = text[:-1] + ":" if change.now.kind is PrincipalKind.ROLE else text
+        needles.append(f'"principalId":{text}'.encode("ascii"))
+    return needles
+
+
+def _of_account(account: str) -> bytes:
+    return f'"recipientAccountId":{quoted(account)}'.encode("ascii")
