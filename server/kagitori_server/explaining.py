@@ -14,6 +14,7 @@ from kagitori_server.operations.row import BatchOperation, Operation, Permission
 
 _Asking = tuple[Operation, Permission]
 _NO_PAIRS: Mapping[str, str] = {}
+_IDENTITIES = (Resource.ENTITY, Resource.PRINCIPAL, Resource.POLICY)
 
 
 class Explaining:
@@ -29,7 +30,7 @@ class Explaining:
         row, permission = self._asking(call)
         on_key = permission.on is Resource.KEY
         key = call.key if on_key else None
-        if permission.on is Resource.ALIAS:
+        if permission.on is Resource.ALIAS or permission.on in _IDENTITIES:
             resource = call.named
         elif key is not None:
             resource = key.arn
@@ -61,10 +62,10 @@ class Explaining:
             self._by_action = _by_action(self._table)
         action, known = call.action.lower(), self._by_action
         wanted: tuple[Resource, ...]
-        if call.key is None:
-            wanted = (Resource.ACCOUNT,)
-        else:
+        if call.key is not None:
             wanted = (Resource.ALIAS, Resource.KEY) if ":alias/" in call.named else (Resource.KEY,)
+        else:
+            wanted = (Resource.ACCOUNT,) if call.named == "*" else _IDENTITIES
         for on in wanted:
             if (found := known.get((action, on))) is not None:
                 return found

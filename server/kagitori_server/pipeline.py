@@ -328,10 +328,11 @@ class Pipeline:
         else:
             on = identity_resource(context, permission, request)
             asked, resource = question(context, permission, None, None, on.account), on.shown
-            decision = self._authorizer.on_identity(asked, on.arn)
+            decision = self._authorizer.on_identity(asked, on.arn, on.governing)
+            on.note(context, allowed=decision.allowed)
             if not decision.allowed and on.unknown_arn != on.arn:
                 # Who would be refused likewise if it weren't there doesn't hear from the reason that it is.
-                unknown = self._authorizer.on_identity(asked, on.unknown_arn)
+                unknown = self._authorizer.on_identity(asked, on.unknown_arn, on.governing)
                 decision = decision if unknown.allowed else unknown
         if not decision.allowed:
             raise AccessDeniedException(decision.denial_text(caller.arn, action, resource))

@@ -24,6 +24,10 @@ from kagitori_server.operations.context import Context
 from kagitori_server.operations.row import Answer, BatchOperation, Operation
 
 _EMPTY: tuple[object, ...] = (None, (), {})
+_ENTITY_TYPES = {
+    "user": "AWS::IAM::User", "root": "AWS::IAM::User", "role": "AWS::IAM::Role", "group": "AWS::IAM::Group",
+    "policy": "AWS::IAM::ManagedPolicy",
+}
 _NOBODY = render_identity(IdentityType.UNKNOWN)
 
 
@@ -141,11 +145,17 @@ class Recording:
     def _resources(self, row: Operation | None, request: Any, context: Context | None) -> tuple[Resource, ...]:
         if context is None or row is None:
             return ()
-        found = tuple(Resource(key.account, key.arn) for key in context.keys.values())
+        keys = (Resource(key.account, key.arn) for key in context.keys.values())
+        found = (*keys, *map(_entity_resource, context.entities))
         if row.alias_member is None or request is None:
             return found
         name = alias_arn(self._partition, context.region, context.account, getattr(request, row.alias_member))
         return (Resource(context.account, name), *found)
+
+
+def _entity_resource(arn: str) -> Resource:
+    account, named = arn.split(":", 5)[4:]
+    return Resource(account, arn, _ENTITY_TYPES[named.partition("/")[0]])
 
 
 def _is_read_only(trace: Trace) -> bool:

@@ -157,6 +157,9 @@ def test_explained_calls(cli: CommandLine, key: str) -> None:
     assert re.search(r"identity policy use statement 0 .*action does not match", refused)
     assert "identity policy use statement 0" in cli.done(*asked, "kms:Encrypt").text
     assert cli(*asked, "kms:Encrypt", "--context", "tenant").code == 2
+    entity = ("--action", "kagitori:DeleteRole", "--key", "arn:aws:iam::000000000000:role/ops/worker")
+    told = cli.json("policy", "explain", "--principal", "user/explained", *entity)
+    assert "kagitori:DeleteRole on resource: arn:aws:iam::000000000000:role/ops/worker" in told["explanation"]
     assert cli("policy", "explain", "--principal", "user/none", "--action", "kms:ListKeys").code == 1
 
 

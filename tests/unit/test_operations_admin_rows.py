@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor
 
 from kagitori.kms.v1 import admin_service_pb2, crypto_service_pb2, key_service_pb2
 from kagitori_server.operations.admin_table import ADMIN
-from kagitori_server.operations.row import Answer, Cost, Operation
+from kagitori_server.operations.row import Answer, Cost, Operation, Resource
 from kagitori_server.operations.table import TABLE
 
 _RPCS = {rpc.name: rpc for rpc in admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].methods}
@@ -33,6 +33,15 @@ _SERVED = {
     "RegisterCertificate", "ListCertificates", "DeregisterCertificate",
     "GetCallerIdentity", "ExplainAccess", "LintPolicy", "SimulatePolicy", "LookupEvents", "VerifyAuditTrail",
     "GetServerStatus", "ListKeyStoreHealth", "RotateRootKey",
+}
+_NAMING = {
+    "user_name", "role_name", "group_name", "policy_name", "principal_arn", "policy_arn", "token_id",
+    "certificate_id", "access_key_id",
+}
+_ON_ONE = (Resource.ENTITY, Resource.PRINCIPAL, Resource.POLICY)
+_NARROWED = {
+    "ListUsers": "group_name", "ListTokens": "principal_arn", "ListCertificates": "principal_arn",
+    "ListAccessKeys": "principal_arn", "ListManagedPolicies": "principal_arn",
 }
 
 rows = pytest.mark.parametrize("row", ADMIN, ids=lambda row: row.name)
@@ -60,6 +69,27 @@ def _compare(shape: type[Any], message: Descriptor) -> None:
 def test_all_operations_of_the_plan_are_served_and_no_others() -> None:
     assert {row.name for row in ADMIN} == _SERVED
     assert set(TABLE) & set(_RPCS) == _SERVED
+
+
+@rows
+def test_what_names_one_entity_is_what_the_permission_is_asked_on(row: Operation) -> None:
+    members = {field.name for field in dataclasses.fields(row.request.cls)}
+    named = members & _NAMING if row.name not in _HOME_ONLY | {"AssumeRole"} else set()
+    if row.name in _NARROWED:
+        [whole, narrowed] = row.permissions
+        assert (whole.on, narrowed.on in _ON_ONE) == (Resource.ACCOUNT, True)
+        for given in (None, "x"):
+            request = types.SimpleNamespace(**{_NARROWED[row.name]: given})
+            needed = [permission for permission in row.permissions if permission.when and permission.when(request)]
+            assert needed == [whole if given is None else narrowed]
+        return
+    assert all(permission.when is None for permission in row.permissions)
+    assert [permission.on in _ON_ONE for permission in row.permissions] == [bool(named)] * len(row.permissions)
+    for permission in row.permissions:
+        assert (permission.entity is not None) == (permission.on is Resource.ENTITY)
+        if permission.entity is not None:
+            assert permission.entity.member in named
+            assert (permission.entity.path_member is not None) == row.name.startswith("Create")
 
 
 def test_no_two_services_share_a_name() -> None:
@@ -97,8 +127,8 @@ def test_security_columns(row: Operation) -> None:
     assert row.cross_account == (row.name == "AssumeRole")
     assert not row.keys
     assert not (row.writes and row.read_only)
-    actions = [permission.action for permission in row.permissions]
-    assert actions == ([] if row.name in ("GetCallerIdentity", "AssumeRole") else [f"kagitori:{row.name}"])
+    actions = {permission.action for permission in row.permissions}
+    assert actions == (set() if row.name in ("GetCallerIdentity", "AssumeRole") else {f"kagitori:{row.name}"})
     assert row.cost is (Cost.INLINE if row.name == "GetCallerIdentity" else Cost.OFFLOAD)
     members = {field.name for field in dataclasses.fields(row.request.cls)}
     names_an_account = bool(members & {"account_id", "principal_arn", "policy_arn"}) and row.name not in _HOME_ONLY

@@ -49,7 +49,12 @@ def explain(
     ],
     action: Annotated[str, typer.Option(help="Such as kms:Decrypt.", metavar="ACTION")],
     key: Annotated[
-        str | None, typer.Option(help="Key id, ARN or alias; none for actions without key.", metavar="KEY")
+        str | None,
+        typer.Option(
+            help="Key id or alias, or the ARN of a key, alias, user, group, role or managed policy; none for actions "
+            "without resource.",
+            metavar="KEY",
+        ),
     ] = None,
     context: Annotated[
         list[str] | None,

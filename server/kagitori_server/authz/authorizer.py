@@ -112,15 +112,19 @@ class Authorizer:
         query = Query(who.caller, asked.action, key.arn, key.account, self._context_of(asked))
         return decide_retire_grant(query, self._key(key).policy, who.policies, self._grant(grant), limits=who.limits)
 
-    def on_identity(self, asked: Asked, resource_arn: str) -> Decision:
-        """May the caller do what is asked on a resource that identity policies alone govern?"""
+    def on_identity(self, asked: Asked, resource_arn: str, governing: str | None = None) -> Decision:
+        """May the caller do what is asked on a resource that identity policies alone govern?
+
+        `governing` is the account whose policies do: the resource's own unless it is said otherwise.
+        """
         who = self._caller(asked.caller)
+        account = governing or asked.resource_account
         if who.needs_context:
-            return self._decide_on_identity(who, asked, resource_arn, self._context_of(asked))
-        question = (asked.action, resource_arn, asked.resource_account)
+            return self._decide_on_identity(who, asked, resource_arn, account, self._context_of(asked))
+        question = (asked.action, resource_arn, account)
         decision = who.decisions.get(question)
         if decision is None:
-            decision = self._decide_on_identity(who, asked, resource_arn, _NO_CONTEXT)
+            decision = self._decide_on_identity(who, asked, resource_arn, account, _NO_CONTEXT)
             self._make_room(who.decisions, _DECISIONS_PER_RECORD)
             who.decisions[question] = decision
         return decision
@@ -167,9 +171,9 @@ class Authorizer:
         )
 
     def _decide_on_identity(
-        self, who: CompiledCaller, asked: Asked, resource_arn: str, context: Context
+        self, who: CompiledCaller, asked: Asked, resource_arn: str, account: str, context: Context
     ) -> Decision:
-        query = Query(who.caller, asked.action, resource_arn, asked.resource_account, context)
+        query = Query(who.caller, asked.action, resource_arn, account, context)
         return decide_identity(query, who.policies, limits=who.limits)
 
     def _granted(

@@ -7,7 +7,8 @@ and no other account's caller gets it, but for the home account's, in the accoun
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kagitori_server.model.shape import Shape
@@ -41,12 +42,42 @@ CERTIFICATE = Entity(naming=Naming.CERTIFICATE, member="certificate_id")
 ACCESS_KEY = Entity(naming=Naming.ACCESS_KEY, member="access_key_id")
 
 
-def permission(name: str, on: Resource | Entity) -> Permission:
-    """The permission that an operation of this name asks."""
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """A list of what an account has, or of what belongs to one entity, which an optional member names."""
+
+    member: str
+    on: Resource | Entity
+    """What is asked on when the member is there; otherwise it's the account."""
+
+
+OF_PRINCIPAL = Narrowed("principal_arn", Resource.PRINCIPAL)
+OF_GROUP = Narrowed("group_name", GROUP)
+
+On = Resource | Entity | Narrowed
+"""On what an operation asks its permission."""
+
+
+def permissions(name: str, on: On) -> tuple[Permission, ...]:
+    """The permissions of an operation of this name, of which every request needs exactly one."""
+    if not isinstance(on, Narrowed):
+        return (permission(name, on),)
+
+    def narrowed(request: Any) -> bool:
+        return getattr(request, on.member) is not None
+
+    def whole(request: Any) -> bool:
+        return not narrowed(request)
+
+    return permission(name, Resource.ACCOUNT, whole), permission(name, on.on, narrowed)
+
+
+def permission(name: str, on: Resource | Entity, when: Callable[[Any], object] | None = None) -> Permission:
+    """The permission `kagitori:` and the name; needed only for requests of which `when` is true."""
     action = f"{KAGITORI}:{name}"
     if isinstance(on, Entity):
-        return Permission(action=action, on=Resource.ENTITY, slot=None, entity=on)
-    return Permission(action=action, on=on, slot=None)
+        return Permission(action=action, on=Resource.ENTITY, slot=None, entity=on, when=when)
+    return Permission(action=action, on=on, slot=None, when=when)
 
 
 def _checks(check: Check | None, *, home_only: bool) -> Check | None:
@@ -65,12 +96,12 @@ def _checks(check: Check | None, *, home_only: bool) -> Check | None:
 
 def reading(
     name: str, request: type[Any], response: type[Any], handler: Handler, *,
-    on: Resource | Entity, account_member: str | None, home_only: bool, shown: tuple[str, ...],
+    on: On, account_member: str | None, home_only: bool, shown: tuple[str, ...],
 ) -> Operation:
     """An operation that changes nothing and whose answer isn't recorded."""
     return Operation(
         name=name, service=KAGITORI, request=Shape(request), response=response,
-        keys=(), alias_member=None, account_member=account_member, permissions=(permission(name, on),),
+        keys=(), alias_member=None, account_member=account_member, permissions=permissions(name, on),
         grantable=False, cross_account=False, read_only=True, writes=False,
         audit=AuditRule(request_shown=shown, answer=Answer.NOTHING),
         cost=Cost.OFFLOAD, check=_checks(None, home_only=home_only), prepare=None, handler=handler,
@@ -79,7 +110,7 @@ def reading(
 
 def streaming(
     name: str, request: type[Any], response: type[Any], handler: Handler, *,
-    on: Resource | Entity, account_member: str | None, home_only: bool, shown: tuple[str, ...],
+    on: On, account_member: str | None, home_only: bool, shown: tuple[str, ...],
 ) -> Operation:
     """The same with an answer of many `response`s."""
     row = reading(
@@ -90,14 +121,14 @@ def streaming(
 
 def writing(
     name: str, request: type[Any], response: type[Any], handler: Handler, *,
-    on: Resource | Entity, account_member: str | None, home_only: bool,
+    on: On, account_member: str | None, home_only: bool,
     shown: tuple[str, ...], answer_shown: tuple[str, ...] = (),
     check: Check | None = None, prepare: Prepare | None = None,
 ) -> Operation:
     """An operation that changes the catalog; of its answer, the record shows `answer_shown`."""
     return Operation(
         name=name, service=KAGITORI, request=Shape(request), response=response,
-        keys=(), alias_member=None, account_member=account_member, permissions=(permission(name, on),),
+        keys=(), alias_member=None, account_member=account_member, permissions=permissions(name, on),
         grantable=False, cross_account=False, read_only=False, writes=True,
         audit=AuditRule(
             request_shown=shown, answer=Answer.MEMBERS if answer_shown else Answer.NOTHING,

@@ -8,11 +8,13 @@ from kagitori_server.operations.admin_rows import (
     KAGITORI,
     NEW_ROLE,
     NEW_USER,
+    OF_GROUP,
+    OF_PRINCIPAL,
     PRINCIPAL,
     ROLE,
     TOKEN,
     USER,
-    permission,
+    permissions,
     reading,
     streaming,
     writing,
@@ -70,7 +72,7 @@ USERS: tuple[Operation, ...] = (
     ),
     reading(
         "ListUsers", principal_shapes.ListUsersRequest, principal_shapes.ListUsersResponse, entities.list_users,
-        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        on=OF_GROUP, account_member="account_id", home_only=False,
         shown=("account_id", "path_prefix", "group_name", "limit", "marker"),
     ),
     writing(
@@ -140,7 +142,7 @@ CREDENTIALS: tuple[Operation, ...] = (
     reading(
         "ListTokens", credential_shapes.ListCredentialsRequest, credential_shapes.ListTokensResponse,
         credentials.list_tokens,
-        on=Resource.ACCOUNT, account_member="account_named", home_only=False,
+        on=OF_PRINCIPAL, account_member="account_named", home_only=False,
         shown=("account_id", "principal_arn", "limit", "marker"),
     ),
     writing(
@@ -157,7 +159,7 @@ CREDENTIALS: tuple[Operation, ...] = (
     reading(
         "ListCertificates", credential_shapes.ListCredentialsRequest, credential_shapes.ListCertificatesResponse,
         credentials.list_certificates,
-        on=Resource.ACCOUNT, account_member="account_named", home_only=False,
+        on=OF_PRINCIPAL, account_member="account_named", home_only=False,
         shown=("account_id", "principal_arn", "limit", "marker"),
     ),
     writing(
@@ -225,7 +227,7 @@ SERVER: tuple[Operation, ...] = (
     Operation(
         name="RotateRootKey", service=KAGITORI,
         request=Shape(service_shapes.NoMembers), response=service_shapes.RotateRootKeyResponse,
-        keys=(), alias_member=None, account_member=None, permissions=(permission("RotateRootKey", Resource.ACCOUNT),),
+        keys=(), alias_member=None, account_member=None, permissions=permissions("RotateRootKey", Resource.ACCOUNT),
         grantable=False, cross_account=False, read_only=False,
         writes=False,  # it needs several transactions, with the root key's file written in between
         audit=AuditRule(

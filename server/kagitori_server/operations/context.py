@@ -76,6 +76,8 @@ class Context:
     """The keys of the call by slot name."""
     grant: Grant | None = None
     """The grant that the request names, once it's found."""
+    entities: list[str] = field(default_factory=list)
+    """ARNs of the users, roles, groups and managed policies that the call is about, as its record tells them."""
     writer_or_none: Writer | None = None
     prepared: Any = None
     """What the row's `prepare` made for its handler."""

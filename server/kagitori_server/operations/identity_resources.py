@@ -28,20 +28,29 @@ from kagitori_server.operations.row import Entity, Naming, Permission, Resource
 from kagitori_server.storage.reader import Reader
 
 _SESSION = re.compile(r"arn:[a-z-]+:sts::[0-9]{12}:assumed-role/(?P<role>[^/]+)/[^/]+")
-_NAMED_KINDS = (Naming.USER, Naming.ROLE, Naming.GROUP, Naming.POLICY)
+_WITH_ARN = (Naming.USER, Naming.ROLE, Naming.GROUP, Naming.POLICY)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityResource:
     """What a permission is asked on."""
 
     arn: str
-    account: str
-    """Whose identity policies decide."""
     shown: str
     """What a refusal says of it: no more than the request did."""
     unknown_arn: str
     """What would be asked on if nothing of that name existed; the same as `arn` where nothing is looked up."""
+    is_entity: bool
+    """Whether it's an entity that there is, as far as is known: one that isn't looked up counts as there."""
+    account: str
+    """Whose it is."""
+    governing: str
+    """Whose identity policies decide."""
+
+    def note(self, context: Context, *, allowed: bool) -> None:
+        """Lets the call's record tell what it's about; of another account's only when it's allowed."""
+        if self.is_entity and (allowed or self.account == context.caller.account):
+            context.entities.append(self.arn)
 
 
 def identity_resource(context: Context, permission: Permission, request: Any) -> IdentityResource:
@@ -49,62 +58,77 @@ def identity_resource(context: Context, permission: Permission, request: Any) ->
 
     Looks an entity up, within the transaction of a call that has one, and blocks for it.
     """
-    row, caller, services = context.operation, context.caller, context.services
-    # Of AdminService: whether the call may reach another account than the caller's was decided before.
-    account = caller.account
-    if permission.on is Resource.ENTITY:
-        if permission.entity is None:
-            message = f"the row {row.name} doesn't say what entity its permission is asked on"
-            raise RuntimeError(message)
-        return _entity(context, permission.entity, request)
+    row, services = context.operation, context.services
     if permission.on is Resource.ALIAS:
         name: str = getattr(request, row.alias_member or "")
         check_new_alias_name(name)
-        arn, account = alias_arn(services.partition, context.region, context.account, name), context.account
-    elif permission.on is Resource.PRINCIPAL:
-        arn = request.principal_arn
-    elif permission.on is Resource.POLICY:
-        arn = request.policy_arn
-    elif permission.on is Resource.CHANGED:
+        return _own(alias_arn(services.partition, context.region, context.account, name), context.account)
+    if permission.on is Resource.RETIRING_PRINCIPAL and request.retiring_principal:
+        parts = request.retiring_principal.split(":", 5)
+        return _own(request.retiring_principal, parts[4] if len(parts) == 6 else context.account)
+    if permission.on in (Resource.PRINCIPAL, Resource.POLICY):
+        return _named(context, request.principal_arn if permission.on is Resource.PRINCIPAL else request.policy_arn)
+    if permission.on is Resource.CHANGED:
         arn = request.changed_arn(services.partition, context.region, context.account)
-    elif permission.on is Resource.RETIRING_PRINCIPAL and request.retiring_principal:
-        arn = request.retiring_principal
-        parts = arn.split(":", 5)
-        account = parts[4] if len(parts) == 6 else account
-    else:
+        # A key isn't an identity: the call that is about it lets its record tell so by itself.
+        is_identity = request.identity_policy is not None
+        return _reached(context, arn, shown=arn, unknown_arn=arn, is_entity=is_identity)
+    if permission.on is not Resource.ENTITY:
         arn = _no_entity(context)
-    return IdentityResource(arn, account, arn, arn)
+        return _reached(context, arn, shown=arn, unknown_arn=arn, is_entity=False)
+    if permission.entity is None:
+        message = f"the row {row.name} doesn't say what entity its permission is asked on"
+        raise RuntimeError(message)
+    return _entity(context, permission.entity, request)
 
 
 def _entity(context: Context, entity: Entity, request: Any) -> IdentityResource:
-    naming, account = entity.naming, context.caller.account
-    named: str | None = getattr(request, entity.member)
+    naming = entity.naming
     if naming is Naming.PRINCIPAL:
-        return _principal(context, named)
-    if named is None:
-        arn = _no_entity(context)
-        return IdentityResource(arn, account, arn, arn)
+        return _principal(context, getattr(request, entity.member))
+    named: str = getattr(request, entity.member)
     if entity.path_member is not None:
-        arn = _arn(context, naming, named, getattr(request, entity.path_member) or "/")
-        return IdentityResource(arn, account, arn, arn)
-    unknown = _arn(context, naming, named, "/") if naming in _NAMED_KINDS else _no_entity(context)
-    with _reading(context) as reader:
-        found = _find(context, reader, naming, named)
-    return IdentityResource(found or unknown, account, f"{naming.value} {named}", unknown)
+        return _named(context, _arn(context, naming, named, getattr(request, entity.path_member) or "/"))
+    unknown = _arn(context, naming, named, "/") if naming in _WITH_ARN else _no_entity(context)
+    return _found(context, naming, named, shown=f"{naming.value} {named}", unknown_arn=unknown)
 
 
 def _principal(context: Context, named: str | None) -> IdentityResource:
     """A role for each of its sessions, so that none of them is a way around what is said of the role."""
-    account = context.caller.account
     if named is None:
-        named = context.caller.record.arn
+        return _named(context, context.caller.record.arn)
     session = _SESSION.fullmatch(named)
     if session is None:
-        return IdentityResource(named, account, named, named)
+        return _named(context, named)
     unknown = _arn(context, Naming.ROLE, session["role"], "/")
+    return _found(context, Naming.ROLE, session["role"], shown=named, unknown_arn=unknown)
+
+
+def _own(arn: str, account: str) -> IdentityResource:
+    """What the policies of its own account decide on, whoever calls."""
+    return IdentityResource(
+        arn=arn, shown=arn, unknown_arn=arn, is_entity=False, account=account, governing=account
+    )
+
+
+def _named(context: Context, arn: str) -> IdentityResource:
+    """What the request tells the ARN of."""
+    return _reached(context, arn, shown=arn, unknown_arn=arn, is_entity=True)
+
+
+def _found(context: Context, naming: Naming, name: str, *, shown: str, unknown_arn: str) -> IdentityResource:
+    """What has to be looked up."""
     with _reading(context) as reader:
-        found = _find(context, reader, Naming.ROLE, session["role"])
-    return IdentityResource(found or unknown, account, named, unknown)
+        arn = _find(context, reader, naming, name)
+    return _reached(context, arn or unknown_arn, shown=shown, unknown_arn=unknown_arn, is_entity=arn is not None)
+
+
+def _reached(context: Context, arn: str, *, shown: str, unknown_arn: str, is_entity: bool) -> IdentityResource:
+    """What may be another account's: whether the call may reach there was decided before."""
+    return IdentityResource(
+        arn=arn, shown=shown, unknown_arn=unknown_arn, is_entity=is_entity, account=arn.split(":", 5)[4],
+        governing=context.caller.account,
+    )
 
 
 def _find(context: Context, reader: Reader, naming: Naming, named: str) -> str | None:
@@ -133,9 +157,7 @@ def _arn(context: Context, naming: Naming, name: str, path: str) -> str:
 
 
 def _no_entity(context: Context) -> str:
-    return service_arn(
-        context.services.partition, context.operation.service, context.region, context.caller.account
-    )
+    return service_arn(context.services.partition, context.operation.service, context.region, context.account)
 
 
 @contextmanager

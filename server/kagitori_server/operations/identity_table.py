@@ -9,6 +9,7 @@ from kagitori_server.operations.admin_rows import (
     KAGITORI,
     NEW_GROUP,
     NEW_POLICY,
+    OF_PRINCIPAL,
     ROLE,
     USER,
     reading,
@@ -97,7 +98,7 @@ MANAGED_POLICIES: tuple[Operation, ...] = (
     reading(
         "ListManagedPolicies", policy_shapes.ListManagedPoliciesRequest,
         policy_shapes.ListManagedPoliciesResponse, managed_policies.list_managed_policies,
-        on=Resource.ACCOUNT, account_member="account_named", home_only=False,
+        on=OF_PRINCIPAL, account_member="account_named", home_only=False,
         shown=("account_id", "principal_arn", "path_prefix", "limit", "marker"),
     ),
     writing(
@@ -141,7 +142,7 @@ ACCESS_KEYS: tuple[Operation, ...] = (
     reading(
         "ListAccessKeys", key_shapes.ListAccessKeysRequest,
         key_shapes.ListAccessKeysResponse, access_keys.list_access_keys,
-        on=Resource.ACCOUNT, account_member="account_named", home_only=False,
+        on=OF_PRINCIPAL, account_member="account_named", home_only=False,
         shown=("account_id", "principal_arn", "limit", "marker"),
     ),
     writing(

@@ -151,7 +151,7 @@ class Judge:
         if permission.slot is None:
             on = identity_resource(context, permission, request)
             asked = question(context, permission, None, None, on.account)
-            decision = authorizer.on_identity(asked, on.arn)
+            decision = authorizer.on_identity(asked, on.arn, on.governing)
             return outcome_of(decision), on.arn, decided_by(decision, None)
         slot, key = context.operation.slot(permission.slot), context.keys[permission.slot]
         if permission.on is Resource.GRANT:

@@ -8,9 +8,11 @@ in principals.proto, identity_policies.proto, credentials.proto, decisions.proto
 operation.proto.
 
 The IAM action of an rpc is `kagitori:` and its name, decided by identity policies; a comment says so
-where it differs. A request without `account_id` is about the caller's own account. Another account may
-be named, in `account_id` or in an ARN, by principals of the installation's managing account only; others
-are answered AccessDeniedException whether or not it exists.
+where it differs, and on which ARN it is decided where that is not the account. An entity that does not
+exist is decided on as if it had the path `/`, a credential that does not exist on the account; who is
+refused that is answered the same whatever exists. A request without `account_id` is about the caller's
+own account. Another account may be named, in `account_id` or in an ARN, by principals of the
+installation's managing account only; others are answered AccessDeniedException whether or not it exists.
 
 Any rpc may also answer ValidationException, AccessDeniedException, ThrottlingException,
 KMSInternalException and the failures of credentials that key_service.proto lists; these are not repeated

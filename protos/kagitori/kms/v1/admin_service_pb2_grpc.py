@@ -362,7 +362,7 @@ class AdminServiceServicer(object):
     def CreateUser(self, request, context):
         """Makes a user without permissions or credentials.
 
-        IAM: kagitori:CreateUser, on the account, whatever ARN the entity has.
+        IAM: kagitori:CreateUser, on the ARN that the user will have.
         Errors: EntityAlreadyExistsException, LimitExceededException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -372,7 +372,7 @@ class AdminServiceServicer(object):
     def GetUser(self, request, context):
         """Describes a user.
 
-        IAM: kagitori:GetUser, on the account, whatever ARN the entity has.
+        IAM: kagitori:GetUser, on the user's ARN.
         Errors: NoSuchEntityException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -382,7 +382,7 @@ class AdminServiceServicer(object):
     def ListUsers(self, request, context):
         """Lists the users of an account or of one of its groups.
 
-        IAM: kagitori:ListUsers.
+        IAM: kagitori:ListUsers, on the ARN of the group if one is named.
         Errors: NoSuchEntityException (the group), InvalidMarkerException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -392,7 +392,7 @@ class AdminServiceServicer(object):
     def DeleteUser(self, request, context):
         """Removes a user that has no credentials, groups, policies or boundary any more.
 
-        IAM: kagitori:DeleteUser, on the account, whatever ARN the entity has.
+        IAM: kagitori:DeleteUser, on the user's ARN.
         Errors: NoSuchEntityException, DeleteConflictException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -402,7 +402,7 @@ class AdminServiceServicer(object):
     def CreateGroup(self, request, context):
         """Makes a group without users or permissions.
 
-        IAM: kagitori:CreateGroup, on the account, whatever ARN the entity has.
+        IAM: kagitori:CreateGroup, on the ARN that the group will have.
         Errors: EntityAlreadyExistsException, LimitExceededException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -422,7 +422,7 @@ class AdminServiceServicer(object):
     def DeleteGroup(self, request, context):
         """Removes a group that has no users or policies any more.
 
-        IAM: kagitori:DeleteGroup, on the account, whatever ARN the entity has.
+        IAM: kagitori:DeleteGroup, on the group's ARN.
         Errors: NoSuchEntityException, DeleteConflictException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -432,7 +432,7 @@ class AdminServiceServicer(object):
     def AddUserToGroup(self, request, context):
         """Makes a user a member of a group; nothing happens if it is one.
 
-        IAM: kagitori:AddUserToGroup, on the account, whatever ARN the entity has.
+        IAM: kagitori:AddUserToGroup, on the group's ARN.
         Errors: NoSuchEntityException, LimitExceededException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -442,7 +442,7 @@ class AdminServiceServicer(object):
     def RemoveUserFromGroup(self, request, context):
         """Ends a membership.
 
-        IAM: kagitori:RemoveUserFromGroup, on the account, whatever ARN the entity has.
+        IAM: kagitori:RemoveUserFromGroup, on the group's ARN.
         Errors: NoSuchEntityException (also where the user is no member).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -452,7 +452,7 @@ class AdminServiceServicer(object):
     def ListGroupsForUser(self, request, context):
         """Lists the groups a user is a member of.
 
-        IAM: kagitori:ListGroupsForUser, on the account, whatever ARN the entity has.
+        IAM: kagitori:ListGroupsForUser, on the user's ARN.
         Errors: NoSuchEntityException, InvalidMarkerException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -462,7 +462,7 @@ class AdminServiceServicer(object):
     def CreateRole(self, request, context):
         """Makes a role without permissions.
 
-        IAM: kagitori:CreateRole, on the account, whatever ARN the entity has.
+        IAM: kagitori:CreateRole, on the ARN that the role will have.
         Errors: EntityAlreadyExistsException, LimitExceededException, MalformedPolicyDocumentException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -472,7 +472,7 @@ class AdminServiceServicer(object):
     def GetRole(self, request, context):
         """Describes a role.
 
-        IAM: kagitori:GetRole, on the account, whatever ARN the entity has.
+        IAM: kagitori:GetRole, on the role's ARN.
         Errors: NoSuchEntityException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -492,7 +492,7 @@ class AdminServiceServicer(object):
     def UpdateAssumeRolePolicy(self, request, context):
         """Replaces the trust policy of a role. Sessions that exist go on.
 
-        IAM: kagitori:UpdateAssumeRolePolicy, on the account, whatever ARN the entity has.
+        IAM: kagitori:UpdateAssumeRolePolicy, on the role's ARN.
         Errors: NoSuchEntityException, MalformedPolicyDocumentException, LimitExceededException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -503,7 +503,7 @@ class AdminServiceServicer(object):
         """Removes a role that has no policies, boundary, tokens, certificates or identity providers any more. Its
         sessions end.
 
-        IAM: kagitori:DeleteRole, on the account, whatever ARN the entity has.
+        IAM: kagitori:DeleteRole, on the role's ARN.
         Errors: NoSuchEntityException, DeleteConflictException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -573,7 +573,7 @@ class AdminServiceServicer(object):
     def CreateManagedPolicy(self, request, context):
         """Makes a managed policy, attached to nobody.
 
-        IAM: kagitori:CreateManagedPolicy, on the account, whatever ARN the entity has.
+        IAM: kagitori:CreateManagedPolicy, on the ARN that the policy will have.
         Errors: EntityAlreadyExistsException, MalformedPolicyDocumentException, LimitExceededException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -593,7 +593,7 @@ class AdminServiceServicer(object):
     def ListManagedPolicies(self, request, context):
         """Lists the managed policies of an account, or those attached to one user, group or role.
 
-        IAM: kagitori:ListManagedPolicies.
+        IAM: kagitori:ListManagedPolicies, on the ARN of the principal if one is named.
         Errors: NoSuchEntityException (the principal), InvalidMarkerException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -666,7 +666,7 @@ class AdminServiceServicer(object):
         """Lists the tokens of an account or of one principal, without their secrets. Expired and revoked ones are
         left out.
 
-        IAM: kagitori:ListTokens.
+        IAM: kagitori:ListTokens, on the ARN of the principal if one is named.
         Errors: NoSuchEntityException (the principal), InvalidMarkerException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -676,7 +676,7 @@ class AdminServiceServicer(object):
     def RevokeToken(self, request, context):
         """Ends a token for good.
 
-        IAM: kagitori:RevokeToken, on the account, whatever ARN the entity has.
+        IAM: kagitori:RevokeToken, on the ARN of the principal whose token it is.
         Errors: NoSuchEntityException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -696,7 +696,7 @@ class AdminServiceServicer(object):
     def ListAccessKeys(self, request, context):
         """Lists the access keys of an account or of one principal, without their secrets.
 
-        IAM: kagitori:ListAccessKeys.
+        IAM: kagitori:ListAccessKeys, on the ARN of the principal if one is named.
         Errors: NoSuchEntityException (the principal), InvalidMarkerException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -706,7 +706,7 @@ class AdminServiceServicer(object):
     def UpdateAccessKey(self, request, context):
         """Makes an access key active or inactive.
 
-        IAM: kagitori:UpdateAccessKey, on the account, whatever ARN the entity has.
+        IAM: kagitori:UpdateAccessKey, on the ARN of the principal whose key it is.
         Errors: NoSuchEntityException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -716,7 +716,7 @@ class AdminServiceServicer(object):
     def DeleteAccessKey(self, request, context):
         """Removes an access key for good.
 
-        IAM: kagitori:DeleteAccessKey, on the account, whatever ARN the entity has.
+        IAM: kagitori:DeleteAccessKey, on the ARN of the principal whose key it is.
         Errors: NoSuchEntityException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -737,7 +737,7 @@ class AdminServiceServicer(object):
     def ListCertificates(self, request, context):
         """Lists the certificate mappings of an account or of one principal.
 
-        IAM: kagitori:ListCertificates.
+        IAM: kagitori:ListCertificates, on the ARN of the principal if one is named.
         Errors: NoSuchEntityException (the principal), InvalidMarkerException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -747,7 +747,7 @@ class AdminServiceServicer(object):
     def DeregisterCertificate(self, request, context):
         """Removes a certificate mapping. Connections that rest on it are refused from their next call on.
 
-        IAM: kagitori:DeregisterCertificate, on the account, whatever ARN the entity has.
+        IAM: kagitori:DeregisterCertificate, on the ARN of the principal that it proves.
         Errors: NoSuchEntityException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -810,7 +810,7 @@ class AdminServiceServicer(object):
     def ExplainAccess(self, request, context):
         """Decides a call that is not made, and tells how the decision came about.
 
-        IAM: kagitori:ExplainAccess, on the account, whatever ARN the entity has.
+        IAM: kagitori:ExplainAccess, on the ARN of the principal asked about, for a session on its role's.
         Errors: NoSuchEntityException (the principal), NotFoundException (the key), InvalidArnException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

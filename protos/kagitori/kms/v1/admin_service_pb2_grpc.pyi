@@ -8,9 +8,11 @@ in principals.proto, identity_policies.proto, credentials.proto, decisions.proto
 operation.proto.
 
 The IAM action of an rpc is `kagitori:` and its name, decided by identity policies; a comment says so
-where it differs. A request without `account_id` is about the caller's own account. Another account may
-be named, in `account_id` or in an ARN, by principals of the installation's managing account only; others
-are answered AccessDeniedException whether or not it exists.
+where it differs, and on which ARN it is decided where that is not the account. An entity that does not
+exist is decided on as if it had the path `/`, a credential that does not exist on the account; who is
+refused that is answered the same whatever exists. A request without `account_id` is about the caller's
+own account. Another account may be named, in `account_id` or in an ARN, by principals of the
+installation's managing account only; others are answered AccessDeniedException whether or not it exists.
 
 Any rpc may also answer ValidationException, AccessDeniedException, ThrottlingException,
 KMSInternalException and the failures of credentials that key_service.proto lists; these are not repeated
@@ -81,31 +83,31 @@ class AdminServiceStub:
     CreateUser: _grpc.UnaryUnaryMultiCallable[_principals_pb2.CreateUserRequest, _principals_pb2.CreateUserResponse]
     """Makes a user without permissions or credentials.
 
-    IAM: kagitori:CreateUser, on the account, whatever ARN the entity has.
+    IAM: kagitori:CreateUser, on the ARN that the user will have.
     Errors: EntityAlreadyExistsException, LimitExceededException.
     """
     GetUser: _grpc.UnaryUnaryMultiCallable[_principals_pb2.GetUserRequest, _principals_pb2.GetUserResponse]
     """Describes a user.
 
-    IAM: kagitori:GetUser, on the account, whatever ARN the entity has.
+    IAM: kagitori:GetUser, on the user's ARN.
     Errors: NoSuchEntityException.
     """
     ListUsers: _grpc.UnaryUnaryMultiCallable[_principals_pb2.ListUsersRequest, _principals_pb2.ListUsersResponse]
     """Lists the users of an account or of one of its groups.
 
-    IAM: kagitori:ListUsers.
+    IAM: kagitori:ListUsers, on the ARN of the group if one is named.
     Errors: NoSuchEntityException (the group), InvalidMarkerException.
     """
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_principals_pb2.DeleteUserRequest, _principals_pb2.DeleteUserResponse]
     """Removes a user that has no credentials, groups, policies or boundary any more.
 
-    IAM: kagitori:DeleteUser, on the account, whatever ARN the entity has.
+    IAM: kagitori:DeleteUser, on the user's ARN.
     Errors: NoSuchEntityException, DeleteConflictException.
     """
     CreateGroup: _grpc.UnaryUnaryMultiCallable[_principals_pb2.CreateGroupRequest, _principals_pb2.CreateGroupResponse]
     """Makes a group without users or permissions.
 
-    IAM: kagitori:CreateGroup, on the account, whatever ARN the entity has.
+    IAM: kagitori:CreateGroup, on the ARN that the group will have.
     Errors: EntityAlreadyExistsException, LimitExceededException.
     """
     ListGroups: _grpc.UnaryUnaryMultiCallable[_principals_pb2.ListGroupsRequest, _principals_pb2.ListGroupsResponse]
@@ -117,37 +119,37 @@ class AdminServiceStub:
     DeleteGroup: _grpc.UnaryUnaryMultiCallable[_principals_pb2.DeleteGroupRequest, _principals_pb2.DeleteGroupResponse]
     """Removes a group that has no users or policies any more.
 
-    IAM: kagitori:DeleteGroup, on the account, whatever ARN the entity has.
+    IAM: kagitori:DeleteGroup, on the group's ARN.
     Errors: NoSuchEntityException, DeleteConflictException.
     """
     AddUserToGroup: _grpc.UnaryUnaryMultiCallable[_principals_pb2.AddUserToGroupRequest, _principals_pb2.AddUserToGroupResponse]
     """Makes a user a member of a group; nothing happens if it is one.
 
-    IAM: kagitori:AddUserToGroup, on the account, whatever ARN the entity has.
+    IAM: kagitori:AddUserToGroup, on the group's ARN.
     Errors: NoSuchEntityException, LimitExceededException.
     """
     RemoveUserFromGroup: _grpc.UnaryUnaryMultiCallable[_principals_pb2.RemoveUserFromGroupRequest, _principals_pb2.RemoveUserFromGroupResponse]
     """Ends a membership.
 
-    IAM: kagitori:RemoveUserFromGroup, on the account, whatever ARN the entity has.
+    IAM: kagitori:RemoveUserFromGroup, on the group's ARN.
     Errors: NoSuchEntityException (also where the user is no member).
     """
     ListGroupsForUser: _grpc.UnaryUnaryMultiCallable[_principals_pb2.ListGroupsForUserRequest, _principals_pb2.ListGroupsForUserResponse]
     """Lists the groups a user is a member of.
 
-    IAM: kagitori:ListGroupsForUser, on the account, whatever ARN the entity has.
+    IAM: kagitori:ListGroupsForUser, on the user's ARN.
     Errors: NoSuchEntityException, InvalidMarkerException.
     """
     CreateRole: _grpc.UnaryUnaryMultiCallable[_principals_pb2.CreateRoleRequest, _principals_pb2.CreateRoleResponse]
     """Makes a role without permissions.
 
-    IAM: kagitori:CreateRole, on the account, whatever ARN the entity has.
+    IAM: kagitori:CreateRole, on the ARN that the role will have.
     Errors: EntityAlreadyExistsException, LimitExceededException, MalformedPolicyDocumentException.
     """
     GetRole: _grpc.UnaryUnaryMultiCallable[_principals_pb2.GetRoleRequest, _principals_pb2.GetRoleResponse]
     """Describes a role.
 
-    IAM: kagitori:GetRole, on the account, whatever ARN the entity has.
+    IAM: kagitori:GetRole, on the role's ARN.
     Errors: NoSuchEntityException.
     """
     ListRoles: _grpc.UnaryUnaryMultiCallable[_principals_pb2.ListRolesRequest, _principals_pb2.ListRolesResponse]
@@ -159,14 +161,14 @@ class AdminServiceStub:
     UpdateAssumeRolePolicy: _grpc.UnaryUnaryMultiCallable[_principals_pb2.UpdateAssumeRolePolicyRequest, _principals_pb2.UpdateAssumeRolePolicyResponse]
     """Replaces the trust policy of a role. Sessions that exist go on.
 
-    IAM: kagitori:UpdateAssumeRolePolicy, on the account, whatever ARN the entity has.
+    IAM: kagitori:UpdateAssumeRolePolicy, on the role's ARN.
     Errors: NoSuchEntityException, MalformedPolicyDocumentException, LimitExceededException.
     """
     DeleteRole: _grpc.UnaryUnaryMultiCallable[_principals_pb2.DeleteRoleRequest, _principals_pb2.DeleteRoleResponse]
     """Removes a role that has no policies, boundary, tokens, certificates or identity providers any more. Its
     sessions end.
 
-    IAM: kagitori:DeleteRole, on the account, whatever ARN the entity has.
+    IAM: kagitori:DeleteRole, on the role's ARN.
     Errors: NoSuchEntityException, DeleteConflictException.
     """
     TagPrincipal: _grpc.UnaryUnaryMultiCallable[_principals_pb2.TagPrincipalRequest, _principals_pb2.TagPrincipalResponse]
@@ -208,7 +210,7 @@ class AdminServiceStub:
     CreateManagedPolicy: _grpc.UnaryUnaryMultiCallable[_identity_policies_pb2.CreateManagedPolicyRequest, _identity_policies_pb2.CreateManagedPolicyResponse]
     """Makes a managed policy, attached to nobody.
 
-    IAM: kagitori:CreateManagedPolicy, on the account, whatever ARN the entity has.
+    IAM: kagitori:CreateManagedPolicy, on the ARN that the policy will have.
     Errors: EntityAlreadyExistsException, MalformedPolicyDocumentException, LimitExceededException.
     """
     GetManagedPolicy: _grpc.UnaryUnaryMultiCallable[_identity_policies_pb2.GetManagedPolicyRequest, _identity_policies_pb2.GetManagedPolicyResponse]
@@ -220,7 +222,7 @@ class AdminServiceStub:
     ListManagedPolicies: _grpc.UnaryUnaryMultiCallable[_identity_policies_pb2.ListManagedPoliciesRequest, _identity_policies_pb2.ListManagedPoliciesResponse]
     """Lists the managed policies of an account, or those attached to one user, group or role.
 
-    IAM: kagitori:ListManagedPolicies.
+    IAM: kagitori:ListManagedPolicies, on the ARN of the principal if one is named.
     Errors: NoSuchEntityException (the principal), InvalidMarkerException.
     """
     DeleteManagedPolicy: _grpc.UnaryUnaryMultiCallable[_identity_policies_pb2.DeleteManagedPolicyRequest, _identity_policies_pb2.DeleteManagedPolicyResponse]
@@ -265,13 +267,13 @@ class AdminServiceStub:
     """Lists the tokens of an account or of one principal, without their secrets. Expired and revoked ones are
     left out.
 
-    IAM: kagitori:ListTokens.
+    IAM: kagitori:ListTokens, on the ARN of the principal if one is named.
     Errors: NoSuchEntityException (the principal), InvalidMarkerException.
     """
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.RevokeTokenRequest, _credentials_pb2.RevokeTokenResponse]
     """Ends a token for good.
 
-    IAM: kagitori:RevokeToken, on the account, whatever ARN the entity has.
+    IAM: kagitori:RevokeToken, on the ARN of the principal whose token it is.
     Errors: NoSuchEntityException.
     """
     CreateAccessKey: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.CreateAccessKeyRequest, _credentials_pb2.CreateAccessKeyResponse]
@@ -283,19 +285,19 @@ class AdminServiceStub:
     ListAccessKeys: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.ListAccessKeysRequest, _credentials_pb2.ListAccessKeysResponse]
     """Lists the access keys of an account or of one principal, without their secrets.
 
-    IAM: kagitori:ListAccessKeys.
+    IAM: kagitori:ListAccessKeys, on the ARN of the principal if one is named.
     Errors: NoSuchEntityException (the principal), InvalidMarkerException.
     """
     UpdateAccessKey: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.UpdateAccessKeyRequest, _credentials_pb2.UpdateAccessKeyResponse]
     """Makes an access key active or inactive.
 
-    IAM: kagitori:UpdateAccessKey, on the account, whatever ARN the entity has.
+    IAM: kagitori:UpdateAccessKey, on the ARN of the principal whose key it is.
     Errors: NoSuchEntityException.
     """
     DeleteAccessKey: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.DeleteAccessKeyRequest, _credentials_pb2.DeleteAccessKeyResponse]
     """Removes an access key for good.
 
-    IAM: kagitori:DeleteAccessKey, on the account, whatever ARN the entity has.
+    IAM: kagitori:DeleteAccessKey, on the ARN of the principal whose key it is.
     Errors: NoSuchEntityException.
     """
     RegisterCertificate: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.RegisterCertificateRequest, _credentials_pb2.RegisterCertificateResponse]
@@ -308,13 +310,13 @@ class AdminServiceStub:
     ListCertificates: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.ListCertificatesRequest, _credentials_pb2.ListCertificatesResponse]
     """Lists the certificate mappings of an account or of one principal.
 
-    IAM: kagitori:ListCertificates.
+    IAM: kagitori:ListCertificates, on the ARN of the principal if one is named.
     Errors: NoSuchEntityException (the principal), InvalidMarkerException.
     """
     DeregisterCertificate: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.DeregisterCertificateRequest, _credentials_pb2.DeregisterCertificateResponse]
     """Removes a certificate mapping. Connections that rest on it are refused from their next call on.
 
-    IAM: kagitori:DeregisterCertificate, on the account, whatever ARN the entity has.
+    IAM: kagitori:DeregisterCertificate, on the ARN of the principal that it proves.
     Errors: NoSuchEntityException.
     """
     CreateOidcProvider: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.CreateOidcProviderRequest, _credentials_pb2.CreateOidcProviderResponse]
@@ -353,7 +355,7 @@ class AdminServiceStub:
     ExplainAccess: _grpc.UnaryUnaryMultiCallable[_decisions_pb2.ExplainAccessRequest, _decisions_pb2.ExplainAccessResponse]
     """Decides a call that is not made, and tells how the decision came about.
 
-    IAM: kagitori:ExplainAccess, on the account, whatever ARN the entity has.
+    IAM: kagitori:ExplainAccess, on the ARN of the principal asked about, for a session on its role's.
     Errors: NoSuchEntityException (the principal), NotFoundException (the key), InvalidArnException.
     """
     SimulatePolicy: _grpc.UnaryStreamMultiCallable[_decisions_pb2.SimulatePolicyRequest, _decisions_pb2.SimulatePolicyResponse]
@@ -450,31 +452,31 @@ class AdminServiceAsyncStub(AdminServiceStub):
     CreateUser: _aio.UnaryUnaryMultiCallable[_principals_pb2.CreateUserRequest, _principals_pb2.CreateUserResponse]  # type: ignore[assignment]
     """Makes a user without permissions or credentials.
 
-    IAM: kagitori:CreateUser, on the account, whatever ARN the entity has.
+    IAM: kagitori:CreateUser, on the ARN that the user will have.
     Errors: EntityAlreadyExistsException, LimitExceededException.
     """
     GetUser: _aio.UnaryUnaryMultiCallable[_principals_pb2.GetUserRequest, _principals_pb2.GetUserResponse]  # type: ignore[assignment]
     """Describes a user.
 
-    IAM: kagitori:GetUser, on the account, whatever ARN the entity has.
+    IAM: kagitori:GetUser, on the user's ARN.
     Errors: NoSuchEntityException.
     """
     ListUsers: _aio.UnaryUnaryMultiCallable[_principals_pb2.ListUsersRequest, _principals_pb2.ListUsersResponse]  # type: ignore[assignment]
     """Lists the users of an account or of one of its groups.
 
-    IAM: kagitori:ListUsers.
+    IAM: kagitori:ListUsers, on the ARN of the group if one is named.
     Errors: NoSuchEntityException (the group), InvalidMarkerException.
     """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_principals_pb2.DeleteUserRequest, _principals_pb2.DeleteUserResponse]  # type: ignore[assignment]
     """Removes a user that has no credentials, groups, policies or boundary any more.
 
-    IAM: kagitori:DeleteUser, on the account, whatever ARN the entity has.
+    IAM: kagitori:DeleteUser, on the user's ARN.
     Errors: NoSuchEntityException, DeleteConflictException.
     """
     CreateGroup: _aio.UnaryUnaryMultiCallable[_principals_pb2.CreateGroupRequest, _principals_pb2.CreateGroupResponse]  # type: ignore[assignment]
     """Makes a group without users or permissions.
 
-    IAM: kagitori:CreateGroup, on the account, whatever ARN the entity has.
+    IAM: kagitori:CreateGroup, on the ARN that the group will have.
     Errors: EntityAlreadyExistsException, LimitExceededException.
     """
     ListGroups: _aio.UnaryUnaryMultiCallable[_principals_pb2.ListGroupsRequest, _principals_pb2.ListGroupsResponse]  # type: ignore[assignment]
@@ -486,37 +488,37 @@ class AdminServiceAsyncStub(AdminServiceStub):
     DeleteGroup: _aio.UnaryUnaryMultiCallable[_principals_pb2.DeleteGroupRequest, _principals_pb2.DeleteGroupResponse]  # type: ignore[assignment]
     """Removes a group that has no users or policies any more.
 
-    IAM: kagitori:DeleteGroup, on the account, whatever ARN the entity has.
+    IAM: kagitori:DeleteGroup, on the group's ARN.
     Errors: NoSuchEntityException, DeleteConflictException.
     """
     AddUserToGroup: _aio.UnaryUnaryMultiCallable[_principals_pb2.AddUserToGroupRequest, _principals_pb2.AddUserToGroupResponse]  # type: ignore[assignment]
     """Makes a user a member of a group; nothing happens if it is one.
 
-    IAM: kagitori:AddUserToGroup, on the account, whatever ARN the entity has.
+    IAM: kagitori:AddUserToGroup, on the group's ARN.
     Errors: NoSuchEntityException, LimitExceededException.
     """
     RemoveUserFromGroup: _aio.UnaryUnaryMultiCallable[_principals_pb2.RemoveUserFromGroupRequest, _principals_pb2.RemoveUserFromGroupResponse]  # type: ignore[assignment]
     """Ends a membership.
 
-    IAM: kagitori:RemoveUserFromGroup, on the account, whatever ARN the entity has.
+    IAM: kagitori:RemoveUserFromGroup, on the group's ARN.
     Errors: NoSuchEntityException (also where the user is no member).
     """
     ListGroupsForUser: _aio.UnaryUnaryMultiCallable[_principals_pb2.ListGroupsForUserRequest, _principals_pb2.ListGroupsForUserResponse]  # type: ignore[assignment]
     """Lists the groups a user is a member of.
 
-    IAM: kagitori:ListGroupsForUser, on the account, whatever ARN the entity has.
+    IAM: kagitori:ListGroupsForUser, on the user's ARN.
     Errors: NoSuchEntityException, InvalidMarkerException.
     """
     CreateRole: _aio.UnaryUnaryMultiCallable[_principals_pb2.CreateRoleRequest, _principals_pb2.CreateRoleResponse]  # type: ignore[assignment]
     """Makes a role without permissions.
 
-    IAM: kagitori:CreateRole, on the account, whatever ARN the entity has.
+    IAM: kagitori:CreateRole, on the ARN that the role will have.
     Errors: EntityAlreadyExistsException, LimitExceededException, MalformedPolicyDocumentException.
     """
     GetRole: _aio.UnaryUnaryMultiCallable[_principals_pb2.GetRoleRequest, _principals_pb2.GetRoleResponse]  # type: ignore[assignment]
     """Describes a role.
 
-    IAM: kagitori:GetRole, on the account, whatever ARN the entity has.
+    IAM: kagitori:GetRole, on the role's ARN.
     Errors: NoSuchEntityException.
     """
     ListRoles: _aio.UnaryUnaryMultiCallable[_principals_pb2.ListRolesRequest, _principals_pb2.ListRolesResponse]  # type: ignore[assignment]
@@ -528,14 +530,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     UpdateAssumeRolePolicy: _aio.UnaryUnaryMultiCallable[_principals_pb2.UpdateAssumeRolePolicyRequest, _principals_pb2.UpdateAssumeRolePolicyResponse]  # type: ignore[assignment]
     """Replaces the trust policy of a role. Sessions that exist go on.
 
-    IAM: kagitori:UpdateAssumeRolePolicy, on the account, whatever ARN the entity has.
+    IAM: kagitori:UpdateAssumeRolePolicy, on the role's ARN.
     Errors: NoSuchEntityException, MalformedPolicyDocumentException, LimitExceededException.
     """
     DeleteRole: _aio.UnaryUnaryMultiCallable[_principals_pb2.DeleteRoleRequest, _principals_pb2.DeleteRoleResponse]  # type: ignore[assignment]
     """Removes a role that has no policies, boundary, tokens, certificates or identity providers any more. Its
     sessions end.
 
-    IAM: kagitori:DeleteRole, on the account, whatever ARN the entity has.
+    IAM: kagitori:DeleteRole, on the role's ARN.
     Errors: NoSuchEntityException, DeleteConflictException.
     """
     TagPrincipal: _aio.UnaryUnaryMultiCallable[_principals_pb2.TagPrincipalRequest, _principals_pb2.TagPrincipalResponse]  # type: ignore[assignment]
@@ -577,7 +579,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     CreateManagedPolicy: _aio.UnaryUnaryMultiCallable[_identity_policies_pb2.CreateManagedPolicyRequest, _identity_policies_pb2.CreateManagedPolicyResponse]  # type: ignore[assignment]
     """Makes a managed policy, attached to nobody.
 
-    IAM: kagitori:CreateManagedPolicy, on the account, whatever ARN the entity has.
+    IAM: kagitori:CreateManagedPolicy, on the ARN that the policy will have.
     Errors: EntityAlreadyExistsException, MalformedPolicyDocumentException, LimitExceededException.
     """
     GetManagedPolicy: _aio.UnaryUnaryMultiCallable[_identity_policies_pb2.GetManagedPolicyRequest, _identity_policies_pb2.GetManagedPolicyResponse]  # type: ignore[assignment]
@@ -589,7 +591,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListManagedPolicies: _aio.UnaryUnaryMultiCallable[_identity_policies_pb2.ListManagedPoliciesRequest, _identity_policies_pb2.ListManagedPoliciesResponse]  # type: ignore[assignment]
     """Lists the managed policies of an account, or those attached to one user, group or role.
 
-    IAM: kagitori:ListManagedPolicies.
+    IAM: kagitori:ListManagedPolicies, on the ARN of the principal if one is named.
     Errors: NoSuchEntityException (the principal), InvalidMarkerException.
     """
     DeleteManagedPolicy: _aio.UnaryUnaryMultiCallable[_identity_policies_pb2.DeleteManagedPolicyRequest, _identity_policies_pb2.DeleteManagedPolicyResponse]  # type: ignore[assignment]
@@ -634,13 +636,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Lists the tokens of an account or of one principal, without their secrets. Expired and revoked ones are
     left out.
 
-    IAM: kagitori:ListTokens.
+    IAM: kagitori:ListTokens, on the ARN of the principal if one is named.
     Errors: NoSuchEntityException (the principal), InvalidMarkerException.
     """
     RevokeToken: _aio.UnaryUnaryMultiCallable[_credentials_pb2.RevokeTokenRequest, _credentials_pb2.RevokeTokenResponse]  # type: ignore[assignment]
     """Ends a token for good.
 
-    IAM: kagitori:RevokeToken, on the account, whatever ARN the entity has.
+    IAM: kagitori:RevokeToken, on the ARN of the principal whose token it is.
     Errors: NoSuchEntityException.
     """
     CreateAccessKey: _aio.UnaryUnaryMultiCallable[_credentials_pb2.CreateAccessKeyRequest, _credentials_pb2.CreateAccessKeyResponse]  # type: ignore[assignment]
@@ -652,19 +654,19 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListAccessKeys: _aio.UnaryUnaryMultiCallable[_credentials_pb2.ListAccessKeysRequest, _credentials_pb2.ListAccessKeysResponse]  # type: ignore[assignment]
     """Lists the access keys of an account or of one principal, without their secrets.
 
-    IAM: kagitori:ListAccessKeys.
+    IAM: kagitori:ListAccessKeys, on the ARN of the principal if one is named.
     Errors: NoSuchEntityException (the principal), InvalidMarkerException.
     """
     UpdateAccessKey: _aio.UnaryUnaryMultiCallable[_credentials_pb2.UpdateAccessKeyRequest, _credentials_pb2.UpdateAccessKeyResponse]  # type: ignore[assignment]
     """Makes an access key active or inactive.
 
-    IAM: kagitori:UpdateAccessKey, on the account, whatever ARN the entity has.
+    IAM: kagitori:UpdateAccessKey, on the ARN of the principal whose key it is.
     Errors: NoSuchEntityException.
     """
     DeleteAccessKey: _aio.UnaryUnaryMultiCallable[_credentials_pb2.DeleteAccessKeyRequest, _credentials_pb2.DeleteAccessKeyResponse]  # type: ignore[assignment]
     """Removes an access key for good.
 
-    IAM: kagitori:DeleteAccessKey, on the account, whatever ARN the entity has.
+    IAM: kagitori:DeleteAccessKey, on the ARN of the principal whose key it is.
     Errors: NoSuchEntityException.
     """
     RegisterCertificate: _aio.UnaryUnaryMultiCallable[_credentials_pb2.RegisterCertificateRequest, _credentials_pb2.RegisterCertificateResponse]  # type: ignore[assignment]
@@ -677,13 +679,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListCertificates: _aio.UnaryUnaryMultiCallable[_credentials_pb2.ListCertificatesRequest, _credentials_pb2.ListCertificatesResponse]  # type: ignore[assignment]
     """Lists the certificate mappings of an account or of one principal.
 
-    IAM: kagitori:ListCertificates.
+    IAM: kagitori:ListCertificates, on the ARN of the principal if one is named.
     Errors: NoSuchEntityException (the principal), InvalidMarkerException.
     """
     DeregisterCertificate: _aio.UnaryUnaryMultiCallable[_credentials_pb2.DeregisterCertificateRequest, _credentials_pb2.DeregisterCertificateResponse]  # type: ignore[assignment]
     """Removes a certificate mapping. Connections that rest on it are refused from their next call on.
 
-    IAM: kagitori:DeregisterCertificate, on the account, whatever ARN the entity has.
+    IAM: kagitori:DeregisterCertificate, on the ARN of the principal that it proves.
     Errors: NoSuchEntityException.
     """
     CreateOidcProvider: _aio.UnaryUnaryMultiCallable[_credentials_pb2.CreateOidcProviderRequest, _credentials_pb2.CreateOidcProviderResponse]  # type: ignore[assignment]
@@ -722,7 +724,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ExplainAccess: _aio.UnaryUnaryMultiCallable[_decisions_pb2.ExplainAccessRequest, _decisions_pb2.ExplainAccessResponse]  # type: ignore[assignment]
     """Decides a call that is not made, and tells how the decision came about.
 
-    IAM: kagitori:ExplainAccess, on the account, whatever ARN the entity has.
+    IAM: kagitori:ExplainAccess, on the ARN of the principal asked about, for a session on its role's.
     Errors: NoSuchEntityException (the principal), NotFoundException (the key), InvalidArnException.
     """
     SimulatePolicy: _aio.UnaryStreamMultiCallable[_decisions_pb2.SimulatePolicyRequest, _decisions_pb2.SimulatePolicyResponse]  # type: ignore[assignment]
@@ -840,7 +842,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.CreateUserResponse, _abc.Awaitable[_principals_pb2.CreateUserResponse]]:
         """Makes a user without permissions or credentials.
 
-        IAM: kagitori:CreateUser, on the account, whatever ARN the entity has.
+        IAM: kagitori:CreateUser, on the ARN that the user will have.
         Errors: EntityAlreadyExistsException, LimitExceededException.
         """
 
@@ -852,7 +854,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.GetUserResponse, _abc.Awaitable[_principals_pb2.GetUserResponse]]:
         """Describes a user.
 
-        IAM: kagitori:GetUser, on the account, whatever ARN the entity has.
+        IAM: kagitori:GetUser, on the user's ARN.
         Errors: NoSuchEntityException.
         """
 
@@ -864,7 +866,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.ListUsersResponse, _abc.Awaitable[_principals_pb2.ListUsersResponse]]:
         """Lists the users of an account or of one of its groups.
 
-        IAM: kagitori:ListUsers.
+        IAM: kagitori:ListUsers, on the ARN of the group if one is named.
         Errors: NoSuchEntityException (the group), InvalidMarkerException.
         """
 
@@ -876,7 +878,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.DeleteUserResponse, _abc.Awaitable[_principals_pb2.DeleteUserResponse]]:
         """Removes a user that has no credentials, groups, policies or boundary any more.
 
-        IAM: kagitori:DeleteUser, on the account, whatever ARN the entity has.
+        IAM: kagitori:DeleteUser, on the user's ARN.
         Errors: NoSuchEntityException, DeleteConflictException.
         """
 
@@ -888,7 +890,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.CreateGroupResponse, _abc.Awaitable[_principals_pb2.CreateGroupResponse]]:
         """Makes a group without users or permissions.
 
-        IAM: kagitori:CreateGroup, on the account, whatever ARN the entity has.
+        IAM: kagitori:CreateGroup, on the ARN that the group will have.
         Errors: EntityAlreadyExistsException, LimitExceededException.
         """
 
@@ -912,7 +914,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.DeleteGroupResponse, _abc.Awaitable[_principals_pb2.DeleteGroupResponse]]:
         """Removes a group that has no users or policies any more.
 
-        IAM: kagitori:DeleteGroup, on the account, whatever ARN the entity has.
+        IAM: kagitori:DeleteGroup, on the group's ARN.
         Errors: NoSuchEntityException, DeleteConflictException.
         """
 
@@ -924,7 +926,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.AddUserToGroupResponse, _abc.Awaitable[_principals_pb2.AddUserToGroupResponse]]:
         """Makes a user a member of a group; nothing happens if it is one.
 
-        IAM: kagitori:AddUserToGroup, on the account, whatever ARN the entity has.
+        IAM: kagitori:AddUserToGroup, on the group's ARN.
         Errors: NoSuchEntityException, LimitExceededException.
         """
 
@@ -936,7 +938,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.RemoveUserFromGroupResponse, _abc.Awaitable[_principals_pb2.RemoveUserFromGroupResponse]]:
         """Ends a membership.
 
-        IAM: kagitori:RemoveUserFromGroup, on the account, whatever ARN the entity has.
+        IAM: kagitori:RemoveUserFromGroup, on the group's ARN.
         Errors: NoSuchEntityException (also where the user is no member).
         """
 
@@ -948,7 +950,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.ListGroupsForUserResponse, _abc.Awaitable[_principals_pb2.ListGroupsForUserResponse]]:
         """Lists the groups a user is a member of.
 
-        IAM: kagitori:ListGroupsForUser, on the account, whatever ARN the entity has.
+        IAM: kagitori:ListGroupsForUser, on the user's ARN.
         Errors: NoSuchEntityException, InvalidMarkerException.
         """
 
@@ -960,7 +962,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.CreateRoleResponse, _abc.Awaitable[_principals_pb2.CreateRoleResponse]]:
         """Makes a role without permissions.
 
-        IAM: kagitori:CreateRole, on the account, whatever ARN the entity has.
+        IAM: kagitori:CreateRole, on the ARN that the role will have.
         Errors: EntityAlreadyExistsException, LimitExceededException, MalformedPolicyDocumentException.
         """
 
@@ -972,7 +974,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.GetRoleResponse, _abc.Awaitable[_principals_pb2.GetRoleResponse]]:
         """Describes a role.
 
-        IAM: kagitori:GetRole, on the account, whatever ARN the entity has.
+        IAM: kagitori:GetRole, on the role's ARN.
         Errors: NoSuchEntityException.
         """
 
@@ -996,7 +998,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_principals_pb2.UpdateAssumeRolePolicyResponse, _abc.Awaitable[_principals_pb2.UpdateAssumeRolePolicyResponse]]:
         """Replaces the trust policy of a role. Sessions that exist go on.
 
-        IAM: kagitori:UpdateAssumeRolePolicy, on the account, whatever ARN the entity has.
+        IAM: kagitori:UpdateAssumeRolePolicy, on the role's ARN.
         Errors: NoSuchEntityException, MalformedPolicyDocumentException, LimitExceededException.
         """
 
@@ -1009,7 +1011,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Removes a role that has no policies, boundary, tokens, certificates or identity providers any more. Its
         sessions end.
 
-        IAM: kagitori:DeleteRole, on the account, whatever ARN the entity has.
+        IAM: kagitori:DeleteRole, on the role's ARN.
         Errors: NoSuchEntityException, DeleteConflictException.
         """
 
@@ -1093,7 +1095,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_identity_policies_pb2.CreateManagedPolicyResponse, _abc.Awaitable[_identity_policies_pb2.CreateManagedPolicyResponse]]:
         """Makes a managed policy, attached to nobody.
 
-        IAM: kagitori:CreateManagedPolicy, on the account, whatever ARN the entity has.
+        IAM: kagitori:CreateManagedPolicy, on the ARN that the policy will have.
         Errors: EntityAlreadyExistsException, MalformedPolicyDocumentException, LimitExceededException.
         """
 
@@ -1117,7 +1119,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_identity_policies_pb2.ListManagedPoliciesResponse, _abc.Awaitable[_identity_policies_pb2.ListManagedPoliciesResponse]]:
         """Lists the managed policies of an account, or those attached to one user, group or role.
 
-        IAM: kagitori:ListManagedPolicies.
+        IAM: kagitori:ListManagedPolicies, on the ARN of the principal if one is named.
         Errors: NoSuchEntityException (the principal), InvalidMarkerException.
         """
 
@@ -1204,7 +1206,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the tokens of an account or of one principal, without their secrets. Expired and revoked ones are
         left out.
 
-        IAM: kagitori:ListTokens.
+        IAM: kagitori:ListTokens, on the ARN of the principal if one is named.
         Errors: NoSuchEntityException (the principal), InvalidMarkerException.
         """
 
@@ -1216,7 +1218,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_credentials_pb2.RevokeTokenResponse, _abc.Awaitable[_credentials_pb2.RevokeTokenResponse]]:
         """Ends a token for good.
 
-        IAM: kagitori:RevokeToken, on the account, whatever ARN the entity has.
+        IAM: kagitori:RevokeToken, on the ARN of the principal whose token it is.
         Errors: NoSuchEntityException.
         """
 
@@ -1240,7 +1242,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_credentials_pb2.ListAccessKeysResponse, _abc.Awaitable[_credentials_pb2.ListAccessKeysResponse]]:
         """Lists the access keys of an account or of one principal, without their secrets.
 
-        IAM: kagitori:ListAccessKeys.
+        IAM: kagitori:ListAccessKeys, on the ARN of the principal if one is named.
         Errors: NoSuchEntityException (the principal), InvalidMarkerException.
         """
 
@@ -1252,7 +1254,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_credentials_pb2.UpdateAccessKeyResponse, _abc.Awaitable[_credentials_pb2.UpdateAccessKeyResponse]]:
         """Makes an access key active or inactive.
 
-        IAM: kagitori:UpdateAccessKey, on the account, whatever ARN the entity has.
+        IAM: kagitori:UpdateAccessKey, on the ARN of the principal whose key it is.
         Errors: NoSuchEntityException.
         """
 
@@ -1264,7 +1266,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_credentials_pb2.DeleteAccessKeyResponse, _abc.Awaitable[_credentials_pb2.DeleteAccessKeyResponse]]:
         """Removes an access key for good.
 
-        IAM: kagitori:DeleteAccessKey, on the account, whatever ARN the entity has.
+        IAM: kagitori:DeleteAccessKey, on the ARN of the principal whose key it is.
         Errors: NoSuchEntityException.
         """
 
@@ -1289,7 +1291,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_credentials_pb2.ListCertificatesResponse, _abc.Awaitable[_credentials_pb2.ListCertificatesResponse]]:
         """Lists the certificate mappings of an account or of one principal.
 
-        IAM: kagitori:ListCertificates.
+        IAM: kagitori:ListCertificates, on the ARN of the principal if one is named.
         Errors: NoSuchEntityException (the principal), InvalidMarkerException.
         """
 
@@ -1301,7 +1303,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_credentials_pb2.DeregisterCertificateResponse, _abc.Awaitable[_credentials_pb2.DeregisterCertificateResponse]]:
         """Removes a certificate mapping. Connections that rest on it are refused from their next call on.
 
-        IAM: kagitori:DeregisterCertificate, on the account, whatever ARN the entity has.
+        IAM: kagitori:DeregisterCertificate, on the ARN of the principal that it proves.
         Errors: NoSuchEntityException.
         """
 
@@ -1376,7 +1378,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_decisions_pb2.ExplainAccessResponse, _abc.Awaitable[_decisions_pb2.ExplainAccessResponse]]:
         """Decides a call that is not made, and tells how the decision came about.
 
-        IAM: kagitori:ExplainAccess, on the account, whatever ARN the entity has.
+        IAM: kagitori:ExplainAccess, on the ARN of the principal asked about, for a session on its role's.
         Errors: NoSuchEntityException (the principal), NotFoundException (the key), InvalidArnException.
         """
 

@@ -591,7 +591,9 @@ class ExplainAccessRequest(_message.Message):
     action: _builtins.str
     """IAM action, such as `kms:Decrypt`."""
     resource_arn: _builtins.str
-    """ARN of the key or alias; `*` for actions without resource."""
+    """ARN of the key or alias, or of the user, group, role or managed policy that an action of AdminService is
+    about; `*` for actions without resource.
+    """
     @_builtins.property
     def encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Encryption context of the call."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from kagitori_server.model.arn import key_arn, shortened
+from kagitori_server.model.arn import ACCOUNT_PATTERN, PARTITION_PATTERN, key_arn, shortened
 from kagitori_server.model.errors import (
     InvalidArnException,
     KmsError,
@@ -33,6 +33,10 @@ EXPLAINED_SESSION = "explained"
 """The name of the session that a role named by its own ARN is supposed to call by."""
 
 _SESSION = re.compile(r"arn:[a-z-]+:sts::[0-9]{12}:assumed-role/(?P<role>[^/]+)/(?P<session>[^/]+)")
+_IDENTITY = re.compile(
+    rf"arn:(?P<partition>{PARTITION_PATTERN}):iam::(?P<account>{ACCOUNT_PATTERN})"
+    r":(?:root|(?:user|role|group|policy)/[!-~]+)"
+)
 _SOME_KEY = "00000000-0000-0000-0000-000000000000"
 
 _SOURCES = {
@@ -52,7 +56,7 @@ def explain_access(context: Context, request: shapes.ExplainAccessRequest) -> sh
     named = request.resource_arn
     caller = context.caller if request.principal_arn is None else _supposed_caller(context, request.principal_arn)
     key = None
-    if named != "*":
+    if named != "*" and not _is_identity(context, named):
         if not named.startswith("arn:"):
             raise InvalidArnException(f"{shortened(named)} is not the ARN of a key or alias.")
         # Of the account that is asked about and no other: whether another's key exists isn't told.
@@ -67,6 +71,17 @@ def explain_access(context: Context, request: shapes.ExplainAccessRequest) -> sh
         context, SupposedCall(caller, request.action, key, named, request.encryption_context, supposed)
     )
     return _explanation(caller, key, explained)
+
+
+def _is_identity(context: Context, named: str) -> bool:
+    """Whether it's the ARN of something that AdminService is about and that the call which isn't made could reach;
+    nothing is looked up. Raises InvalidArnException for what is out of its reach."""
+    found = _IDENTITY.fullmatch(named)
+    if found is None or found["partition"] != context.services.partition:
+        return False
+    if found["account"] != context.account and context.account != context.services.home_account:
+        raise InvalidArnException(f"{shortened(named)} is not of the principal's account.")
+    return True
 
 
 def lint_policy(context: Context, request: shapes.LintPolicyRequest) -> shapes.LintPolicyResponse:

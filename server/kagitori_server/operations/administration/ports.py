@@ -211,7 +211,7 @@ class SupposedCall:
     action: str
     key: Key | None
     named: str
-    """The resource as it was written: the ARN of a key or an alias, or `*`."""
+    """The resource as it was written: the ARN of a key or an alias, or of an identity or managed policy, or `*`."""
     encryption_context: Mapping[str, str]
     supposed: Mapping[str, ContextValue]
     """What its request would say, by condition key in lower case."""

@@ -44,6 +44,7 @@ def check_assume_role(context: Context, request: shapes.AssumeRoleRequest) -> No
             f"User: {caller.arn} is not authorized to perform: {' and '.join(actions)} on resource: {request.role_arn}"
         )
     context.account = role.account
+    context.entities.append(role.arn)
     if caller.source_identity not in (None, request.source_identity or caller.source_identity):
         raise AccessDeniedException("The source identity that a session was given can't be changed by it.")
     if request.role_session_name.lower() == "root":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kagitori_server.model import limits
-from kagitori_server.model.arn import key_arn
+from kagitori_server.model.arn import key_arn, parse_key_reference
 from kagitori_server.model.errors import ValidationException
 from kagitori_server.model.shape import member
 from kagitori_server.operations.shapes.decisions import Outcome, StatementReference
@@ -62,7 +62,7 @@ class SimulatePolicyRequest:
     def changed_arn(self, partition: str, region: str, account: str) -> str:
         """The ARN of the key or holder of policies that would change; a key id is one of that account and Region.
 
-        Raises ValidationException unless the request names one change.
+        Raises ValidationException unless the request names one change, InvalidArnException for what names no key.
         """
         changes = [
             change
@@ -74,7 +74,8 @@ class SimulatePolicyRequest:
         change = changes[0]
         if isinstance(change, ProposedIdentityPolicy):
             return change.principal_arn
-        return change.key_id if change.key_id.startswith("arn:") else key_arn(partition, region, account, change.key_id)
+        named = parse_key_reference(change.key_id, partition, alias_allowed=False)
+        return key_arn(partition, named.region or region, named.account or account, named.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
