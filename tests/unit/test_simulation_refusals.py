@@ -114,6 +114,11 @@ def test_the_permission_is_asked_on_what_would_change(service: InProcess) -> Non
         with pytest.raises(AccessDeniedException) as refused:
             service.call("SimulatePolicy", change, token=token)
         assert "kagitori:SimulatePolicy on resource: arn:" in (refused.value.message or "")
+    for resource, decision in (
+        (key, "ALLOWED"), (user_arn("alice"), "ALLOWED"), (other, "IMPLICIT_DENY"), (user_arn("x"), "IMPLICIT_DENY"),
+    ):
+        asked = {"principal_arn": user_arn("auditor"), "action": "kagitori:SimulatePolicy", "resource_arn": resource}
+        assert service.call("ExplainAccess", asked).decision == decision
 
 
 def test_the_record_is_there_before_the_first_message(service: InProcess) -> None:
