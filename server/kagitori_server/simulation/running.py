@@ -33,7 +33,7 @@ PROGRESS_SECONDS = 0.5
 """Between two messages of progress."""
 _ASSUME_ROLE = b'"eventName":"AssumeRole"'
 _RETRY_SECONDS = 10.0
-_KNOWN = 20_000
+_KNOWN = 10_000
 _KNOWN_BYTES = 4_096
 """Of a call that is remembered; longer ones are read each time, so that memory stays bounded."""
 
@@ -154,6 +154,7 @@ class _Reading:
         self._account = account
         self._since, self._until = period
         self._known: dict[bytes, _Outcome] = {}
+        self._alike: dict[_Outcome, _Outcome] = {}
 
     def take(self, line: bytes) -> None:
         """Counts what a line tells, if it's a call of the period."""
@@ -188,6 +189,10 @@ class _Reading:
             return
         if len(self._known) >= _KNOWN:
             self._known.clear()
+            self._alike.clear()
+        if outcome.call is None and outcome is not _PAIRED:
+            # Few are different: what is kept weighs little on the collector of garbage, which stops every thread.
+            outcome = self._alike.setdefault(outcome, outcome)
         self._known[what] = outcome
 
     def _read(self, line: bytes, seen: Occasion) -> _Outcome:
