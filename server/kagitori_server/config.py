@@ -135,12 +135,15 @@ class LimitsConfig:
     """Threads for look-ups and other work that blocks."""
     shutdown_seconds: float = 20.0
     """How long a shutdown waits for calls in flight."""
+    simulations: int = 2
+    """Simulations of policies that run at once; more are refused with ThrottlingException."""
     deletion_check_seconds: float = 60.0
     """How often keys whose waiting period is over are looked for."""
 
     def __post_init__(self) -> None:
         _need(1 <= self.calls_in_flight <= 100_000, "limits.calls_in_flight", "1 to 100000")
         _need(1 <= self.read_threads <= 64, "limits.read_threads", "1 to 64")
+        _need(1 <= self.simulations <= 16, "limits.simulations", "1 to 16")
         _need(0 < self.shutdown_seconds <= 600, "limits.shutdown_seconds", "more than 0, at most 600")
         _need(0 < self.deletion_check_seconds <= 86_400, "limits.deletion_check_seconds", "more than 0, at most 86400")
 

@@ -31,7 +31,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from kagitori_keystore.base import KeyStoreError
-from kagitori_server.asking import question
+from kagitori_server.asking import decide_on_key, question
 from kagitori_server.audit.trail import Trail
 from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authz.authorizer import Authorizer
@@ -57,6 +57,7 @@ from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
 from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Resource, Table
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
 from kagitori_server.operations.store_errors import as_kms_error
+from kagitori_server.operations.streams import Stream
 from kagitori_server.policy.evaluate import Basis
 from kagitori_server.recording import Record, Recording, SettledIntents, Trace
 from kagitori_server.storage.view import NotLoaded
@@ -124,7 +125,8 @@ class Pipeline:
         self._owed: deque[Record] = deque()
 
     async def handle(self, call: Call) -> Any:
-        """The answer to a call, an instance of its row's `response` (`BatchResponse` for batches).
+        """The answer to a call, an instance of its row's `response` (`BatchResponse` for batches, a `Stream` of them
+        for rows that stream, which the caller of this closes).
 
         Raises KmsError, and nothing else.
         """
@@ -150,6 +152,8 @@ class Pipeline:
             call.operation, None if error is None else error.code(), self._monotonic() - started
         )
         if error is not None:
+            if isinstance(trace.answer, Stream):
+                trace.answer.close()
             raise error
         return trace.answer
 
@@ -366,13 +370,7 @@ class Pipeline:
             key = context.keys.get(slot.name)
             if key is None:
                 key = context.keys[slot.name] = resolve_slot(context, slot, request, action)
-            asked = question(context, permission, slot, key, key.account)
-            decision = self._authorizer.on_key(asked, key, cross_account=row.cross_account)
-            if row.grantable and not decision.allowed and not decision.explicit_deny:
-                proposed = permission.proposes(request) if permission.proposes else None
-                decision = self._authorizer.by_grant(
-                    asked, key, context.lookup, proposed, cross_account=row.cross_account
-                ) or decision
+            decision = decide_on_key(self._authorizer, context, permission, slot, key)
             resource = key.arn
             if not decision.allowed and key.account != caller.account:
                 # Neither the answer nor the record, which the caller's account may read, tells that it exists.

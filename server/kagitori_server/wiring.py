@@ -43,6 +43,7 @@ from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
 from kagitori_server.service_events import FreezeEvents
+from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
@@ -196,6 +197,10 @@ class Server:
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
             decisions=Explaining(self._authorizer, TABLE),
+            simulations=Simulations(
+                self._data.audit, TABLE, most=config.limits.simulations, monotonic=self._clocks.monotonic,
+                pause=time.sleep,
+            ),
             server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
             counted_actions=counted_actions(TABLE),
             secrets=self._store,

@@ -239,6 +239,9 @@ def _administration(root: Caller) -> None:
     key = root("DescribeKey", key_id="alias/app").key_metadata.arn
     explained = root("ExplainAccess", principal_arn=arn, action="kms:Decrypt", resource_arn=key)
     assert explained.decision == decisions_pb2.DECISION_IMPLICIT_DENY
+    simulated = root("SimulatePolicy", key_disabling={"key_id": key})
+    assert simulated[-1].progress.finished
+    assert "kms:Encrypt" in {message.finding.action for message in simulated}
     lint = root("LintPolicy", policy_kind=decisions_pb2.POLICY_KIND_IDENTITY_POLICY, policy_document=ALLOW_ALL)
     assert lint.findings
     root("DeleteUser", account_id=HOME, user_name="alice")

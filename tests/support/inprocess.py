@@ -41,6 +41,7 @@ from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
 from kagitori_server.service_events import FreezeEvents
+from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.catalog import open_catalog
 
 HOME = "000000000000"
@@ -100,6 +101,9 @@ class InProcess:
         first = FirstStart(self.catalog, self.clock, self.ids, "aws", HOME)
         first.ensure_home_account(folder / "root.token")
         self.root_token = (folder / "root.token").read_text().strip()
+        self.simulations = Simulations(
+            self.audit_folder, TABLE, most=2, monotonic=time.monotonic, pause=lambda _seconds: None
+        )
         self.services = self._make_services()
         self.recording = Recording(
             clock=self.clock, new_event_id=self.ids.uuid, partition="aws", home_account=HOME, default_region=REGION
@@ -138,6 +142,7 @@ class InProcess:
                 audit=AuditFiles(self.audit_folder, self.trail),
                 root_key=RootKeyRotation("file", self.root_keys, self.store.rewrap_kek, self.catalog.kek_shelf),
                 decisions=Explaining(self._authorizer, TABLE),
+                simulations=self.simulations,
                 server=ServerFacts("0.0.0", REGION, tuple(TABLE)),
                 counted_actions=counted_actions(TABLE),
                 secrets=self.store,

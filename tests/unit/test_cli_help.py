@@ -24,7 +24,7 @@ key: create list show describe enable disable delete cancel-deletion set-descrip
 alias: create update delete list
 grant: create list retire revoke
 tag: set remove list
-policy: get put list put-identity get-identity list-identity delete-identity explain lint
+policy: get put list put-identity get-identity list-identity delete-identity explain lint simulate
 policy: create-managed get-managed list-managed delete-managed attach detach
 principal: whoami create-account list-accounts create-user list-users show-user delete-user create-role list-roles
 principal: show-role put-trust delete-role tag untag map-certificate list-certificates unmap-certificate

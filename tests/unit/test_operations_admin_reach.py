@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.inprocess import ALLOW_ALL, HOME, InProcess
+from tests.support.simulations import simulate
 
 from kagitori_server.model.arn import root_arn
 from kagitori_server.model.errors import AccessDeniedException, KmsError, NoSuchEntityException, ValidationException
@@ -45,6 +46,7 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
         "LookupEvents": {"account_id": account},
         "GetUser": {"account_id": account, "user_name": "alice"},
         "ExplainAccess": {"principal_arn": user, "action": "kms:ListKeys", "resource_arn": "*"},
+        "SimulatePolicy": {"account_id": account, "identity_policy": {**policy, "policy_document": ALLOW_ALL}},
         "GetRole": {"account_id": account, "role_name": "worker"},
         "PutIdentityPolicy": {**policy, "policy_document": ALLOW_ALL},
         "GetIdentityPolicy": policy,
@@ -177,6 +179,11 @@ def test_administrators_of_the_home_account_reach_into_others(service: InProcess
         if operation == "RegisterCertificate":
             ids["DeregisterCertificate"] = {"certificate_id": answer.certificate_id}
     assert service.call("ListUsers", {}).users[0].user_name == "admin", "nothing was made at home"
+    # All of them can be simulated: what a policy less would refuse is each of them.
+    change = {"principal_arn": f"arn:aws:iam::{HOME}:user/admin", "policy_name": "all"}
+    result = simulate(service, identity_policy=change)
+    assert {found.action for found in result.findings} == {f"kagitori:{operation}" for operation in _inside(OTHER)}
+    assert result.undecided == []
     by_admin = [record for record in service.records() if record["userIdentity"].get("userName") == "admin"]
     assert {record["recipientAccountId"] for record in by_admin} == {HOME}
 

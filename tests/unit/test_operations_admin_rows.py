@@ -31,7 +31,7 @@ _SERVED = {
     "CreateAccessKey", "ListAccessKeys", "UpdateAccessKey", "DeleteAccessKey", "AssumeRole",
     "CreateToken", "ListTokens", "RevokeToken",
     "RegisterCertificate", "ListCertificates", "DeregisterCertificate",
-    "GetCallerIdentity", "ExplainAccess", "LintPolicy",
+    "GetCallerIdentity", "ExplainAccess", "LintPolicy", "SimulatePolicy",
     "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
     "LookupEvents", "VerifyAuditTrail",
     "GetServerStatus", "ListKeyStoreHealth", "RotateRootKey",

@@ -33,7 +33,7 @@ from kagitori_client.errors import KagitoriError
 
 _EPILOG = """\
 Exit codes: 0 done; 1 refused by the service; 2 wrong usage, configuration or local files;
-3 the service can't be reached; 4 data does not verify.
+3 the service can't be reached; 4 data does not verify; 5 a simulated change would refuse calls.
 
 Start with `kagitori init`; `kagitori COMMAND --help` shows examples.
 """

@@ -138,7 +138,7 @@ class Authenticator:
         known = self._known.get((kind, credential_id))
         if known is not None and known.principal is principal and known.credential is credential:
             return known.caller
-        caller = _make_caller(kind, credential_id, credential, principal, self._partition)
+        caller = make_caller(kind, credential_id, credential, principal, self._partition)
         if len(self._known) >= self._entries:
             self._known.clear()
         self._known[kind, credential_id] = _Known(credential, principal, caller)
@@ -153,13 +153,14 @@ def _uris(certificate: x509.Certificate) -> tuple[str, ...]:
     return tuple(names.value.get_values_for_type(x509.UniformResourceIdentifier))
 
 
-def _make_caller(
+def make_caller(
     kind: CredentialKind,
     credential_id: str,
     credential: TokenRecord | CertificateRecord | SocketIdentity,
     principal: PrincipalRecord,
     partition: str,
 ) -> Caller:
+    """The caller that a credential of `principal` makes. Nothing is proven here."""
     session_name = credential.session_name
     if principal.kind is PrincipalKind.ROLE:
         arn = f"arn:{partition}:sts::{principal.account}:assumed-role/{principal.name}/{session_name}"

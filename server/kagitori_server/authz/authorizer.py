@@ -7,7 +7,7 @@ nothing that follows from the old one is ever used again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -56,8 +56,12 @@ class Authorizer:
     costs one evaluation more. `entries` bounds each of its memories.
     """
 
-    def __init__(self, entries: int = 10_000) -> None:
+    def __init__(
+        self, entries: int = 10_000, *, context_of: Callable[[Asked], Context] = RequestContext
+    ) -> None:
+        """`context_of` makes the condition keys of a question."""
         self._entries = entries
+        self._context_of = context_of
         self._callers: dict[Caller, CompiledCaller] = {}
         self._keys: dict[tuple[str, str], _CompiledKey] = {}
         self._grants: dict[str, tuple[Grant, policy_grants.Grant]] = {}
@@ -66,7 +70,7 @@ class Authorizer:
         """May the caller do what is asked on `key`, by the policies alone?"""
         who, compiled = self._caller(asked.caller), self._key(key)
         if who.needs_context or compiled.policy.needs_context:
-            return self._decide_on_key(who, compiled, asked, RequestContext(asked), cross_account, ())
+            return self._decide_on_key(who, compiled, asked, self._context_of(asked), cross_account, ())
         question = (asked.caller, asked.action, cross_account)
         decision = compiled.decisions.get(question)
         if decision is None:
@@ -105,7 +109,7 @@ class Authorizer:
     def on_grant(self, asked: Asked, key: Key, grant: Grant) -> Decision:
         """May the caller retire `grant`, which is on `key`?"""
         who = self._caller(asked.caller)
-        query = Query(who.caller, asked.action, key.arn, key.account, RequestContext(asked))
+        query = Query(who.caller, asked.action, key.arn, key.account, self._context_of(asked))
         return decide_retire_grant(query, self._key(key).policy, who.policies, self._grant(grant), limits=who.limits)
 
     def on_identity(self, asked: Asked, resource_arn: str, governing: str | None = None) -> Decision:
@@ -116,7 +120,7 @@ class Authorizer:
         who = self._caller(asked.caller)
         account = governing or asked.resource_account
         if who.needs_context:
-            return self._decide_on_identity(who, asked, resource_arn, account, RequestContext(asked))
+            return self._decide_on_identity(who, asked, resource_arn, account, self._context_of(asked))
         question = (asked.action, resource_arn, account)
         decision = who.decisions.get(question)
         if decision is None:
@@ -154,7 +158,7 @@ class Authorizer:
         Raises MalformedPolicyDocumentException.
         """
         who = self._caller(asked.caller)
-        check_lockout(candidate, who.caller, who.policies, key_arn, RequestContext(asked), limits=who.limits)
+        check_lockout(candidate, who.caller, who.policies, key_arn, self._context_of(asked), limits=who.limits)
 
     def _decide_on_key(
         self, who: CompiledCaller, compiled: _CompiledKey, asked: Asked, context: Context, cross_account: bool,
@@ -180,7 +184,7 @@ class Authorizer:
         constraint, and on the rest of the request only where policies do."""
         matched = (replace(grant, constraint=None),)
         if who.needs_context or compiled.policy.needs_context:
-            return self._decide_on_key(who, compiled, asked, RequestContext(asked), cross_account, matched)
+            return self._decide_on_key(who, compiled, asked, self._context_of(asked), cross_account, matched)
         question = (asked.caller, asked.action, cross_account, grant.grantee)
         decision = compiled.granted.get(question)
         if decision is None:

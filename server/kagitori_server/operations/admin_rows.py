@@ -8,7 +8,7 @@ and no other account's caller gets it, but for the home account's, in the accoun
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kagitori_server.model.rates import RateGroup
@@ -107,6 +107,17 @@ def reading(
         audit=AuditRule(request_shown=shown, answer=Answer.NOTHING),
         cost=Cost.OFFLOAD, check=_checks(None, home_only=home_only), prepare=None, handler=handler,
     )
+
+
+def streaming(
+    name: str, request: type[Any], response: type[Any], handler: Handler, *,
+    on: On, account_member: str | None, home_only: bool, shown: tuple[str, ...],
+) -> Operation:
+    """The same with an answer of many `response`s."""
+    row = reading(
+        name, request, response, handler, on=on, account_member=account_member, home_only=home_only, shown=shown
+    )
+    return replace(row, streams=True)
 
 
 def writing(

@@ -17,6 +17,7 @@ from kagitori_server.operations.admin_rows import (
     USER,
     permissions,
     reading,
+    streaming,
     writing,
 )
 from kagitori_server.operations.administration import (
@@ -26,6 +27,7 @@ from kagitori_server.operations.administration import (
     entities,
     identity_policies,
     server,
+    simulation,
     trail,
 )
 from kagitori_server.operations.administration.reach import check_home
@@ -38,6 +40,7 @@ from kagitori_server.operations.shapes import decisions as decision_shapes
 from kagitori_server.operations.shapes import identity_policies as policy_shapes
 from kagitori_server.operations.shapes import principals as principal_shapes
 from kagitori_server.operations.shapes import service as service_shapes
+from kagitori_server.operations.shapes import simulation as simulation_shapes
 from kagitori_server.operations.shapes.empty import Empty
 
 ACCOUNTS: tuple[Operation, ...] = (
@@ -187,6 +190,15 @@ DECISIONS: tuple[Operation, ...] = (
     reading(
         "LintPolicy", decision_shapes.LintPolicyRequest, decision_shapes.LintPolicyResponse, decisions.lint_policy,
         on=Resource.ACCOUNT, account_member=None, home_only=False, shown=("policy_kind", "policy_document"),
+    ),
+    streaming(
+        "SimulatePolicy", simulation_shapes.SimulatePolicyRequest, simulation_shapes.SimulatePolicyResponse,
+        simulation.simulate_policy,
+        on=Resource.CHANGED, account_member="account_id", home_only=False,
+        shown=(
+            "account_id", "key_policy", "identity_policy", "grant_revocation", "key_disabling", "start_time",
+            "end_time",
+        ),
     ),
 )
 

@@ -71,6 +71,11 @@ def identity_resource(context: Context, permission: Permission, request: Any) ->
     if permission.on is Resource.BUDGET:
         budget = budget_arn(services.partition, context.account, request.budget_name)
         return _reached(context, budget, shown=budget, unknown_arn=budget, is_entity=False)
+    if permission.on is Resource.CHANGED:
+        arn = request.changed_arn(services.partition, context.region, context.account)
+        # A key isn't an identity: the call that is about it lets its record tell so by itself.
+        is_identity = request.identity_policy is not None
+        return _reached(context, arn, shown=arn, unknown_arn=arn, is_entity=is_identity)
     if permission.on is not Resource.ENTITY:
         region = getattr(request, permission.region_member) if permission.region_member else context.region
         arn = service_arn(services.partition, row.service, region, context.account)

@@ -78,6 +78,9 @@ class Resource(Enum):
     """The principal whose ARN the request member `principal_arn` holds: identity policies alone."""
     POLICY = "policy"
     """The managed policy whose ARN the request member `policy_arn` holds: identity policies alone."""
+    CHANGED = "changed"
+    """The key, user, group or role that the call supposes changed, as the request's `changed_arn` says: identity
+    policies alone."""
     ENTITY = "entity"
     """The user, role, group or managed policy that the permission's `entity` says: identity policies alone."""
     BUDGET = "budget"
@@ -198,6 +201,9 @@ class Operation:
     prepare: Prepare | None
     """What a row that writes does before it holds the catalog's one write turn, such as generating a key."""
     handler: Handler
+    streams: bool = False
+    """Whether the answer is a `streams.Stream` of `response`s: it leaves after the record, which tells of its
+    beginning, and what can be refused is refused before. Only for rows that don't write."""
 
     @property
     def uses_keys(self) -> bool:

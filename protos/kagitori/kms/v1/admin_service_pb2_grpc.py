@@ -850,12 +850,21 @@ class AdminServiceServicer(object):
 
     def SimulatePolicy(self, request, context):
         """Replays recorded calls against a change that is not made, and streams every group of calls that would
-        be answered differently. Messages of progress come at least every few seconds; the last one ends the
-        stream.
+        be answered differently, and how many could not be decided. Messages of progress come at least every few
+        seconds; findings follow when everything has been read, those that would now be refused first. Where
+        there are very many, some come earlier, and a group may come again with further calls. A last message of
+        progress ends the stream.
 
-        IAM: kagitori:SimulatePolicy, on the ARN of the key or principal that would change.
+        Only records of the account are read, and only permissions are simulated: whether an allowed call would
+        fail for another reason is no part of it, but for the state of a key that would be disabled. A refused
+        call from another account leaves no record that names the key, so it is not among them. The audit record
+        of the call itself is durable before the first message; it does not tell how far the stream got.
+
+        IAM: kagitori:SimulatePolicy, on the ARN of the key or principal that would change. It shows who called
+        what, of records that kagitori:LookupEvents shows whole.
         Errors: NoSuchEntityException, NotFoundException, InvalidGrantIdException,
-        MalformedPolicyDocumentException.
+        MalformedPolicyDocumentException, LimitExceededException, InvalidArnException, ValidationException;
+        ThrottlingException while as many simulations run as the service allows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

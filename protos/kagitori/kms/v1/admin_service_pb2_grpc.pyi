@@ -361,12 +361,21 @@ class AdminServiceStub:
     """
     SimulatePolicy: _grpc.UnaryStreamMultiCallable[_decisions_pb2.SimulatePolicyRequest, _decisions_pb2.SimulatePolicyResponse]
     """Replays recorded calls against a change that is not made, and streams every group of calls that would
-    be answered differently. Messages of progress come at least every few seconds; the last one ends the
-    stream.
+    be answered differently, and how many could not be decided. Messages of progress come at least every few
+    seconds; findings follow when everything has been read, those that would now be refused first. Where
+    there are very many, some come earlier, and a group may come again with further calls. A last message of
+    progress ends the stream.
 
-    IAM: kagitori:SimulatePolicy, on the ARN of the key or principal that would change.
+    Only records of the account are read, and only permissions are simulated: whether an allowed call would
+    fail for another reason is no part of it, but for the state of a key that would be disabled. A refused
+    call from another account leaves no record that names the key, so it is not among them. The audit record
+    of the call itself is durable before the first message; it does not tell how far the stream got.
+
+    IAM: kagitori:SimulatePolicy, on the ARN of the key or principal that would change. It shows who called
+    what, of records that kagitori:LookupEvents shows whole.
     Errors: NoSuchEntityException, NotFoundException, InvalidGrantIdException,
-    MalformedPolicyDocumentException.
+    MalformedPolicyDocumentException, LimitExceededException, InvalidArnException, ValidationException;
+    ThrottlingException while as many simulations run as the service allows.
     """
     LintPolicy: _grpc.UnaryUnaryMultiCallable[_decisions_pb2.LintPolicyRequest, _decisions_pb2.LintPolicyResponse]
     """Checks a policy document and explains what is wrong with it. A document that is not acceptable is an
@@ -759,12 +768,21 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     SimulatePolicy: _aio.UnaryStreamMultiCallable[_decisions_pb2.SimulatePolicyRequest, _decisions_pb2.SimulatePolicyResponse]  # type: ignore[assignment]
     """Replays recorded calls against a change that is not made, and streams every group of calls that would
-    be answered differently. Messages of progress come at least every few seconds; the last one ends the
-    stream.
+    be answered differently, and how many could not be decided. Messages of progress come at least every few
+    seconds; findings follow when everything has been read, those that would now be refused first. Where
+    there are very many, some come earlier, and a group may come again with further calls. A last message of
+    progress ends the stream.
 
-    IAM: kagitori:SimulatePolicy, on the ARN of the key or principal that would change.
+    Only records of the account are read, and only permissions are simulated: whether an allowed call would
+    fail for another reason is no part of it, but for the state of a key that would be disabled. A refused
+    call from another account leaves no record that names the key, so it is not among them. The audit record
+    of the call itself is durable before the first message; it does not tell how far the stream got.
+
+    IAM: kagitori:SimulatePolicy, on the ARN of the key or principal that would change. It shows who called
+    what, of records that kagitori:LookupEvents shows whole.
     Errors: NoSuchEntityException, NotFoundException, InvalidGrantIdException,
-    MalformedPolicyDocumentException.
+    MalformedPolicyDocumentException, LimitExceededException, InvalidArnException, ValidationException;
+    ThrottlingException while as many simulations run as the service allows.
     """
     LintPolicy: _aio.UnaryUnaryMultiCallable[_decisions_pb2.LintPolicyRequest, _decisions_pb2.LintPolicyResponse]  # type: ignore[assignment]
     """Checks a policy document and explains what is wrong with it. A document that is not acceptable is an
@@ -1448,12 +1466,21 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_decisions_pb2.SimulatePolicyResponse], _abc.AsyncIterator[_decisions_pb2.SimulatePolicyResponse]]:
         """Replays recorded calls against a change that is not made, and streams every group of calls that would
-        be answered differently. Messages of progress come at least every few seconds; the last one ends the
-        stream.
+        be answered differently, and how many could not be decided. Messages of progress come at least every few
+        seconds; findings follow when everything has been read, those that would now be refused first. Where
+        there are very many, some come earlier, and a group may come again with further calls. A last message of
+        progress ends the stream.
 
-        IAM: kagitori:SimulatePolicy, on the ARN of the key or principal that would change.
+        Only records of the account are read, and only permissions are simulated: whether an allowed call would
+        fail for another reason is no part of it, but for the state of a key that would be disabled. A refused
+        call from another account leaves no record that names the key, so it is not among them. The audit record
+        of the call itself is durable before the first message; it does not tell how far the stream got.
+
+        IAM: kagitori:SimulatePolicy, on the ARN of the key or principal that would change. It shows who called
+        what, of records that kagitori:LookupEvents shows whole.
         Errors: NoSuchEntityException, NotFoundException, InvalidGrantIdException,
-        MalformedPolicyDocumentException.
+        MalformedPolicyDocumentException, LimitExceededException, InvalidArnException, ValidationException;
+        ThrottlingException while as many simulations run as the service allows.
         """
 
     @_abc_1.abstractmethod

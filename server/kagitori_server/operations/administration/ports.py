@@ -17,7 +17,10 @@ from kagitori_server.policy.context import ContextValue
 from kagitori_server.policy.explain import Explanation
 
 if TYPE_CHECKING:
+    from kagitori_server.operations.administration.changes import Change
     from kagitori_server.operations.context import Context  # which has a field for these ports
+    from kagitori_server.operations.shapes.simulation import SimulatePolicyResponse
+    from kagitori_server.operations.streams import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +241,20 @@ class DecisionPort(Protocol):
         ...
 
 
+class SimulationPort(Protocol):
+    """Recorded calls, decided again under a change."""
+
+    def start(
+        self, context: Context, change: Change, start: float, end: float | None, /
+    ) -> Stream[SimulatePolicyResponse]:
+        """What the change would turn, of the records of `context.account` from `start` to before `end` (seconds since
+        the epoch, None for up to now). `context` is that of SimulatePolicy.
+
+        Raises ThrottlingException when as many simulations run as may.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Administration:
     """The ports of AdminService's operations. Made once, by wiring."""
@@ -245,6 +262,7 @@ class Administration:
     audit: AuditPort
     root_key: RootKeyPort
     decisions: DecisionPort
+    simulations: SimulationPort
     server: ServerFacts
     uptime: Callable[[], float]
     """Seconds since the process started."""
