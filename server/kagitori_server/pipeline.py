@@ -32,8 +32,8 @@ from typing import Any, Protocol
 from kagitori_keystore.base import KeyStoreError
 from kagitori_server.asking import question
 from kagitori_server.audit.trail import Trail
-from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.callers import Callers
 from kagitori_server.model.arn import alias_arn, check_new_alias_name, service_arn
 from kagitori_server.model.call import Call
 from kagitori_server.model.errors import (
@@ -47,6 +47,7 @@ from kagitori_server.model.errors import (
 )
 from kagitori_server.model.limits import BATCH_ITEMS_MAX
 from kagitori_server.model.lookup import Lookup
+from kagitori_server.operations.administration.oidc_providers import provider_arn
 from kagitori_server.operations.context import Context, Services
 from kagitori_server.operations.grant_names import check_grant_tokens, resolve_grant
 from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
@@ -89,7 +90,7 @@ class Pipeline:
         *,
         table: Table,
         services: Services,
-        authenticator: Authenticator,
+        callers: Callers,
         authorizer: Authorizer,
         recording: Recording,
         trail: Trail,
@@ -101,7 +102,7 @@ class Pipeline:
         self.table = table
         self._services = services
         self._view = services.catalog.view
-        self._authenticator = authenticator
+        self._callers = callers
         self._authorizer = authorizer
         self._recording = recording
         self._trail = trail
@@ -166,6 +167,8 @@ class Pipeline:
         row = self.table.get(trace.call.operation)
         if row is None:
             raise UnknownOperationException(f"The operation {trace.call.operation} is not served.")
+        if self._callers.is_stranger(trace.call):
+            await self._callers.meet(trace.call)
         loop = asyncio.get_running_loop()
         if isinstance(row, BatchOperation):
             trace.batch = row
@@ -201,7 +204,7 @@ class Pipeline:
         self._run(trace, row, self._view)
 
     def _run(self, trace: Trace, row: Operation, lookup: Lookup) -> None:
-        trace.caller = self._authenticator.authenticate(trace.call.evidence, lookup)
+        trace.caller = self._callers.establish(trace.call, lookup)
         trace.request = row.request.build(trace.call.decode())
         context = self._admit(trace, row, lookup)
         trace.answer = row.handler(context, trace.request)
@@ -210,7 +213,7 @@ class Pipeline:
         """A row that writes. Admission is checked before the transaction, so that nobody who isn't allowed takes
         a turn to write, and again within it, where nobody else can change what it rests on."""
         self._view.prove_blocking()
-        trace.caller = self._authenticator.authenticate(trace.call.evidence, self._view)
+        trace.caller = self._callers.establish(trace.call, self._view)
         trace.request = row.request.build(trace.call.decode())
         context = self._admit(trace, row, self._view)
         if row.prepare is not None:
@@ -218,7 +221,7 @@ class Pipeline:
         prepared = context.prepared
         settled = self._settled.peek()
         with self._services.catalog.write() as writer:
-            trace.caller = self._authenticator.authenticate(trace.call.evidence, self._view)
+            trace.caller = self._callers.establish(trace.call, self._view)
             context = self._admit(trace, row, self._view, writes=True)
             context.writer_or_none, context.prepared = writer, prepared
             trace.answer = row.handler(context, trace.request)
@@ -342,7 +345,7 @@ class Pipeline:
         items: list[Any] = []
 
         def open_batch(lookup: Lookup) -> None:
-            trace.caller = self._authenticator.authenticate(trace.call.evidence, lookup)
+            trace.caller = self._callers.establish(trace.call, lookup)
             items[:] = _items(trace.call)
 
         await self._inline(open_batch)
@@ -380,6 +383,8 @@ def _identity_resource(
     if permission.on in (Resource.PRINCIPAL, Resource.POLICY):
         # Whether the call may reach that ARN's account was decided by `_choose_account`.
         return request.principal_arn if permission.on is Resource.PRINCIPAL else request.policy_arn, caller.account
+    if permission.on is Resource.OIDC_PROVIDER:
+        return provider_arn(context, request), caller.account
     if permission.on is Resource.RETIRING_PRINCIPAL and request.retiring_principal:
         parts = request.retiring_principal.split(":", 5)
         return request.retiring_principal, parts[4] if len(parts) == 6 else caller.account

@@ -188,7 +188,9 @@ def _render_caller(caller: Caller) -> bytes:
     record = caller.record
     if caller.kind is PrincipalKind.ROLE:
         session = SessionFacts("Role", record.principal_id, record.arn, record.account, record.name,
-                               caller.session_started, source_identity=caller.source_identity)
+                               caller.session_started, source_identity=caller.source_identity,
+                               federated_provider=None if caller.web_identity is None
+                               else caller.web_identity.provider_arn)
         return render_identity(
             IdentityType.ASSUMED_ROLE, principal_id=caller.user_id, arn=caller.arn, account_id=caller.account,
             access_key_id=caller.credential_id, session=session,

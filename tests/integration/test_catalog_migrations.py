@@ -41,7 +41,7 @@ def test_text_is_ordered_by_code_point_in_every_column(place: Place) -> None:
 def test_opening_again_changes_nothing(place: Place) -> None:
     first = place.with_account()
     again = place.open()
-    assert first.schema_revision == again.schema_revision == "0003"
+    assert first.schema_revision == again.schema_revision == "0004"
     with again.read() as reader:
         assert reader.version == 1
         assert reader.get_account(ACCOUNT) == Account(ACCOUNT, "default", 1.5)

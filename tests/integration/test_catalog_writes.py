@@ -56,7 +56,7 @@ def test_versions_count_committed_writes(place: Place) -> None:
         assert reader.version == 5
     assert two.health().version == 5
     assert two.kind == place.kind
-    assert two.health().schema_revision == one.schema_revision == "0003"
+    assert two.health().schema_revision == one.schema_revision == "0004"
 
 
 def test_an_exception_undoes_everything(place: Place) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
 
 from kagitori_server.authz.compiled import compile_caller
 from kagitori_server.authz.condition_keys import Asked, RequestContext
@@ -10,6 +12,69 @@ from kagitori_server.model.principals import PrincipalKind, PrincipalRecord
 from kagitori_server.policy.context import ContextValue, make_context
 from kagitori_server.policy.document import load_trust_policy
 from kagitori_server.policy.evaluate import Query, decide_key
+from kagitori_server.policy.principals import Caller as PolicyCaller
+from kagitori_server.policy.principals import CallerKind
+from kagitori_server.policy.statements import KeyPolicy
+
+_BEFORE_A_SESSION = frozenset({
+    "aws:sourceip", "aws:currenttime", "aws:epochtime", "aws:securetransport", "aws:requestedregion", "aws:useragent",
+    "aws:viaawsservice", "aws:principalisawsservice",
+})
+"""Condition keys that a caller has who is no principal yet, beside what the issuer says of it."""
+
+
+class _WebIdentityContext(RequestContext):
+    """The condition keys of AssumeRoleWithWebIdentity: nothing is known of a principal."""
+
+    __slots__ = ("_facts",)
+
+    def __init__(self, asked: Asked, facts: Mapping[str, ContextValue]) -> None:
+        super().__init__(asked)
+        self._facts = facts
+
+    def __getitem__(self, name: str) -> ContextValue:
+        if name in _BEFORE_A_SESSION:
+            return super().__getitem__(name)
+        return self._facts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._facts
+        yield from (name for name in _BEFORE_A_SESSION if name in self)
+
+
+def may_assume_with_web_identity(asked: Asked) -> bool:
+    """Whether the trust policy of the role admits whom a token of an OpenID Connect issuer speaks of.
+
+    `asked.caller` is the session as it would be. Only a statement that names the provider as a federated principal
+    admits; with session tags `sts:TagSession` has to be allowed as well (AWS STS AssumeRoleWithWebIdentity). Denials
+    of everybody count.
+    """
+    caller, role = asked.caller, asked.caller.record
+    web_identity = caller.web_identity
+    if web_identity is None or role.kind is not PrincipalKind.ROLE or role.trust is None:
+        return False
+    provider_arn = web_identity.provider_arn
+    trust = _compiled_trust(role.trust.document, tuple(role.trust.bindings.items()))
+    trust = replace(trust, allows=tuple(each for each in trust.allows if provider_arn in each.principals.federated))
+    who = PolicyCaller(role.account, CallerKind.WEB_IDENTITY, provider_arn, provider_arn)
+    tags = {} if caller.session is None else caller.session.tags
+    facts = dict(web_identity.facts)
+    facts["sts:rolesessionname"] = caller.session_name
+    facts |= make_context((f"aws:RequestTag/{name}", value) for name, value in tags.items())
+    facts["aws:federatedprovider"] = provider_arn
+    if tags:
+        facts["aws:tagkeys"] = tuple(tags)
+    context = _WebIdentityContext(asked, facts)
+    actions = ("sts:AssumeRoleWithWebIdentity", *(("sts:TagSession",) if tags else ()))
+    return all(
+        decide_key(Query(who, action, role.arn, role.account, context), trust, (), cross_account_capable=False).allowed
+        for action in actions
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _compiled_trust(document: str, bindings: tuple[tuple[str, str], ...]) -> KeyPolicy:
+    return load_trust_policy(document, dict(bindings))
 
 
 def may_assume(

@@ -73,6 +73,8 @@ class Resource(Enum):
     """The principal whose ARN the request member `principal_arn` holds: identity policies alone."""
     POLICY = "policy"
     """The managed policy whose ARN the request member `policy_arn` holds: identity policies alone."""
+    OIDC_PROVIDER = "OpenID Connect provider"
+    """The provider that the request is about (`oidc_providers.provider_arn`): identity policies alone."""
     ACCOUNT = "account"
     """No resource: identity policies alone."""
 

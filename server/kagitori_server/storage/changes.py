@@ -1,7 +1,8 @@
 """What a write transaction touched, in the words that views of other processes are told it.
 
 `subject` is one text: `REGION/KEY-ID` for keys, `ACCOUNT/REGION/NAME` for aliases, the ARN for principals,
-the digest in hexadecimal for tokens, the id for access keys, the name itself for certificates,
+the digest in hexadecimal for tokens, the id for access keys, the name itself for certificates, the trust domain for
+patterns of SPIFFE IDs, the issuer for OpenID Connect providers,
 `REGION/KEY-ID/GRANTEE-ID` for the grants of one grantee on a key.
 """
 
@@ -25,6 +26,8 @@ class ChangeKind(StrEnum):
     ACCESS_KEY = "access-key"
     CERTIFICATE_URI = "certificate-uri"
     CERTIFICATE_SUBJECT = "certificate-subject"
+    SPIFFE_PATTERNS = "spiffe-patterns"
+    OIDC_ISSUER = "oidc-issuer"
     GRANTS = "grants"
     GRANTS_OF_KEY = "grants-of-key"
     GRANT_TOKEN = "grant-token"  # noqa: S105 - the name of the kind, not a secret
