@@ -17,7 +17,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from cryptography.hazmat.primitives import hashes, hmac, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
@@ -113,20 +112,20 @@ class Issuer:
     `answers` says what is answered by path; `asked` counts. `pause` seconds lie between two bytes of an answer.
     """
 
-    def __init__(self, certificate: Path | None = None, key: Path | None = None, *, now: float) -> None:
+    def __init__(self, certificate: Path | None = None, key: Path | None = None, *, now: float, host: str = "127.0.0.1") -> None:
         self.now = now
         self.signing = SigningKey()
         self.pause = 0.0
         self.status = 200
         self.asked: list[str] = []
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = http.server.ThreadingHTTPServer((host, 0), self._handler())
         self._server.daemon_threads = True
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate, key)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         scheme = "http" if certificate is None else "https"
-        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
+        self.url = f"{scheme}://{host}:{self._server.server_port}"
         self.name = self.url.partition("://")[2]
         self.headers: dict[str, str] = {}
         self.answers: dict[str, bytes] = {}
@@ -178,7 +177,7 @@ class Issuer:
                 except OSError:
                     return  # the other side has had enough
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
+            def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002 - the base's
                 return
 
         return Handler

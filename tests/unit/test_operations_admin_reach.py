@@ -74,6 +74,12 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
         "ListAccessKeys": {"account_id": account},
         "UpdateAccessKey": {**access_key, "status": "Inactive"},
         "DeleteAccessKey": access_key,
+        "CreateOidcProvider": {
+            "account_id": account, "issuer_url": "https://issuer.example", "audiences": ["kagitori"],
+            "role_arn": f"arn:aws:iam::{account}:role/worker",
+        },
+        "ListOidcProviders": {"account_id": account},
+        "DeleteOidcProvider": {"oidc_provider_arn": f"arn:aws:iam::{account}:oidc-provider/issuer.example"},
         "DeleteUser": {"account_id": account, "user_name": "alice"},
         "DeleteRole": {"account_id": account, "role_name": "worker"},
         "CreateUser": {"account_id": account, "user_name": "bob"},

@@ -31,6 +31,7 @@ _SERVED = {
     "CreateAccessKey", "ListAccessKeys", "UpdateAccessKey", "DeleteAccessKey", "AssumeRole",
     "CreateToken", "ListTokens", "RevokeToken",
     "RegisterCertificate", "ListCertificates", "DeregisterCertificate",
+    "CreateOidcProvider", "ListOidcProviders", "DeleteOidcProvider",
     "GetCallerIdentity", "ExplainAccess", "LintPolicy", "LookupEvents", "VerifyAuditTrail",
     "GetServerStatus", "ListKeyStoreHealth", "RotateRootKey",
 }
@@ -98,8 +99,12 @@ def test_security_columns(row: Operation) -> None:
     assert not row.keys
     assert not (row.writes and row.read_only)
     actions = [permission.action for permission in row.permissions]
-    assert actions == ([] if row.name in ("GetCallerIdentity", "AssumeRole") else [f"kagitori:{row.name}"])
+    others = {
+        "GetCallerIdentity": [], "AssumeRole": [],
+        "CreateOidcProvider": ["kagitori:CreateOidcProvider", "kagitori:CreateToken"],
+    }
+    assert actions == others.get(row.name, [f"kagitori:{row.name}"])
     assert row.cost is (Cost.INLINE if row.name == "GetCallerIdentity" else Cost.OFFLOAD)
     members = {field.name for field in dataclasses.fields(row.request.cls)}
-    names_an_account = bool(members & {"account_id", "principal_arn", "policy_arn"}) and row.name not in _HOME_ONLY
+    names_an_account = bool(members & {"account_id", "principal_arn", "policy_arn", "oidc_provider_arn"}) and row.name not in _HOME_ONLY
     assert (row.account_member is not None) == names_an_account
