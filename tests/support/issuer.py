@@ -112,9 +112,12 @@ class Issuer:
     `answers` says what is answered by path; `asked` counts. `pause` seconds lie between two bytes of an answer.
     """
 
-    def __init__(self, certificate: Path | None = None, key: Path | None = None, *, now: float, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, certificate: Path | None = None, key: Path | None = None, *, now: float, host: str = "127.0.0.1"
+    ) -> None:
         self.now = now
         self.signing = SigningKey()
+        self.folder = Path() if certificate is None else certificate.parent
         self.pause = 0.0
         self.status = 200
         self.asked: list[str] = []

@@ -31,6 +31,7 @@ principal: show-role put-trust delete-role tag untag map-certificate list-certif
 principal: create-group list-groups delete-group add-to-group remove-from-group put-boundary delete-boundary
 token: create list revoke assume-role
 access-key: create list activate deactivate delete
+oidc-provider: create list delete
 audit: tail verify
 """
 

@@ -106,5 +106,6 @@ def test_security_columns(row: Operation) -> None:
     assert actions == others.get(row.name, [f"kagitori:{row.name}"])
     assert row.cost is (Cost.INLINE if row.name == "GetCallerIdentity" else Cost.OFFLOAD)
     members = {field.name for field in dataclasses.fields(row.request.cls)}
-    names_an_account = bool(members & {"account_id", "principal_arn", "policy_arn", "oidc_provider_arn"}) and row.name not in _HOME_ONLY
+    naming = {"account_id", "principal_arn", "policy_arn", "oidc_provider_arn"}
+    names_an_account = bool(members & naming) and row.name not in _HOME_ONLY
     assert (row.account_member is not None) == names_an_account

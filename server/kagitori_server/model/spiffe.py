@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 SCHEME = "spiffe://"
 ID_MAX = 2_048
@@ -60,6 +61,7 @@ def is_spiffe(uri: str) -> bool:
     return uri[:7].lower() == "spiffe:"
 
 
+@lru_cache(maxsize=4_096)
 def spiffe_id_or_none(text: str) -> SpiffeId | None:
     """The SPIFFE ID or pattern that a text is, None when it is neither."""
     try:
