@@ -16,10 +16,8 @@ OIDC_PROVIDERS: tuple[Operation, ...] = (
             "CreateOidcProvider", shapes.CreateOidcProviderRequest, shapes.CreateOidcProviderResponse,
             oidc_providers.create_oidc_provider,
             on=Resource.OIDC_PROVIDER, account_member="account_id", home_only=False,
-            shown=(
-                "account_id", "issuer_url", "audiences", "role_arn", "session_name_claim", "tag_claims",
-                "jwks_document",
-            ),
+            # Not the key set: who gives one with private keys by mistake doesn't find them in the trail.
+            shown=("account_id", "issuer_url", "audiences", "role_arn", "session_name_claim", "tag_claims"),
             answer_shown=("oidc_provider_arn",), check=oidc_providers.check_create_oidc_provider,
         ),
         # Whoever lets an issuer's tokens stand for a role gives away credentials of it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from kagitori_server.federation.claims import without_scheme
@@ -72,6 +73,8 @@ def create_oidc_provider(
         created=context.now,
     )
     writer.insert_oidc_provider(provider)
+    if provider.jwks is not None:
+        context.extra["jwks_sha256"] = hashlib.sha256(provider.jwks.encode()).hexdigest()
     return shapes.CreateOidcProviderResponse(oidc_provider_arn=provider.arn)
 
 

@@ -40,7 +40,7 @@ class CreateOidcProviderRequest:
     role_arn: str = _role_arn()
     session_name_claim: str | None = member(minimum=1, maximum=_TEXT_MAX, pattern=_NAME)
     tag_claims: Mapping[str, str] = member(items_maximum=_TAGS_MAX, default={})
-    jwks_document: str | None = member(minimum=1, maximum=_JWKS_MAX)
+    jwks_document: str | None = member(minimum=1, maximum=_JWKS_MAX, sensitive=True)
 
     @property
     def principal_arn(self) -> str:
