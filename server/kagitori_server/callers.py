@@ -55,7 +55,7 @@ class Callers:
         loop = asyncio.get_running_loop()
         provider, key_id = await loop.run_in_executor(self._reads, self._web_tokens.provider_of, token, self._view)
         await self._keys.ready(provider, key_id)
-        await loop.run_in_executor(self._reads, self._web_tokens.verified, token, self._view)
+        await loop.run_in_executor(self._reads, self._authenticator.authenticate, call.evidence, self._view)
 
     def establish(self, call: Call, lookup: Lookup) -> Caller:
         """The caller that the call's evidence proves.

@@ -65,7 +65,7 @@ def test_a_provider_is_made_listed_and_deleted(service: InProcess) -> None:
         {"issuer_url": issuer} for issuer in (
             "http://issuer.example", "issuer.example", "https://", "https://issuer.example/?x=y", "https://u@issuer.example",
             "https://issuer.example#x", "HTTPS://issuer.example", "https://issuer.example/*", "https://issuer.example:0",
-            "https://issuer.example/" + "x" * 255, "file:///etc/passwd", "https://[::1]", "https://issuer.example/ä",
+            "https://issuer.example/" + "x" * 255, "file:///etc/passwd", "https://[::1]", "https://aws", "https://STS", "https://issuer.example/ä",
         )
     ] + [
         {"audiences": []}, {"audiences": [""]}, {"audiences": ["x" * 256]}, {"audiences": [str(n) for n in range(101)]},

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from kagitori_server.authz.compiled import compile_caller
 from kagitori_server.authz.condition_keys import Asked, RequestContext
-from kagitori_server.model.principals import PrincipalKind, PrincipalRecord
+from kagitori_server.model.principals import Caller, PrincipalKind, PrincipalRecord
 from kagitori_server.policy.context import ContextValue, make_context
 from kagitori_server.policy.document import load_trust_policy
 from kagitori_server.policy.evaluate import Query, decide_key
@@ -42,6 +42,16 @@ class _WebIdentityContext(RequestContext):
         yield from (name for name in _BEFORE_A_SESSION if name in self)
 
 
+@dataclass(frozen=True, slots=True)
+class _Assumption:
+    """What stays the same of one session's question to the trust policy of its role."""
+
+    trust: KeyPolicy
+    who: PolicyCaller
+    facts: Mapping[str, ContextValue]
+    actions: tuple[str, ...]
+
+
 def may_assume_with_web_identity(asked: Asked) -> bool:
     """Whether the trust policy of the role admits whom a token of an OpenID Connect issuer speaks of.
 
@@ -49,26 +59,39 @@ def may_assume_with_web_identity(asked: Asked) -> bool:
     admits; with session tags `sts:TagSession` has to be allowed as well (AWS STS AssumeRoleWithWebIdentity). Denials
     of everybody count.
     """
-    caller, role = asked.caller, asked.caller.record
-    web_identity = caller.web_identity
-    if web_identity is None or role.kind is not PrincipalKind.ROLE or role.trust is None:
+    role, wanted = asked.caller.record, _assumption(asked.caller)
+    if wanted is None:
         return False
+    context = _WebIdentityContext(asked, wanted.facts)
+    return all(
+        decide_key(
+            Query(wanted.who, action, role.arn, role.account, context), wanted.trust, (), cross_account_capable=False
+        ).allowed
+        for action in wanted.actions
+    )
+
+
+@lru_cache(maxsize=4_096)
+def _assumption(caller: Caller) -> _Assumption | None:
+    """Kept with the caller, which is another object as soon as its role's record is."""
+    role, web_identity = caller.record, caller.web_identity
+    if web_identity is None or role.kind is not PrincipalKind.ROLE or role.trust is None:
+        return None
     provider_arn = web_identity.provider_arn
     trust = _compiled_trust(role.trust.document, tuple(role.trust.bindings.items()))
-    trust = replace(trust, allows=tuple(each for each in trust.allows if provider_arn in each.principals.federated))
-    who = PolicyCaller(role.account, CallerKind.WEB_IDENTITY, provider_arn, provider_arn)
     tags = {} if caller.session is None else caller.session.tags
-    facts = dict(web_identity.facts)
-    facts["sts:rolesessionname"] = caller.session_name
-    facts |= make_context((f"aws:RequestTag/{name}", value) for name, value in tags.items())
-    facts["aws:federatedprovider"] = provider_arn
-    if tags:
-        facts["aws:tagkeys"] = tuple(tags)
-    context = _WebIdentityContext(asked, facts)
-    actions = ("sts:AssumeRoleWithWebIdentity", *(("sts:TagSession",) if tags else ()))
-    return all(
-        decide_key(Query(who, action, role.arn, role.account, context), trust, (), cross_account_capable=False).allowed
-        for action in actions
+    facts: dict[str, ContextValue] = {
+        **web_identity.facts,
+        **make_context((f"aws:RequestTag/{name}", value) for name, value in tags.items()),
+        "sts:rolesessionname": caller.session_name,
+        "aws:federatedprovider": provider_arn,
+        "aws:tagkeys": tuple(tags),
+    }
+    return _Assumption(
+        trust=replace(trust, allows=tuple(each for each in trust.allows if provider_arn in each.principals.federated)),
+        who=PolicyCaller(role.account, CallerKind.WEB_IDENTITY, provider_arn, provider_arn),
+        facts=facts,
+        actions=("sts:AssumeRoleWithWebIdentity", *(("sts:TagSession",) if tags else ())),
     )
 
 

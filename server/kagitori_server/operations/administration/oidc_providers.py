@@ -23,6 +23,8 @@ PROVIDERS_MAX = 100
 """OpenID Connect providers of an account (AWS IAM quotas)."""
 SUBJECT_CLAIM = "sub"
 _CLAIM_NAME_MAX = 255
+_VENDORS = frozenset({"aws", "iam", "kagitori", "kms", "sts"})
+"""Condition keys begin so; tokens of an issuer of that name would bring some that only we may set."""
 
 
 def provider_arn(context: Context, request: Any) -> str:
@@ -38,6 +40,8 @@ def check_create_oidc_provider(_context: Context, request: shapes.CreateOidcProv
     """Refuses issuers that can't be asked safely, tags that can't be, and unusable keys."""
     if fetchable(request.issuer_url, plain=True) is None:
         raise ValidationException("The issuer must be an https:// URL; http:// is for loopback addresses alone.")
+    if without_scheme(request.issuer_url).lower() in _VENDORS:
+        raise ValidationException("The issuer's name is that of a vendor of condition keys.")
     tags_of(tuple(TagShape(tag_key=tag, tag_value=claim) for tag, claim in request.tag_claims.items()))
     for tag, claim in request.tag_claims.items():
         if not 1 <= len(tag) <= TAG_KEY_MAX or not 1 <= len(claim) <= _CLAIM_NAME_MAX:
