@@ -109,7 +109,8 @@ def with_hmac(header: Mapping[str, object], claims: Mapping[str, object], secret
 class Issuer:
     """Serves its discovery document and its keys until the block ends.
 
-    `answers` says what is answered by path; `asked` counts. `pause` seconds lie between two bytes of an answer.
+    `answers` says what is answered by path; `asked` counts. `pause` seconds lie between two bytes of an answer;
+    none is given while `open` isn't set.
     """
 
     def __init__(
@@ -119,6 +120,8 @@ class Issuer:
         self.signing = SigningKey()
         self.folder = Path() if certificate is None else certificate.parent
         self.pause = 0.0
+        self.open = threading.Event()
+        self.open.set()
         self.status = 200
         self.asked: list[str] = []
         self._server = http.server.ThreadingHTTPServer((host, 0), self._handler())
@@ -170,6 +173,7 @@ class Issuer:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.asked.append(self.path)
+                issuer.open.wait(10)
                 body = issuer.answers.get(self.path)
                 self.send_response(404 if body is None else issuer.status)
                 for name, value in issuer.headers.items():

@@ -20,7 +20,7 @@ from kagitori_server.federation.keys import KeySetRefused, read_key_set
 from kagitori_server.model.errors import DependencyTimeoutException, UnrecognizedClientException
 
 ROLE = "arn:aws:iam::000000000000:role/workloads"
-AGES = KeyAges(refresh=300, maximum=3_600, between_fetches=60, between_failures=5, wait=5)
+AGES = KeyAges(refresh=300, maximum=3_600, between_fetches=60, between_failures=5, wait=10)
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def issuer() -> Iterator[Issuer]:
 
 @pytest.fixture
 def service(tmp_path: Path, issuer: Issuer) -> Iterator[InProcess]:
-    """A service that fetches the issuer's keys, half a second at most."""
-    with InProcess(tmp_path, ages=AGES, fetch_seconds=0.5) as opened:
+    """A service that fetches the issuer's keys."""
+    with InProcess(tmp_path, ages=AGES, fetch_seconds=2) as opened:
         trust = json.dumps({"Version": "2012-10-17", "Statement": [{
             "Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
             "Principal": {"Federated": f"arn:aws:iam::000000000000:oidc-provider/{issuer.name}"},
@@ -46,6 +46,14 @@ def call(service: InProcess, token: str) -> None:
     service.call("GetCallerIdentity", {}, token=token)
 
 
+def call_for(service: InProcess, token: str, seconds: float) -> None:
+    """Calls again and again, until it is refused."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        call(service, token)
+        time.sleep(0.02)
+
+
 def unavailable(service: InProcess, token: str) -> None:
     with pytest.raises(DependencyTimeoutException):
         call(service, token)
@@ -53,15 +61,6 @@ def unavailable(service: InProcess, token: str) -> None:
 
 def lasting(issuer: Issuer) -> str:
     return issuer.token(exp=int(START) + 100_000)
-
-
-def settle(service: InProcess, issuer: Issuer, fetches: int) -> None:
-    """Waits until the issuer was asked for its keys so many times in all, and the answer is there."""
-    deadline = time.monotonic() + 5
-    while issuer.asked.count("/keys") < fetches and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.4)
-    assert issuer.asked.count("/keys") == fetches
 
 
 def test_keys_are_fetched_once(service: InProcess, issuer: Issuer) -> None:
@@ -96,11 +95,12 @@ def test_keys_are_renewed_in_the_background(service: InProcess, issuer: Issuer) 
     call(service, token)
     service.clock.advance(301)
     issuer.publish(SigningKey(key_id="key-2"))
-    issuer.pause = 0.0005
+    issuer.open.clear()
     call(service, token)
-    settle(service, issuer, 2)
+    issuer.open.set()
     with pytest.raises(UnrecognizedClientException):
-        call(service, token)
+        call_for(service, token, seconds=20)
+    assert issuer.asked.count("/keys") == 2
 
 
 def test_an_issuer_that_is_down(service: InProcess, issuer: Issuer) -> None:
@@ -177,7 +177,7 @@ def test_a_slow_issuer(service: InProcess, issuer: Issuer) -> None:
     issuer.pause = 0.05
     began = time.monotonic()
     unavailable(service, issuer.token())
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 5
 
 
 def test_an_answer_that_is_cut(service: InProcess, issuer: Issuer) -> None:
