@@ -182,6 +182,28 @@ class QuotasConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class OidcConfig:
+    """How keys of OpenID Connect issuers are fetched."""
+
+    ca_file: str = ""
+    """Authorities (PEM) that issuers' certificates may come from, beside those that the system trusts."""
+    fetch_seconds: float = 5.0
+    """How long one fetch may take."""
+    refresh_seconds: float = 300.0
+    """Keys older than this are fetched anew when they are used."""
+    max_age_seconds: float = 86_400.0
+    """How long keys serve while their issuer can't be reached."""
+
+    def __post_init__(self) -> None:
+        _need(0 < self.fetch_seconds <= 60, "oidc.fetch_seconds", "more than 0, at most 60")
+        _need(0 < self.refresh_seconds <= 86_400, "oidc.refresh_seconds", "more than 0, at most 86400")
+        _need(
+            self.refresh_seconds <= self.max_age_seconds <= 604_800,
+            "oidc.max_age_seconds", "at least oidc.refresh_seconds, at most 604800",
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """The service's own log, on standard error. It never holds payloads, keys or tokens."""
 
@@ -206,6 +228,7 @@ class Config:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     throttling: ThrottlingConfig = field(default_factory=ThrottlingConfig)
     quotas: QuotasConfig = field(default_factory=QuotasConfig)
+    oidc: OidcConfig = field(default_factory=OidcConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 

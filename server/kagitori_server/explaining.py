@@ -14,7 +14,9 @@ from kagitori_server.operations.row import BatchOperation, Operation, Permission
 
 _Asking = tuple[Operation, Permission]
 _NO_PAIRS: Mapping[str, str] = {}
-_IDENTITIES = (Resource.ENTITY, Resource.PRINCIPAL, Resource.POLICY, Resource.CHANGED)
+_IDENTITIES = (
+    Resource.ENTITY, Resource.PRINCIPAL, Resource.POLICY, Resource.CHANGED, Resource.OIDC_PROVIDER, Resource.BUDGET,
+)
 
 
 class Explaining:

@@ -33,8 +33,8 @@ from typing import Any, Protocol
 from kagitori_keystore.base import KeyStoreError
 from kagitori_server.asking import decide_on_key, question
 from kagitori_server.audit.trail import Trail
-from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.callers import Callers
 from kagitori_server.counting import Limiter
 from kagitori_server.model.call import Call
 from kagitori_server.model.errors import (
@@ -99,7 +99,7 @@ class Pipeline:
         *,
         table: Table,
         services: Services,
-        authenticator: Authenticator,
+        callers: Callers,
         authorizer: Authorizer,
         limiter: Limiter,
         recording: Recording,
@@ -112,7 +112,7 @@ class Pipeline:
         self.table = table
         self._services = services
         self._view = services.catalog.view
-        self._authenticator = authenticator
+        self._callers = callers
         self._authorizer = authorizer
         self._limiter = limiter
         self._recording = recording
@@ -181,6 +181,8 @@ class Pipeline:
         row = self.table.get(trace.call.operation)
         if row is None:
             raise UnknownOperationException(f"The operation {trace.call.operation} is not served.")
+        if self._callers.is_stranger(trace.call):
+            await self._callers.meet(trace.call)
         loop = asyncio.get_running_loop()
         if isinstance(row, BatchOperation):
             trace.batch = row
@@ -222,7 +224,7 @@ class Pipeline:
         self._run(trace, row, self._view)
 
     def _run(self, trace: Trace, row: Operation, lookup: Lookup) -> None:
-        trace.caller = self._authenticator.authenticate(trace.call.evidence, lookup)
+        trace.caller = self._callers.establish(trace.call, lookup)
         trace.request = row.request.build(trace.call.decode())
         self._begin(trace, self._admit(trace, row, lookup))
 
@@ -247,7 +249,7 @@ class Pipeline:
         """What a row that writes does before its transaction: admission, so that nobody who isn't allowed takes a
         turn to write, and slow work."""
         self._view.prove_blocking()
-        trace.caller = self._authenticator.authenticate(trace.call.evidence, self._view)
+        trace.caller = self._callers.establish(trace.call, self._view)
         trace.request = row.request.build(trace.call.decode())
         context = self._admit(trace, row, self._view)
         if row.prepare is not None:
@@ -261,7 +263,7 @@ class Pipeline:
             self._prepare(trace, row)
         settled = self._settled.peek()
         with self._services.catalog.write() as writer:
-            trace.caller = self._authenticator.authenticate(trace.call.evidence, self._view)
+            trace.caller = self._callers.establish(trace.call, self._view)
             context = self._admit(trace, row, self._view, writer)
             context.prepared = trace.prepared
             trace.answer = self._handled(context)
@@ -409,7 +411,7 @@ class Pipeline:
         items: list[Any] = []
 
         def open_batch(lookup: Lookup) -> None:
-            trace.caller = self._authenticator.authenticate(trace.call.evidence, lookup)
+            trace.caller = self._callers.establish(trace.call, lookup)
             items[:] = _items(trace.call)
 
         await self._inline(open_batch)

@@ -28,7 +28,7 @@ from kagitori_server.operations.row import Answer, BatchOperation, Operation
 _EMPTY: tuple[object, ...] = (None, (), {})
 _ENTITY_TYPES = {
     "user": "AWS::IAM::User", "root": "AWS::IAM::User", "role": "AWS::IAM::Role", "group": "AWS::IAM::Group",
-    "policy": "AWS::IAM::ManagedPolicy",
+    "policy": "AWS::IAM::ManagedPolicy", "oidc-provider": "AWS::IAM::OIDCProvider",
 }
 _NOBODY = render_identity(IdentityType.UNKNOWN)
 
@@ -231,7 +231,9 @@ def _render_caller(caller: Caller) -> bytes:
     record = caller.record
     if caller.kind is PrincipalKind.ROLE:
         session = SessionFacts("Role", record.principal_id, record.arn, record.account, record.name,
-                               caller.session_started, source_identity=caller.source_identity)
+                               caller.session_started, source_identity=caller.source_identity,
+                               federated_provider=None if caller.web_identity is None
+                               else caller.web_identity.provider_arn)
         return render_identity(
             IdentityType.ASSUMED_ROLE, principal_id=caller.user_id, arn=caller.arn, account_id=caller.account,
             access_key_id=caller.credential_id, session=session,

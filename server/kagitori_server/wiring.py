@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,13 +25,17 @@ from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.asking import lockout_check, may_assume_role
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
+from kagitori_server.authn.web_tokens import WebTokens
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.certificates import Issued, check_pair, host_names, prepare
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.bootstrap.first_start import FirstStart
+from kagitori_server.callers import Callers
 from kagitori_server.config import Config, ConfigurationError
 from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.explaining import Explaining
+from kagitori_server.federation.fetching import HttpsFetcher
+from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
 from kagitori_server.limiting.throttle import RatesRefused, Throttle, parse_rates
@@ -134,6 +139,7 @@ class Server:
         )
         self._freezes = FreezeEvents(self._catalog, self._recording, self._trail)
         leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, self._freezes)
+        self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
@@ -178,6 +184,7 @@ class Server:
     def _close(self) -> None:
         for pool in (self._pools.generation, self._pools.computing, self._pools.writes, self._pools.reads):
             pool.shutdown()
+        self._issuer_keys.close()
         try:
             self._freezes.bring()
             self._pipeline.settle()
@@ -230,10 +237,14 @@ class Server:
         socket = None
         if listen.socket_principal:
             socket = SocketIdentity(listen.socket_principal, "socket", self._clocks.wall())
+        web_tokens = WebTokens(self._clocks.wall, self._issuer_keys)
         return Pipeline(
             table=TABLE,
             services=self._services,
-            authenticator=Authenticator(self._clocks.wall, config.service.partition, socket),
+            callers=Callers(
+                Authenticator(self._clocks.wall, config.service.partition, socket, web_tokens), web_tokens,
+                self._issuer_keys, self._catalog.view, self._pools.reads, config.service.region, self._clocks.wall,
+            ),
             authorizer=self._authorizer,
             limiter=limiter,
             recording=self._recording,
@@ -352,6 +363,19 @@ def open_root_key(config: Config, data: DataDirectory) -> RootKeyProvider:
         return open_file_root(data.root_key, os.urandom)
     except RootKeyRefused as error:
         raise ConfigurationError(f"{data.root_key}: {error}") from None
+
+
+def open_issuer_keys(config: Config, monotonic: Callable[[], float]) -> IssuerKeys:
+    """Where the keys of OpenID Connect issuers come from. Raises ConfigurationError."""
+    oidc = config.oidc
+    trusted = ssl.create_default_context()
+    if oidc.ca_file:
+        try:
+            trusted.load_verify_locations(cadata=read_file(oidc.ca_file).decode("ascii"))
+        except (ssl.SSLError, ValueError):
+            raise ConfigurationError(f"{oidc.ca_file} holds no certificates in PEM form") from None
+    ages = KeyAges(refresh=oidc.refresh_seconds, maximum=oidc.max_age_seconds, wait=oidc.fetch_seconds + 1)
+    return IssuerKeys(HttpsFetcher(trusted, oidc.fetch_seconds), monotonic, ages)
 
 
 def check_root_key(root_key: RootKeyProvider, catalog: Catalog) -> None:

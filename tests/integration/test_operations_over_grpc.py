@@ -236,6 +236,15 @@ def _administration(root: Caller) -> None:
     (mapping,) = root("ListCertificates", account_id=HOME, principal_arn=arn).certificates
     assert mapping.certificate_id == made.certificate_id
     root("DeregisterCertificate", account_id=HOME, certificate_id=made.certificate_id)
+    provider = root(
+        "CreateOidcProvider", issuer_url="https://issuer.example/a", audiences=["kagitori"], role_arn=role.arn,
+        tag_claims={"team": "team"},
+    ).oidc_provider_arn
+    (listed,) = root("ListOidcProviders", account_id=HOME).oidc_providers
+    assert (listed.oidc_provider_arn, listed.session_name_claim, dict(listed.tag_claims)) == (
+        provider, "sub", {"team": "team"},
+    )
+    root("DeleteOidcProvider", oidc_provider_arn=provider)
     key = root("DescribeKey", key_id="alias/app").key_metadata.arn
     explained = root("ExplainAccess", principal_arn=arn, action="kms:Decrypt", resource_arn=key)
     assert explained.decision == decisions_pb2.DECISION_IMPLICIT_DENY

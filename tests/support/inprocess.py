@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +25,14 @@ from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.asking import lockout_check, may_assume_role
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator
+from kagitori_server.authn.web_tokens import WebTokens
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.first_start import FirstStart
+from kagitori_server.callers import Callers
 from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.explaining import Explaining
+from kagitori_server.federation.fetching import HttpsFetcher
+from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
 from kagitori_server.limiting.throttle import Throttle, parse_rates
@@ -81,11 +86,12 @@ class InProcess:
     """
 
     def __init__(
-        self, folder: Path, clock: FakeClock | None = None, *, account_rates: Sequence[str] = (),
-        principal_rates: Sequence[str] = (), quotas: Quotas | None = None,
+        self, folder: Path, clock: FakeClock | None = None, *, ages: KeyAges | None = None, fetch_seconds: float = 5.0,
+        account_rates: Sequence[str] = (), principal_rates: Sequence[str] = (), quotas: Quotas | None = None,
     ) -> None:
         self.clock = clock or FakeClock(START)
         self._quotas = quotas or Quotas()
+        self.issuer_keys = IssuerKeys(HttpsFetcher(ssl.create_default_context(), fetch_seconds), self.clock, ages)
         self.ids = system_identifiers(os.urandom)
         self.catalog = open_catalog(folder / "kagitori.db", monotonic=time.monotonic)
         self.root_keys = open_file_root(folder / "root-key", os.urandom)
@@ -116,7 +122,7 @@ class InProcess:
         self.pipeline = Pipeline(
             table=TABLE,
             services=self.services,
-            authenticator=Authenticator(self.clock, "aws", None),
+            callers=self._make_callers(),
             authorizer=self._authorizer,
             limiter=Limiter(throttle, Leases(self.catalog, self.clock, self.ids.uuid, self.freezes)),
             recording=self.recording,
@@ -125,6 +131,14 @@ class InProcess:
             observer=Silent(),
             default_region=REGION,
             monotonic=time.monotonic,
+        )
+
+    def _make_callers(self) -> Callers:
+        web_tokens = WebTokens(self.clock, self.issuer_keys)
+        self.authenticator = Authenticator(self.clock, "aws", None, web_tokens)
+        return Callers(
+            self.authenticator, web_tokens, self.issuer_keys, self.catalog.view,
+            self._pools.reads, REGION, self.clock,
         )
 
     def _make_services(self) -> Services:
@@ -161,6 +175,7 @@ class InProcess:
         self._runner.close()
         for pool in (self._pools.reads, self._pools.writes, self._pools.computing, self._pools.generation):
             pool.shutdown()
+        self.issuer_keys.close()
         self.trail.close()
         self.store.close()
         self.root_keys.close()

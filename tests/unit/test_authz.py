@@ -33,7 +33,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
 
 
 def _caller(service: InProcess, token: str) -> Caller:
-    return service.pipeline._authenticator.authenticate(Evidence(token=token), service.catalog.view)
+    return service.authenticator.authenticate(Evidence(token=token), service.catalog.view)
 
 
 def _key(service: InProcess, key_id: str) -> Key:

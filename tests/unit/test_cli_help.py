@@ -32,6 +32,7 @@ principal: create-group list-groups delete-group add-to-group remove-from-group 
 token: create list revoke assume-role
 access-key: create list activate deactivate delete
 budget: put show list delete list-freezes lift
+oidc-provider: create list delete
 audit: tail verify
 """
 

@@ -84,6 +84,12 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
         "DeleteBudget": budget,
         "ListFreezes": {"account_id": account},
         "LiftFreeze": {**budget, "freeze_id": "frz-1"},
+        "CreateOidcProvider": {
+            "account_id": account, "issuer_url": "https://issuer.example", "audiences": ["kagitori"],
+            "role_arn": f"arn:aws:iam::{account}:role/worker",
+        },
+        "ListOidcProviders": {"account_id": account},
+        "DeleteOidcProvider": {"oidc_provider_arn": f"arn:aws:iam::{account}:oidc-provider/issuer.example"},
         "DeleteUser": {"account_id": account, "user_name": "alice"},
         "DeleteRole": {"account_id": account, "role_name": "worker"},
         "CreateUser": {"account_id": account, "user_name": "bob"},

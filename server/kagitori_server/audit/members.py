@@ -35,6 +35,7 @@ _VERBATIM_MAPS = frozenset(
         "destination_encryption_context",
         "encryption_context_equals",
         "encryption_context_subset",
+        "tag_claims",
     }
 )
 """The members whose keys are the caller's data, not names of the API."""
@@ -114,11 +115,11 @@ def _label(name: str) -> str:
 
 def _verbatim_map(value: object) -> str:
     if not isinstance(value, Mapping):
-        raise TypeError("an encryption context is a mapping")
+        raise TypeError("what has the caller's names in it is a mapping")
     pairs = []
     for key, text in value.items():
         if not isinstance(key, str) or not isinstance(text, str):
-            raise TypeError("an encryption context holds strings only")
+            raise TypeError("a mapping with the caller's names holds strings only")
         pairs.append(f"{quoted(key)}:{quoted(text)}")
     return "{" + ",".join(pairs) + "}"
 

@@ -8,7 +8,13 @@ from kagitori_server.model.budgets import AccountBudgets, Freeze
 from kagitori_server.model.grant_set import GrantSet
 from kagitori_server.model.grants import GrantToken
 from kagitori_server.model.keys import Key
-from kagitori_server.model.principals import AccessKeyRecord, CertificateRecord, PrincipalRecord, TokenRecord
+from kagitori_server.model.principals import (
+    AccessKeyRecord,
+    CertificateRecord,
+    OidcProviderRecord,
+    PrincipalRecord,
+    TokenRecord,
+)
 
 
 class Lookup(Protocol):
@@ -44,6 +50,14 @@ class Lookup(Protocol):
 
     def certificate_by_subject(self, subject: str) -> CertificateRecord | None:
         """The mapping of certificates with that subject (RFC 4514)."""
+        ...
+
+    def spiffe_patterns(self, trust_domain: str) -> tuple[CertificateRecord, ...]:
+        """The mappings of patterns of SPIFFE IDs in that trust domain, no two of which fit one ID."""
+        ...
+
+    def oidc_providers(self, issuer: str) -> tuple[OidcProviderRecord, ...]:
+        """What the accounts say of that OpenID Connect issuer; the same object as long as nothing of it changes."""
         ...
 
     def grants(self, region: str, key_id: str, grantee_id: str) -> GrantSet:

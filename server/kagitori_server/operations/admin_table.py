@@ -33,6 +33,7 @@ from kagitori_server.operations.administration import (
 from kagitori_server.operations.administration.reach import check_home
 from kagitori_server.operations.budget_table import BUDGETS
 from kagitori_server.operations.identity_table import IDENTITIES
+from kagitori_server.operations.oidc_table import OIDC_PROVIDERS
 from kagitori_server.operations.row import Answer, AuditRule, Cost, Operation, Resource
 from kagitori_server.operations.shapes import audit as audit_shapes
 from kagitori_server.operations.shapes import credentials as credential_shapes
@@ -241,6 +242,7 @@ SERVER: tuple[Operation, ...] = (
 )
 
 ADMIN: tuple[Operation, ...] = (
-    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *IDENTITIES, *CREDENTIALS, *DECISIONS, *BUDGETS, *AUDIT, *SERVER,
+    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *IDENTITIES, *CREDENTIALS, *OIDC_PROVIDERS, *DECISIONS, *BUDGETS,
+    *AUDIT, *SERVER,
 )
 """Every operation of AdminService that is served."""

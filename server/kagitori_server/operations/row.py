@@ -85,6 +85,8 @@ class Resource(Enum):
     """The user, role, group or managed policy that the permission's `entity` says: identity policies alone."""
     BUDGET = "budget"
     """The budget of the call's account that the request member `budget_name` names: identity policies alone."""
+    OIDC_PROVIDER = "OpenID Connect provider"
+    """The provider that the request is about (`oidc_providers.provider_arn`): identity policies alone."""
     ACCOUNT = "account"
     """No resource: identity policies alone."""
 

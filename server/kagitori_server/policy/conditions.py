@@ -20,7 +20,8 @@ from kagitori_server.policy.context import Context
 from kagitori_server.policy.operators import FAMILIES, ConditionValueError, Match
 
 _OPERATOR = re.compile(r"(?:(ForAllValues|ForAnyValue):)?([A-Za-z]{1,40}?)(IfExists)?")
-_KEY = re.compile(r"[A-Za-z0-9-]+:.+", re.DOTALL)
+_KEY = re.compile(r"[A-Za-z0-9.-]+(?:/[!-9;-~]*)?:.+", re.DOTALL)
+"""The vendor may be an OpenID Connect issuer, a host with or without a port and path: `issuer.example/path:sub`."""
 
 
 class Quantifier(Enum):

@@ -278,6 +278,7 @@ class _Named:
     accounts: set[str]
     roles: set[str]
     selves: set[str]
+    federated: set[str]
     everyone: bool = False
 
     def add(self, text: str, resolve: PrincipalResolver, bindings: dict[str, str]) -> None:
@@ -312,7 +313,7 @@ def _principals(
     negated = present[0] == "NotPrincipal"
     if negated and effect is Effect.ALLOW:
         raise members.fault("NotPrincipal with Allow would admit everybody else in the world")
-    named = _Named(set(), set(), set())
+    named = _Named(set(), set(), set(), set())
     element = members.raw[present[0]]
     if element == "*":
         named.everyone = True
@@ -326,7 +327,8 @@ def _principals(
             f"{present[0]} must be an object or *"
         )
     return Principals(
-        named.everyone, frozenset(named.accounts), frozenset(named.roles), frozenset(named.selves), negated
+        named.everyone, frozenset(named.accounts), frozenset(named.roles), frozenset(named.selves), negated,
+        frozenset(named.federated),
     )
 
 
@@ -341,3 +343,5 @@ def _add_principals(
             raise malformed(INVALID_PRINCIPALS)
     elif member not in ("Federated", "CanonicalUser") or not all(values) or "*" in "".join(values):
         raise malformed(INVALID_PRINCIPALS)
+    elif member == "Federated":
+        named.federated.update(values)

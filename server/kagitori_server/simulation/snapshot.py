@@ -9,7 +9,13 @@ from kagitori_server.model.grant_set import GrantSet
 from kagitori_server.model.grants import Grant, GrantToken
 from kagitori_server.model.keys import Key
 from kagitori_server.model.lookup import Lookup
-from kagitori_server.model.principals import AccessKeyRecord, CertificateRecord, PrincipalRecord, TokenRecord
+from kagitori_server.model.principals import (
+    AccessKeyRecord,
+    CertificateRecord,
+    OidcProviderRecord,
+    PrincipalRecord,
+    TokenRecord,
+)
 from kagitori_server.simulation.recorded import Reason, Undecidable, Watch
 from kagitori_server.storage.catalog import Catalog
 
@@ -105,6 +111,14 @@ class Snapshot:
     def grant_token(self, digest: bytes) -> GrantToken | None:
         """See Lookup."""
         return self._lookup.grant_token(digest)
+
+    def spiffe_patterns(self, trust_domain: str) -> tuple[CertificateRecord, ...]:
+        """See Lookup."""
+        return self._lookup.spiffe_patterns(trust_domain)
+
+    def oidc_providers(self, issuer: str) -> tuple[OidcProviderRecord, ...]:
+        """See Lookup."""
+        return self._lookup.oidc_providers(issuer)
 
     def budgets(self, account: str) -> AccountBudgets:
         """See Lookup."""

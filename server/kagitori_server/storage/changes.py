@@ -1,9 +1,9 @@
 """What a write transaction touched, in the words that views of other processes are told it.
 
 `subject` is one text: `REGION/KEY-ID` for keys, `ACCOUNT/REGION/NAME` for aliases, the ARN for principals,
-the digest in hexadecimal for tokens, the id for access keys, the name itself for certificates,
-`REGION/KEY-ID/GRANTEE-ID` for the grants of one grantee on a key, the account for budgets,
-`REGION/KEY-ID/PRINCIPAL-ARN` for freezes.
+the digest in hexadecimal for tokens, the id for access keys, the name itself for certificates, the trust domain for
+patterns of SPIFFE IDs, the issuer for OpenID Connect providers, `REGION/KEY-ID/GRANTEE-ID` for the grants of one
+grantee on a key, the account for budgets, `REGION/KEY-ID/PRINCIPAL-ARN` for freezes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ class ChangeKind(StrEnum):
     ACCESS_KEY = "access-key"
     CERTIFICATE_URI = "certificate-uri"
     CERTIFICATE_SUBJECT = "certificate-subject"
+    SPIFFE_PATTERNS = "spiffe-patterns"
+    OIDC_ISSUER = "oidc-issuer"
     GRANTS = "grants"
     GRANTS_OF_KEY = "grants-of-key"
     BUDGETS = "budgets"

@@ -35,6 +35,7 @@ from kagitori_server.model.principals import (
     TokenRecord,
     TrustPolicy,
 )
+from kagitori_server.model.spiffe import SpiffeId, spiffe_id_or_none
 
 
 def pairs_text(pairs: Mapping[str, str]) -> str:
@@ -265,8 +266,15 @@ def certificate_of(row: Row[Any]) -> CertificateRecord:
     )
 
 
+def pattern_of(certificate: CertificateRecord) -> SpiffeId | None:
+    """The pattern of SPIFFE IDs that a mapping is of; None for what is compared exactly."""
+    spiffe_id = None if certificate.uri_san is None else spiffe_id_or_none(certificate.uri_san)
+    return spiffe_id if spiffe_id is not None and spiffe_id.is_pattern else None
+
+
 def certificate_values(certificate: CertificateRecord) -> dict[str, Any]:
     """The columns of `certificates`."""
+    pattern = pattern_of(certificate)
     return {
         "certificate_id": certificate.certificate_id,
         "uri_san": certificate.uri_san,
@@ -276,6 +284,7 @@ def certificate_values(certificate: CertificateRecord) -> dict[str, Any]:
         "session_name": certificate.session_name,
         "description": certificate.description,
         "created": certificate.created,
+        "pattern_domain": None if pattern is None else pattern.trust_domain,
     }
 
 

@@ -38,6 +38,9 @@ GRANT_ID_MAX = 64
 UNIQUE_ID_MAX = 128
 CONTEXT_MAX = 8_192
 """Characters of a name or value of an encryption context, which a ciphertext bounds to less."""
+TRUST_DOMAIN_MAX = 255
+ISSUER_MAX = 255
+JWKS_MAX = 65_536
 
 metadata = MetaData(
     naming_convention={
@@ -306,9 +309,29 @@ certificates = Table(
     Column("session_name", BoundedText(64), nullable=False),
     Column("description", BoundedText(8_192), nullable=False),
     Column("created", Double, nullable=False),
+    Column("pattern_domain", BoundedText(TRUST_DOMAIN_MAX)),
     CheckConstraint("(uri_san IS NULL) <> (subject IS NULL)", name="one_name"),
     Index("ix_certificates_listing", "account", "certificate_id"),
     Index("ix_certificates_principal_arn", "principal_arn"),
+    Index("ix_certificates_pattern_domain", "pattern_domain", "certificate_id"),
+)
+"""`pattern_domain` is the trust domain of a pattern of SPIFFE IDs, null for what is compared exactly."""
+
+oidc_providers = Table(
+    "oidc_providers",
+    metadata,
+    Column("arn", BoundedText(ARN_MAX), primary_key=True),
+    Column("account", BoundedText(12), ForeignKey("accounts.account"), nullable=False),
+    Column("issuer", BoundedText(ISSUER_MAX), nullable=False),
+    Column("audiences", BoundedText(262_144), nullable=False),
+    Column("role_arn", BoundedText(ARN_MAX), ForeignKey("principals.arn"), nullable=False),
+    Column("session_name_claim", BoundedText(256), nullable=False),
+    Column("tag_claims", BoundedText(131_072), nullable=False),
+    Column("jwks", BoundedText(JWKS_MAX)),
+    Column("created", Double, nullable=False),
+    Index("ix_oidc_providers_listing", "account", "arn"),
+    Index("ix_oidc_providers_issuer", "issuer", "arn"),
+    Index("ix_oidc_providers_role_arn", "role_arn"),
 )
 
 grants = Table(

@@ -25,7 +25,13 @@ from kagitori_server.model.budgets import NO_BUDGETS, AccountBudgets, Freeze
 from kagitori_server.model.grant_set import NO_GRANTS, GrantSet
 from kagitori_server.model.grants import GrantToken
 from kagitori_server.model.keys import Key
-from kagitori_server.model.principals import AccessKeyRecord, CertificateRecord, PrincipalRecord, TokenRecord
+from kagitori_server.model.principals import (
+    AccessKeyRecord,
+    CertificateRecord,
+    OidcProviderRecord,
+    PrincipalRecord,
+    TokenRecord,
+)
 from kagitori_server.storage import schema
 from kagitori_server.storage.changes import Change, ChangeKind, Progress
 from kagitori_server.storage.column_types import storable
@@ -142,6 +148,29 @@ class Lookups:
         return self._missed(
             self._tables.subjects, subject, lambda reader: reader.find_certificate(subject=subject)
         )
+
+    def spiffe_patterns(self, trust_domain: str) -> tuple[CertificateRecord, ...]:
+        """The mappings of patterns of SPIFFE IDs in a trust domain."""
+        found = self._tables.spiffe_patterns.get(trust_domain)
+        if found is not MISSING:
+            return found or ()
+        if not _fits(trust_domain, schema.TRUST_DOMAIN_MAX):
+            return ()
+        # None, not an empty tuple, so that absence is noted apart from records.
+        return self._missed(
+            self._tables.spiffe_patterns, trust_domain, lambda reader: reader.spiffe_patterns(trust_domain) or None
+        ) or ()
+
+    def oidc_providers(self, issuer: str) -> tuple[OidcProviderRecord, ...]:
+        """What the accounts say of an OpenID Connect issuer. The same object as long as nothing of it changes."""
+        found = self._tables.issuers.get(issuer)
+        if found is not MISSING:
+            return found or ()
+        if not _fits(issuer, schema.ISSUER_MAX):
+            return ()
+        return self._missed(
+            self._tables.issuers, issuer, lambda reader: reader.oidc_providers_of(issuer) or None
+        ) or ()
 
     def grants(self, region: str, key_id: str, grantee_id: str) -> GrantSet:
         """What this grantee is granted on the key. The same object as long as nothing of it changes."""
@@ -272,6 +301,8 @@ class _Tables:
         self.access_keys: Records[str, AccessKeyRecord] = Records(entries)
         self.uris: Records[str, CertificateRecord] = Records(entries)
         self.subjects: Records[str, CertificateRecord] = Records(entries)
+        self.spiffe_patterns: Records[str, tuple[CertificateRecord, ...]] = Records(entries)
+        self.issuers: Records[str, tuple[OidcProviderRecord, ...]] = Records(entries)
         self.grants: Records[tuple[str, str, str], GrantSet] = Records(entries)
         self.grant_tokens: Records[bytes, GrantToken] = Records(entries)
         self.budgets: Records[str, AccountBudgets] = Records(entries)
@@ -282,6 +313,8 @@ class _Tables:
             ChangeKind.CERTIFICATE_URI: self.uris,
             ChangeKind.CERTIFICATE_SUBJECT: self.subjects,
             ChangeKind.BUDGETS: self.budgets,
+            ChangeKind.SPIFFE_PATTERNS: self.spiffe_patterns,
+            ChangeKind.OIDC_ISSUER: self.issuers,
         }
 
     def load(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
@@ -301,6 +334,10 @@ class _Tables:
 
     def drop(self, change: Change) -> None:
         """Forgets one record."""
+        by_subject = self._by_subject.get(change.kind)
+        if by_subject is not None:
+            by_subject.drop(change.subject)
+            return
         match change.kind:
             case ChangeKind.KEY:
                 region, key_id = change.parts()
@@ -334,6 +371,8 @@ class _Tables:
         self.access_keys.clear()
         self.uris.clear()
         self.subjects.clear()
+        self.spiffe_patterns.clear()
+        self.issuers.clear()
         self.grants.clear()
         self.grant_tokens.clear()
         self.budgets.clear()

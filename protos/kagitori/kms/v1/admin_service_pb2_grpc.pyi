@@ -321,8 +321,10 @@ class AdminServiceStub:
     Errors: NoSuchEntityException.
     """
     CreateOidcProvider: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.CreateOidcProviderRequest, _credentials_pb2.CreateOidcProviderResponse]
-    """Lets tokens of an OpenID Connect issuer prove sessions of a role. Accepted signature algorithms are the
-    asymmetric ones of the server's configuration.
+    """Lets tokens of an OpenID Connect issuer prove sessions of a role. The role's trust policy has to admit them too:
+    sts:AssumeRoleWithWebIdentity for the provider's ARN as a federated principal, and sts:TagSession with session
+    tags; it can ask for claims as `ISSUER:CLAIM`, the issuer without its scheme. Accepted signature algorithms are
+    the asymmetric ones of JSON Web Algorithms: RS256 to RS512, PS256 to PS512, ES256 to ES512, EdDSA.
 
     IAM: kagitori:CreateOidcProvider, on the provider's ARN, and kagitori:CreateToken on the role's ARN.
     Errors: NoSuchEntityException (the role), EntityAlreadyExistsException, LimitExceededException.
@@ -728,8 +730,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     Errors: NoSuchEntityException.
     """
     CreateOidcProvider: _aio.UnaryUnaryMultiCallable[_credentials_pb2.CreateOidcProviderRequest, _credentials_pb2.CreateOidcProviderResponse]  # type: ignore[assignment]
-    """Lets tokens of an OpenID Connect issuer prove sessions of a role. Accepted signature algorithms are the
-    asymmetric ones of the server's configuration.
+    """Lets tokens of an OpenID Connect issuer prove sessions of a role. The role's trust policy has to admit them too:
+    sts:AssumeRoleWithWebIdentity for the provider's ARN as a federated principal, and sts:TagSession with session
+    tags; it can ask for claims as `ISSUER:CLAIM`, the issuer without its scheme. Accepted signature algorithms are
+    the asymmetric ones of JSON Web Algorithms: RS256 to RS512, PS256 to PS512, ES256 to ES512, EdDSA.
 
     IAM: kagitori:CreateOidcProvider, on the provider's ARN, and kagitori:CreateToken on the role's ARN.
     Errors: NoSuchEntityException (the role), EntityAlreadyExistsException, LimitExceededException.
@@ -1390,8 +1394,10 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _credentials_pb2.CreateOidcProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_credentials_pb2.CreateOidcProviderResponse, _abc.Awaitable[_credentials_pb2.CreateOidcProviderResponse]]:
-        """Lets tokens of an OpenID Connect issuer prove sessions of a role. Accepted signature algorithms are the
-        asymmetric ones of the server's configuration.
+        """Lets tokens of an OpenID Connect issuer prove sessions of a role. The role's trust policy has to admit them too:
+        sts:AssumeRoleWithWebIdentity for the provider's ARN as a federated principal, and sts:TagSession with session
+        tags; it can ask for claims as `ISSUER:CLAIM`, the issuer without its scheme. Accepted signature algorithms are
+        the asymmetric ones of JSON Web Algorithms: RS256 to RS512, PS256 to PS512, ES256 to ES512, EdDSA.
 
         IAM: kagitori:CreateOidcProvider, on the provider's ARN, and kagitori:CreateToken on the role's ARN.
         Errors: NoSuchEntityException (the role), EntityAlreadyExistsException, LimitExceededException.

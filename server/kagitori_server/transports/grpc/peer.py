@@ -13,8 +13,8 @@ from kagitori_server.model.arn import REGION, shortened
 from kagitori_server.model.call import Evidence, TlsFacts
 from kagitori_server.model.errors import FieldViolation, ValidationException
 
-AUTHORIZATION_MAX = 4_096
-"""Characters of the `authorization` metadata."""
+AUTHORIZATION_MAX = 8_192 + 7
+"""Characters of the `authorization` metadata: the longest token of an OpenID Connect issuer, after `Bearer `."""
 USER_AGENT_MAX = 256
 """Characters of the user agent that are recorded."""
 
