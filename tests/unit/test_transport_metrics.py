@@ -153,16 +153,38 @@ async def test_head_that_does_not_end() -> None:
 
 @pytest.mark.asyncio
 async def test_slow_callers_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever sends nothing doesn't hold a place for long, and there are only so many places."""
+    """Whoever sends nothing doesn't hold a place for long."""
     monkeypatch.setattr(listener_module, "SECONDS_MAX", 0.3)
+    async with listening() as address:
+        host, _, port = address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        assert await reader.read() == b""
+        writer.close()
+
+
+@pytest.mark.asyncio
+async def test_places_are_bounded() -> None:
+    """Who comes when all places are taken is turned away; a place that is given up is free again."""
     async with listening() as address:
         host, _, port = address.rpartition(":")
         idle = [await asyncio.open_connection(host, int(port)) for _ in range(CONNECTIONS_MAX)]
         assert await exchanged(address, b"GET /healthz HTTP/1.1\r\n\r\n") == b""
         for reader, writer in idle:
+            writer.write_eof()
             assert await reader.read() == b""
             writer.close()
         assert (await exchanged(address, b"GET /healthz HTTP/1.1\r\n\r\n")).endswith(b"ok\n")
+
+
+@pytest.mark.asyncio
+async def test_stopping_ends_connections() -> None:
+    """Idle callers don't outlive the listener."""
+    async with listening() as address:
+        host, _, port = address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        await exchanged(address, b"GET /healthz HTTP/1.1\r\n\r\n")
+    assert await reader.read() == b""
+    writer.close()
 
 
 @pytest.mark.asyncio

@@ -38,7 +38,7 @@ class MetricsListener:
         self._measures = measures
         self._ready = ready
         self._server: asyncio.Server | None = None
-        self._connections = 0
+        self._connections: set[asyncio.Task[None]] = set()
         self._address = ""
 
     @property
@@ -48,7 +48,7 @@ class MetricsListener:
 
     async def start(self) -> None:
         """Listen. Raises OSError when the address can't be had."""
-        self._server = await asyncio.start_server(self._serve, self._host, self._port, limit=HEAD_BYTES_MAX)
+        self._server = await asyncio.start_server(self._connected, self._host, self._port, limit=HEAD_BYTES_MAX)
         host, port = self._server.sockets[0].getsockname()[:2]
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -57,23 +57,32 @@ class MetricsListener:
         if self._server is not None:
             self._server.close()
             self._server = None
+        for connection in self._connections:
+            connection.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= CONNECTIONS_MAX:
+            writer.close()
+            return
+        connection = asyncio.create_task(self._serve(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
         try:
-            if self._connections <= CONNECTIONS_MAX:
-                async with asyncio.timeout(SECONDS_MAX):
-                    head = await reader.readuntil(b"\r\n\r\n")
-                status, media, body = await self._answer(head)
-                bare = head.startswith(b"HEAD ")
-                writer.write(_response(status, media, body, bare=bare))
-                async with asyncio.timeout(SECONDS_MAX):
-                    await writer.drain()
+            async with asyncio.timeout(SECONDS_MAX):
+                head = await reader.readuntil(b"\r\n\r\n")
+            status, media, body = await self._answer(head)
+            bare = head.startswith(b"HEAD ")
+            writer.write(_response(status, media, body, bare=bare))
+            async with asyncio.timeout(SECONDS_MAX):
+                await writer.drain()
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
             # A caller that doesn't speak HTTP in time gets no answer.
             _log.debug("a connection to the metrics listener was given up")
         finally:
-            self._connections -= 1
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
