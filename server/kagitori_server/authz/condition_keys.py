@@ -48,17 +48,31 @@ class RequestContext(Mapping[str, str | tuple[str, ...]]):
     `brought` are keys that go before those of the table.
     """
 
-    __slots__ = ("_asked", "_brought", "_operation")
+    __slots__ = ("_asked", "_brought", "_known", "_operation")
 
     def __init__(self, asked: Asked, brought: Mapping[str, str | tuple[str, ...]] | None = None) -> None:
         self._asked = asked
         self._brought = brought or {}
         self._operation = asked.action.partition(":")[2]
+        self._known: dict[str, Value] = {}
+        """What was worked out already: many statements ask for the same."""
 
     def __getitem__(self, name: str) -> str | tuple[str, ...]:
-        value = self._brought.get(name) or self._value(name)
-        if value is None or value == ():
+        value = self._get(name)
+        if value is None:
             raise KeyError(name)
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value; `default` for a key that is absent. The one method that decisions call."""
+        value = self._known[name] if name in self._known else self._get(name)
+        return default if value is None else value
+
+    def _get(self, name: str) -> Value:
+        value = self._brought.get(name) or self._value(name)
+        if value == ():
+            value = None
+        self._known[name] = value
         return value
 
     def __iter__(self) -> Iterator[str]:
