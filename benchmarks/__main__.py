@@ -7,6 +7,7 @@ Everything has the audit trail durable and chained. Kinds of figures:
 - *server CPU per call*: user and system time of the server process, from the same calls: the honest ratio.
 - *TLS and tokens, h2load*: a client in C that costs little, so the servers are saturated. Where h2load is
   installed (Debian: nghttp2-client).
+- *hostile policies*: what the worst documents that fit the limits cost, against the default key policy.
 - *decisions*: what deciding costs by itself, of a call from end to end, and what grants on the key cost.
 
 Options: --rounds N (default 5), --calls N per round and process (default 3000).
@@ -34,6 +35,7 @@ import grpc
 from benchmarks.decisions import decision_seconds
 from benchmarks.deployment import BATCH, SERVICE, Deployment, Target, deployed
 from benchmarks.governed import another_grant
+from benchmarks.hostile import report as report_hostile_policies
 from kagitori.kms.v1 import cryptography_pb2
 
 CLIENTS, CHANNELS, IN_FLIGHT = 2, 2, 13
@@ -192,6 +194,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=3000)
     options = parser.parse_args()
+    report_hostile_policies()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, deployed(Path(name)) as deployment:
         _report(deployment, options.rounds, options.calls)
 
