@@ -197,11 +197,6 @@ def _text_check(constraint: Constraint) -> _Check:
     return check
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether it is a text of ASCII characters, without U+0000."""
-    return type(value) is str and value.isascii() and "\x00" not in value
-
-
 def _has_surrogate(value: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in value)
 
@@ -308,9 +303,10 @@ def _map_check(constraint: Constraint, structure: Shape[Any] | None) -> _Check:
         if not _count(path, len(value), constraint, report):
             return value
         for key, item in value.items():
-            if not _is_plain(key):
+            # The usual case, without a call: texts of ASCII characters.
+            if type(key) is not str or not key.isascii() or "\x00" in key:
                 text(path, key, report)
-            if element is None and not _is_plain(item):
+            if element is None and (type(item) is not str or not item.isascii() or "\x00" in item):
                 text(path, item, report)
         return value if element is None else {key: element(path, item, report) for key, item in value.items()}
 
