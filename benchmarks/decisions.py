@@ -28,7 +28,8 @@ _ROUND = 200
 
 
 def decision_seconds(catalog_file: Path, certificate: bytes, key_id: str, rounds: int = 25) -> float:
-    """Median seconds of the decision whether the certificate's user may encrypt with that key; it must be allowed."""
+    """Median processor seconds (it never waits) of the decision whether the certificate's user may encrypt with that
+    key; it must be allowed."""
     catalog = open_catalog(catalog_file, monotonic=time.monotonic)
     try:
         catalog.view.prove_blocking()
@@ -50,10 +51,10 @@ def decision_seconds(catalog_file: Path, certificate: bytes, key_id: str, rounds
             raise SystemExit("the decision of the benchmark is not to allow")
         times = []
         for _ in range(rounds):
-            started = time.perf_counter()
+            started = time.thread_time()
             for _ in range(_ROUND):
                 _allowed(context, authorizer, key)
-            times.append((time.perf_counter() - started) / _ROUND)
+            times.append((time.thread_time() - started) / _ROUND)
         return statistics.median(times)
     finally:
         catalog.close()

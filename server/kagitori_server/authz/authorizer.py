@@ -64,7 +64,7 @@ class Authorizer:
         self._entries = entries
         self._callers: dict[Caller, CompiledCaller] = {}
         self._keys: dict[tuple[str, str], _CompiledKey] = {}
-        self._grants: dict[str, tuple[Grant, policy_grants.Grant]] = {}
+        self._grants: dict[str, tuple[Grant, tuple[policy_grants.Grant, policy_grants.Grant]]] = {}
         self._narrowed: dict[tuple[_CompiledKey, CompiledCaller, str], Narrowed] = {}
         self._narrowed_size = 0
 
@@ -95,14 +95,14 @@ class Authorizer:
         operation = asked.action.partition(":")[2]
         for granted in _held(caller, key, lookup):
             for record in granted.candidates(operation, asked.pairs):
-                grant = self._grant(record)
+                grant, unbound = self._grant(record)
                 if grant.mismatch(caller.caller, action, asked.pairs) is not None:
                     continue
                 if action == _CREATE_GRANT and (
                     proposed is None or not policy_grants.child_grant_allowed(grant, proposed)
                 ):
                     continue
-                decision = self._granted(caller, compiled, asked, cross_account, grant)
+                decision = self._granted(caller, compiled, asked, cross_account, unbound)
                 if decision.allowed:
                     return decision
                 # The same follows from every grant to this grantee.
@@ -113,7 +113,7 @@ class Authorizer:
         """May the caller retire `grant`, which is on `key`?"""
         who = self._caller(asked.caller)
         query = Query(who.caller, asked.action, key.arn, key.account, RequestContext(asked))
-        return decide_retire_grant(query, self._key(key).policy, who.policies, self._grant(grant), limits=who.limits)
+        return decide_retire_grant(query, self._key(key).policy, who.policies, self._grant(grant)[0], limits=who.limits)
 
     def on_identity(self, asked: Asked, resource_arn: str) -> Decision:
         """May the caller do what is asked on a resource that identity policies alone govern?"""
@@ -144,7 +144,7 @@ class Authorizer:
             return explain_identity(query, who.policies, limits=who.limits), context
         grants: tuple[policy_grants.Grant, ...] = ()
         if grantable and asked.action.lower() != _CREATE_GRANT:
-            grants = tuple(self._grant(grant) for held in _held(who, key, lookup) for grant in held.records)
+            grants = tuple(self._grant(grant)[0] for held in _held(who, key, lookup) for grant in held.records)
         policy = self._key(key).policy
         explanation = explain_key(
             query, policy, who.policies, cross_account_capable=cross_account, limits=who.limits, grants=grants
@@ -177,24 +177,23 @@ class Authorizer:
 
     def _granted(
         self, who: CompiledCaller, compiled: _CompiledKey, asked: Asked, cross_account: bool,
-        grant: policy_grants.Grant,
+        unbound: policy_grants.Grant,
     ) -> Decision:
-        """What follows from a grant that matches the request: its own allow, unless something denies. It depends on
-        whom the grant names, no longer on its constraint, and on the rest of the request only where policies do."""
-        question = (asked.caller, asked.action, cross_account, grant.grantee)
+        """What follows from a grant that matches the request, given without its constraint: its own allow, unless
+        something denies. It depends on whom the grant names, and on the rest of the request only where policies do."""
+        question = (asked.caller, asked.action, cross_account, unbound.grantee)
         decision = compiled.granted.get(question)
         if decision is None:
-            matched = (replace(grant, constraint=None),)
             narrowed = self._narrow(who, compiled, asked.action)
             decision = self._decide(
-                who, compiled.key, asked, narrowed, narrowed.without_allows, cross_account, matched
+                who, compiled.key, asked, narrowed, narrowed.without_allows, cross_account, (unbound,)
             )
             if not narrowed.needs_context:
                 self._make_room(compiled.granted, _DECISIONS_PER_RECORD)
                 compiled.granted[question] = decision
-        if decision.grant is None or decision.grant == grant.grant_id:
+        if decision.grant is None or decision.grant == unbound.grant_id:
             return decision
-        return replace(decision, grant=grant.grant_id)
+        return replace(decision, grant=unbound.grant_id)
 
     def _narrow(self, who: CompiledCaller, compiled: _CompiledKey, action: str) -> Narrowed:
         """What of all policies bears on the caller's doing `action` to the key."""
@@ -209,10 +208,12 @@ class Authorizer:
             self._narrowed[place] = narrowed
         return narrowed
 
-    def _grant(self, record: Grant) -> policy_grants.Grant:
+    def _grant(self, record: Grant) -> tuple[policy_grants.Grant, policy_grants.Grant]:
+        """A grant as decisions see it, and as if it had no constraint."""
         known = self._grants.get(record.grant_id)
         if known is None or known[0] is not record:
-            known = (record, _as_policy_grant(record))
+            grant = _as_policy_grant(record)
+            known = (record, (grant, replace(grant, constraint=None)))
             self._make_room(self._grants)
             self._grants[record.grant_id] = known
         return known[1]

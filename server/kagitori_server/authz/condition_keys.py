@@ -8,7 +8,7 @@ a condition key is an entry here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,6 +40,8 @@ class Asked:
     """The encryption context of the request, for the key it is asked on."""
     same_key: Callable[[], bool | None]
     """Whether the source and destination of a re-encryption are one key; None for other operations."""
+    known: dict[str, Value] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was worked out already: many statements ask for the same, and grants are decided on after policies."""
 
 
 class RequestContext(Mapping[str, str | tuple[str, ...]]):
@@ -54,8 +56,7 @@ class RequestContext(Mapping[str, str | tuple[str, ...]]):
         self._asked = asked
         self._brought = brought or {}
         self._operation = asked.action.partition(":")[2]
-        self._known: dict[str, Value] = {}
-        """What was worked out already: many statements ask for the same."""
+        self._known = {} if brought else asked.known
 
     def __getitem__(self, name: str) -> str | tuple[str, ...]:
         value = self._get(name)
