@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from kagitori_server.audit.identity import IdentityType, SessionFacts, render_identity
 from kagitori_server.audit.record import (
@@ -25,7 +25,7 @@ from kagitori_server.model.principals import Caller, PrincipalKind
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.row import Answer, BatchOperation, Operation
 
-_EMPTY: tuple[object, ...] = (None, (), {})
+_EMPTY: tuple[object, ...] = ((), {})
 _ENTITY_TYPES = {
     "user": "AWS::IAM::User", "root": "AWS::IAM::User", "role": "AWS::IAM::Role", "group": "AWS::IAM::Group",
     "policy": "AWS::IAM::ManagedPolicy", "oidc-provider": "AWS::IAM::OIDCProvider",
@@ -59,8 +59,7 @@ class Trace:
         return self.operation is not None and self.operation.writes
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A rendered record, with the id under which the trail and the catalog know it."""
 
     event_id: str
@@ -198,16 +197,23 @@ def _is_read_only(trace: Trace) -> bool:
 
 def _foreign_owners(context: Context, account: str) -> tuple[str, ...]:
     """The other accounts whose keys or principals the call was about."""
-    concerned = (*(key.account for key in context.keys.values()), context.account)
-    return tuple(dict.fromkeys(owner for owner in concerned if owner != account))
+    foreign: dict[str, None] = {}
+    for key in context.keys.values():
+        if key.account != account:
+            foreign[key.account] = None
+    if context.account != account:
+        foreign[context.account] = None
+    return tuple(foreign)
 
 
 def _request_shown(row: Operation | None, request: Any) -> dict[str, object] | None:
     if row is None or request is None:
         return None
-    shown = {
-        name: value for name in row.audit.request_shown if (value := getattr(request, name)) not in _EMPTY
-    }
+    shown: dict[str, object] = {}
+    for name in row.audit.request_shown:
+        value = getattr(request, name)
+        if value is not None and value not in _EMPTY:
+            shown[name] = value
     return shown or None
 
 

@@ -318,8 +318,10 @@ def _map_check(constraint: Constraint, structure: Shape[Any] | None) -> _Check:
         if not _count(path, len(value), constraint, report):
             return value
         for key, item in value.items():
-            text(path, key, report)
-            if element is None:
+            # The usual case, without a call: texts of ASCII characters.
+            if type(key) is not str or not key.isascii() or "\x00" in key:
+                text(path, key, report)
+            if element is None and (type(item) is not str or not item.isascii() or "\x00" in item):
                 text(path, item, report)
         return value if element is None else {key: element(path, item, report) for key, item in value.items()}
 

@@ -55,11 +55,11 @@ class Condition:
     def holds(self, context: Context) -> bool:
         """Whether the request fulfils the condition."""
         value = context.get(self.lookup)
-        if value is None or value == ():
+        if isinstance(value, str):
+            return self.match(context)(value) is not self.negated
+        if not value:
             return self.when_absent
         test = self.match(context)
-        if isinstance(value, str):
-            return test(value) is not self.negated
         return self.over_values(test(each) is not self.negated for each in value)
 
 

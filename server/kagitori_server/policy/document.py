@@ -51,6 +51,7 @@ from kagitori_server.policy.principals import (
     principal_form,
 )
 from kagitori_server.policy.statements import (
+    EVERY_RESOURCE,
     Effect,
     IdentityPolicy,
     KeyPolicy,
@@ -191,7 +192,6 @@ def _read(text: str, fault: Fault) -> tuple[str, list[object]]:
 
 _NO_ACTION = ActionSet.of((), negated=False)
 _NO_RESOURCE = ResourceSet.of((), negated=False, variables=False, allows=True)
-_EVERY_RESOURCE = ResourceSet.of(("*",), negated=False, variables=False, allows=True)
 
 _FORBIDDEN_IN_KEY_POLICY = re.compile(r"aws:resourcetag/.*|kms:resourcetag(/.*)?|kms:resourcealiases", re.DOTALL)
 _SINGLE_VALUED = ("kms:encryptioncontext:", "aws:requesttag/")
@@ -228,7 +228,7 @@ def _trust_statement(
         raise malformed(RESOURCE_FORBIDDEN)
     if members.raw.keys().isdisjoint(("Action", "NotAction")):
         raise malformed(NO_ACTIONS)
-    return replace(_key_statement(members, sids, resolve, bindings), resources=_EVERY_RESOURCE)
+    return replace(_key_statement(members, sids, resolve, bindings), resources=EVERY_RESOURCE)
 
 
 def _key_conditions(members: Members) -> tuple[Condition, ...]:

@@ -35,13 +35,18 @@ from kagitori_server.model.principals import (
 from kagitori_server.storage import schema
 from kagitori_server.storage.changes import Change, ChangeKind, Progress
 from kagitori_server.storage.column_types import storable
-from kagitori_server.storage.generations import MISSING, Records
+from kagitori_server.storage.generations import MISSING, Generations, Records
 from kagitori_server.storage.reader import Reader
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 _LOAD_ATTEMPTS = 3
+_LARGE_SET = 500
+"""Grants of one principal on one key from which on it's worth it to read only what changed."""
+_OUTDATED_SETS = 64
+_GRANTS_ONE_BY_ONE = 200
+"""Grants made since that are read one by one, rather than the whole set anew."""
 
 
 class NotLoaded(Exception):
@@ -184,7 +189,7 @@ class Lookups:
             and _fits(grantee_id, schema.UNIQUE_ID_MAX)
         ):
             return NO_GRANTS
-        loaded = self._missed(self._tables.grants, place, _grants_of(*place))
+        loaded = self._missed(self._tables.grants, place, self._tables.grants_of(*place))
         return NO_GRANTS if loaded is None else loaded
 
     def grant_token(self, digest: bytes) -> GrantToken | None:
@@ -316,6 +321,26 @@ class _Tables:
             ChangeKind.SPIFFE_PATTERNS: self.spiffe_patterns,
             ChangeKind.OIDC_ISSUER: self.issuers,
         }
+        self._outdated_grants: Generations[tuple[str, str, str], GrantSet] = Generations(_OUTDATED_SETS)
+        """Large sets as they were before something of them changed: most of it is still true."""
+
+    def grants_of(self, region: str, key_id: str, grantee_id: str) -> Callable[[Reader], GrantSet | None]:
+        """How to read what a grantee is granted on a key. A large set that was known is brought up to date."""
+        place = (region, key_id, grantee_id)
+
+        def fetch(reader: Reader) -> GrantSet | None:
+            before = self._outdated_grants.get(place)
+            if before is not MISSING:
+                # A grant never changes under its id, so the ids tell all. Both are read in one snapshot.
+                ids = reader.grant_ids_to(*place)
+                if len(ids - before.ids) <= _GRANTS_ONE_BY_ONE:
+                    made = [reader.get_grant(region, key_id, grant_id) for grant_id in ids - before.ids]
+                    return before.changed(before.ids - ids, filter(None, made)) if ids else None
+            found = reader.grants_to(*place)
+            # None, not an empty set, so that absence is noted apart from records.
+            return GrantSet(found) if found else None
+
+        return fetch
 
     def load(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
         """Reads a record and keeps it, unless it changes all the while: then it's current, but not kept."""
@@ -349,10 +374,15 @@ class _Tables:
                 self.tokens.drop(bytes.fromhex(change.subject))
             case ChangeKind.GRANTS:
                 region, key_id, grantee_id = change.parts()
-                self.grants.drop((region, key_id, grantee_id))
+                place = (region, key_id, grantee_id)
+                before = self.grants.get(place)
+                if isinstance(before, GrantSet) and len(before.records) >= _LARGE_SET:
+                    self._outdated_grants.put(place, before)
+                self.grants.drop(place)
             case ChangeKind.GRANTS_OF_KEY:
                 # A key with grants is gone for good, which is rare: records aren't found by their key alone.
                 self.grants.clear()
+                self._outdated_grants.clear()
                 self.grant_tokens.clear()
             case ChangeKind.GRANT_TOKEN:
                 self.grant_tokens.drop(bytes.fromhex(change.subject))
@@ -374,6 +404,7 @@ class _Tables:
         self.spiffe_patterns.clear()
         self.issuers.clear()
         self.grants.clear()
+        self._outdated_grants.clear()
         self.grant_tokens.clear()
         self.budgets.clear()
         self.freezes.clear()
@@ -383,15 +414,6 @@ def _alias_of(account: str, region: str, name: str) -> Callable[[Reader], str | 
     def fetch(reader: Reader) -> str | None:
         alias = reader.get_alias(account, region, name)
         return None if alias is None else alias.key_id
-
-    return fetch
-
-
-def _grants_of(region: str, key_id: str, grantee_id: str) -> Callable[[Reader], GrantSet | None]:
-    def fetch(reader: Reader) -> GrantSet | None:
-        found = reader.grants_to(region, key_id, grantee_id)
-        # None, not an empty set, so that absence is noted apart from records.
-        return GrantSet(found) if found else None
 
     return fetch
 

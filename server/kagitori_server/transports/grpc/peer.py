@@ -30,9 +30,9 @@ and neither a certificate nor the local socket can stand in for it."""
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Peer:
-    """What the host knows of the connection that a call came by."""
+    """What the host knows of the connection that a call came by. Made for every call, so not frozen: that costs."""
 
     source_ip: str = ""
     local_socket: bool = False
