@@ -10,14 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support.inprocess import HOME, REGION, InProcess
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from tests.support.inprocess import HOME, REGION, REGIONS, InProcess
 from tests.support.kms_calls import DAY, delegating, new_key, root
 
 from kagitori_server.model.keys import KeyState
-from kagitori_server.operations.row import Operation
+from kagitori_server.operations.row import Find, Operation
 from kagitori_server.operations.shapes.keys import KeyMetadata
 
 CONTEXT = {"tenant": "t1"}
+ELSEWHERE = REGIONS[1]
 _TAG = {"tag_key": "k", "tag_value": "v"}
 
 
@@ -30,7 +33,18 @@ class Scene:
         values = dict(self.sample.key)
         if policy is not None:
             values["policy"] = policy
-        self.keys: dict[str, KeyMetadata] = {slot.name: new_key(service, **values) for slot in row.keys}
+        self.keys: dict[str, KeyMetadata] = {}
+        self._regions: dict[str, str] = {}
+        for slot in row.keys:
+            family = slot.find is Find.FAMILY
+            self._regions[slot.name] = ELSEWHERE if family else REGION
+            self.keys[slot.name] = self._replica(policy) if family else new_key(service, **values)
+
+    def _replica(self, policy: str | None) -> KeyMetadata:
+        given = {} if policy is None else {"policy": policy}
+        answer = self.call("ReplicateKey", key_id=self.arn(), replica_region=ELSEWHERE, **given)
+        assert isinstance(answer.replica_key_metadata, KeyMetadata)
+        return answer.replica_key_metadata
 
     def request(self) -> dict[str, Any]:
         """The members of a request that succeeds; the keys are brought to the state that it needs."""
@@ -45,7 +59,7 @@ class Scene:
         dying = state in (KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION)
         due = self.service.clock() + 7 * DAY if dying else None
         with self.service.catalog.write() as writer:
-            writer.set_key_state(REGION, self.keys[slot].key_id, state, due)
+            writer.set_key_state(self._regions[slot], self.keys[slot].key_id, state, due)
 
     def arn(self, slot: str = "key") -> str:
         """The ARN of a slot's key."""
@@ -76,6 +90,28 @@ class Scene:
         return grant_id
 
 
+    def signed(self) -> dict[str, Any]:
+        """A message, and its signature by the key."""
+        values = {"key_id": self.arn(), "message": b"m", "signing_algorithm": "ECDSA_SHA_256"}
+        return {**values, "signature": self.call("Sign", **values).signature}
+
+    def authenticated(self) -> dict[str, Any]:
+        """A message, and its MAC by the key."""
+        values = {"key_id": self.arn(), "message": b"m", "mac_algorithm": "HMAC_SHA_256"}
+        return {**values, "mac": self.call("GenerateMac", **values).mac}
+
+    def encapsulated(self) -> dict[str, Any]:
+        """A secret encapsulated under the key."""
+        values = {"key_id": self.arn(), "encapsulation_algorithm": "ML_KEM"}
+        blob = self.call("Encapsulate", **values).shared_secret_ciphertext_blob
+        return {**values, "shared_secret_ciphertext_blob": blob}
+
+
+def _peer() -> bytes:
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 @dataclass(frozen=True)
 class Sample:
     """How to ask for an operation so that it succeeds."""
@@ -87,8 +123,15 @@ class Sample:
     """What state its keys must be in."""
 
 
-def _on_key(**values: Any) -> Sample:
-    return Sample(lambda scene: {"key_id": scene.arn(), **values})
+def _on_key(made: Mapping[str, Any] | None = None, **values: Any) -> Sample:
+    return Sample(lambda scene: {"key_id": scene.arn(), **values}, made or {})
+
+
+_SIGNING = {"key_spec": "ECC_NIST_P256", "key_usage": "SIGN_VERIFY"}
+_AGREEING = {"key_spec": "ECC_NIST_P256", "key_usage": "KEY_AGREEMENT"}
+_AUTHENTICATING = {"key_spec": "HMAC_256", "key_usage": "GENERATE_VERIFY_MAC"}
+_ENCAPSULATING = {"key_spec": "ML_KEM_768", "key_usage": "ENCAPSULATE_DECAPSULATE"}
+_FAMILY = {"multi_region": True}
 
 
 SAMPLES: Mapping[str, Sample] = {
@@ -127,6 +170,23 @@ SAMPLES: Mapping[str, Sample] = {
     }),
     "GenerateDataKey": _on_key(key_spec="AES_256"),
     "GenerateDataKeyWithoutPlaintext": _on_key(key_spec="AES_256"),
+    "GenerateDataKeyPair": _on_key(key_pair_spec="ECC_NIST_P256"),
+    "GenerateDataKeyPairWithoutPlaintext": _on_key(key_pair_spec="ECC_NIST_P256"),
+    "Sign": _on_key(_SIGNING, message=b"m", signing_algorithm="ECDSA_SHA_256"),
+    "Verify": Sample(lambda scene: scene.signed(), _SIGNING),
+    "GetPublicKey": _on_key(_SIGNING),
+    "GenerateMac": _on_key(_AUTHENTICATING, message=b"m", mac_algorithm="HMAC_SHA_256"),
+    "VerifyMac": Sample(lambda scene: scene.authenticated(), _AUTHENTICATING),
+    "DeriveSharedSecret": _on_key(_AGREEING, key_agreement_algorithm="ECDH", public_key=_peer()),
+    "Encapsulate": _on_key(_ENCAPSULATING, encapsulation_algorithm="ML_KEM"),
+    "Decapsulate": Sample(lambda scene: scene.encapsulated(), _ENCAPSULATING),
+    "EnableKeyRotation": _on_key(),
+    "DisableKeyRotation": _on_key(),
+    "GetKeyRotationStatus": _on_key(),
+    "RotateKeyOnDemand": _on_key(),
+    "ListKeyRotations": _on_key(),
+    "ReplicateKey": _on_key(_FAMILY, replica_region=ELSEWHERE, tags=[_TAG], policy=delegating()),
+    "UpdatePrimaryRegion": _on_key(_FAMILY, primary_region=ELSEWHERE),
     "GenerateRandom": Sample(lambda _: {"number_of_bytes": 8}),
 }
 """By the name of the operation."""
