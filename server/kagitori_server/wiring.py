@@ -31,10 +31,12 @@ from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.config import Config, ConfigurationError
 from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
+from kagitori_server.metering import Meter
 from kagitori_server.model.errors import KmsError
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import DEFAULT_STORE, Services
+from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
@@ -50,6 +52,8 @@ from kagitori_server.workers import DeletionWorker, every, recover_intents
 _FILE_MAX = 1_048_576
 _ROOT_KEY_LOOKS = 3
 """Another process may rotate the root key between two looks at once."""
+_METER_REST = 0.001
+"""Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
 _log = logging.getLogger(__name__)
 
 
@@ -109,6 +113,9 @@ class Server:
             in_flight=lambda: self._dispatcher.in_flight,
             audit_position=lambda: self._trail.position().seq,
         )
+        self._meter = Meter(
+            self._catalog, data.audit, self._trail, PRICES, self._clocks.monotonic, lambda: time.sleep(_METER_REST)
+        )
         self._services = self._make_services(root_key)
         recover_intents(self._services, self._trail, data.audit)
         self._recording = Recording(
@@ -122,6 +129,7 @@ class Server:
             reads=ThreadPoolExecutor(config.limits.read_threads, "reads"),
             writes=ThreadPoolExecutor(1, "writes"),
         )
+        self._metering = ThreadPoolExecutor(1, "metering")
         self._pipeline = self._make_pipeline()
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
@@ -142,6 +150,9 @@ class Server:
         seconds = self._config.limits.deletion_check_seconds
         for job, name in ((deletion.run_once, "destroying due keys"), (self._pipeline.settle, "settling intents")):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
+        seconds = self._config.limits.usage_count_seconds
+        counting = every(seconds, self._meter.run_once, self._metering, "counting usage")
+        self._tasks.append(asyncio.create_task(counting))
         self._host.set_serving(True)
         self._ready = True
         return self._addresses()
@@ -158,6 +169,8 @@ class Server:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
+        self._meter.stop()
+        self._metering.shutdown()
         self._pools.writes.shutdown()
         self._pools.reads.shutdown()
         try:
@@ -178,6 +191,7 @@ class Server:
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
             decisions=Explaining(self._authorizer, TABLE),
+            usage=self._meter,
             server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
             secrets=self._store,
             may_assume=may_assume_role,

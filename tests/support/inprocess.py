@@ -28,11 +28,13 @@ from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
+from kagitori_server.metering import Meter
 from kagitori_server.model.arn import root_arn
 from kagitori_server.model.call import Call, Evidence
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import DEFAULT_STORE, Services
+from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
@@ -79,6 +81,7 @@ class InProcess:
         self.store = SoftwareKeyStore(self.root_keys, self.catalog.kek_shelf, os.urandom)
         self.audit_folder = folder / "audit"
         self.trail = open_trail(self.audit_folder)
+        self.meter = Meter(self.catalog, self.audit_folder, self.trail, PRICES, time.monotonic, lambda: None)
         self._authorizer = Authorizer()
         self._pools = Pools(reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1))
         self._runner = asyncio.Runner()
@@ -116,6 +119,7 @@ class InProcess:
                 audit=AuditFiles(self.audit_folder, self.trail),
                 root_key=RootKeyRotation("file", self.root_keys, self.store.rewrap_kek, self.catalog.kek_shelf),
                 decisions=Explaining(self._authorizer, TABLE),
+                usage=self.meter,
                 server=ServerFacts("0.0.0", REGION, tuple(TABLE)),
                 secrets=self.store,
                 may_assume=may_assume_role,

@@ -12,6 +12,7 @@ from kagitori_server.operations.administration import (
     identity_policies,
     server,
     trail,
+    usage,
 )
 from kagitori_server.operations.administration.reach import check_home
 from kagitori_server.operations.identity_table import IDENTITIES
@@ -22,6 +23,7 @@ from kagitori_server.operations.shapes import decisions as decision_shapes
 from kagitori_server.operations.shapes import identity_policies as policy_shapes
 from kagitori_server.operations.shapes import principals as principal_shapes
 from kagitori_server.operations.shapes import service as service_shapes
+from kagitori_server.operations.shapes import usage as usage_shapes
 from kagitori_server.operations.shapes.empty import Empty
 
 ACCOUNTS: tuple[Operation, ...] = (
@@ -184,6 +186,11 @@ AUDIT: tuple[Operation, ...] = (
         "VerifyAuditTrail", audit_shapes.VerifyAuditTrailRequest, audit_shapes.VerifyAuditTrailResponse,
         trail.verify_audit_trail,
         on=Resource.ACCOUNT, account_member=None, home_only=True, shown=("chain_name",),
+    ),
+    reading(
+        "GetUsage", usage_shapes.GetUsageRequest, usage_shapes.GetUsageResponse, usage.get_usage,
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        shown=("account_id", "start_time", "end_time", "group_by", "limit", "marker"),
     ),
 )
 

@@ -42,6 +42,7 @@ def schedule_key_deletion(context: Context, request: ScheduleKeyDeletionRequest)
     """Sets the day on which the key ends; until then it can be rescued (AWS ScheduleKeyDeletion)."""
     due = context.now + request.pending_window_in_days * limits.SECONDS_PER_DAY
     context.writer.set_key_state(context.region, context.key.key_id, KeyState.PENDING_DELETION, due)
+    context.writer.stop_billing(context.region, context.key.key_id, context.now)
     return ScheduleKeyDeletionResponse(
         key_id=context.key.arn,
         deletion_date=due,
@@ -53,6 +54,7 @@ def schedule_key_deletion(context: Context, request: ScheduleKeyDeletionRequest)
 def cancel_key_deletion(context: Context, _request: CancelKeyDeletionRequest) -> CancelKeyDeletionResponse:
     """Rescues a key that is pending deletion; it is disabled afterwards (AWS CancelKeyDeletion)."""
     context.writer.set_key_state(context.region, context.key.key_id, KeyState.DISABLED, None)
+    context.writer.resume_billing(context.region, context.key.key_id)
     return CancelKeyDeletionResponse(key_id=context.key.arn)
 
 
