@@ -211,7 +211,8 @@ class Meter:
                 key = record.keys[-1] if record.keys else ""
                 counts[record.account, _hour_number(hour), record.region, key, kind.value] += quantity
         uses: dict[str, LastUse] = {}
-        for what, line in found.latest.items():
+        # In the order of the chain: times are whole seconds.
+        for what, line in sorted(found.latest.items(), key=lambda item: _seq(item[1])):
             record = self._read_mark(what)
             if record is not None and record.operation in _TRACKED and not record.error:
                 for use in _uses(record, line):

@@ -32,6 +32,7 @@ _SERVED = {
     "CreateToken", "ListTokens", "RevokeToken",
     "RegisterCertificate", "ListCertificates", "DeregisterCertificate",
     "GetCallerIdentity", "ExplainAccess", "LintPolicy", "LookupEvents", "VerifyAuditTrail",
+    "GetUsage",
     "GetServerStatus", "ListKeyStoreHealth", "RotateRootKey",
 }
 

@@ -88,7 +88,7 @@ def _hours(start: float, end: float) -> tuple[int, int]:
     if not (math.isfinite(start) and math.isfinite(end) and start >= 0):
         raise ValidationException("StartTime and EndTime must be times since 1970.")
     first, last = math.floor(start / SECONDS_PER_HOUR), math.ceil(end / SECONDS_PER_HOUR)
-    if last <= first or last > _LATEST_HOUR:
+    if end <= start or last > _LATEST_HOUR:
         raise ValidationException("EndTime must be after StartTime, and in the year 9999 at the latest.")
     if last - first > _LONGEST_HOURS:
         raise ValidationException("EndTime must be at most 366 days after StartTime.")
