@@ -51,11 +51,12 @@ FREE_ERRORS = frozenset({
 })
 """Calls that ended so aren't charged. Nor are those of callers who couldn't prove who they are."""
 
-CHUNK_BYTES = 2 * 1024 * 1024
-"""How much of a chain is counted in one transaction, some two thousand records."""
+CHUNK_BYTES = 8 * 1024 * 1024
+"""How much of a chain is counted in one transaction, some eight thousand records."""
 
 _TRACKED = frozenset(operation.value for operation in KeyLastUsageTrackingOperation)
 _MARKS_KEPT = 20_000
+_SPECS_KEPT = 100_000
 
 
 class _Goal(NamedTuple):
@@ -104,6 +105,7 @@ class Meter:
         self._rest = rest
         self._lock = threading.Lock()
         self._stopping = False
+        self._specs: dict[str, KeySpec] = {}
         self._read_mark = lru_cache(maxsize=_MARKS_KEPT)(read_mark)
 
     def run_once(self) -> None:
@@ -202,7 +204,7 @@ class Meter:
 
     def _settled(self, reader: Reader, found: _Found) -> tuple[list[RequestCount], list[LastUse]]:
         """The rows to write: what the marks mean."""
-        specs = _Specs(reader)
+        specs = _Specs(reader, self._specs)
         counts: Counter[tuple[str, int, str, str, str]] = Counter()
         for (hour, what), quantity in found.requests.items():
             record = self._read_mark(what)
@@ -236,19 +238,24 @@ class Meter:
 
 
 class _Specs:
-    """The specs of keys by their ARNs, each asked for once."""
+    """The specs of keys by their ARNs. No key changes its spec, and no key id comes back with another."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, known: dict[str, KeySpec]) -> None:
         self._reader = reader
-        self._known: dict[str, KeySpec | None] = {}
+        self._known = known
 
     def of(self, arn: str) -> KeySpec | None:
         """The spec; None for a key that the catalog never had."""
-        if arn not in self._known:
+        spec = self._known.get(arn)
+        if spec is None:
             parts = arn.split(":", 5)
             key_id = parts[5].removeprefix("key/") if len(parts) == 6 else ""
-            self._known[arn] = self._reader.spec_of(parts[3], key_id) if key_id else None
-        return self._known[arn]
+            spec = self._reader.spec_of(parts[3], key_id) if key_id else None
+            if spec is not None:
+                if len(self._known) >= _SPECS_KEPT:
+                    self._known.clear()
+                self._known[arn] = spec
+        return spec
 
 
 def _beginning(folder: Path) -> FollowedChain | None:
