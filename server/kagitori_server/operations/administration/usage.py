@@ -17,7 +17,8 @@ from kagitori_server.operations.shapes.usage import GetUsageRequest, GetUsageRes
 from kagitori_server.storage.reader import Reader
 
 _LISTING = "GetUsage"
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 8.0
+"""How long a call waits for the trail to be counted: less than clients wait for an answer."""
 _LONGEST_HOURS = 366 * 24
 _LATEST_HOUR = 253_402_300_800 // SECONDS_PER_HOUR
 """The end of the year 9999."""
