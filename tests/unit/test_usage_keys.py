@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.inprocess import HOME, REGION, START, FakeClock, InProcess
-from tests.support.kms_calls import DAY, deletion_worker, encrypt, new_key
+from tests.support.inprocess import ALLOW_ALL, HOME, REGION, START, FakeClock, InProcess
+from tests.support.kms_calls import (
+    DAY,
+    OTHER,
+    deletion_worker,
+    encrypt,
+    identity_policy,
+    key_policy,
+    new_key,
+    root,
+    statement,
+)
 
-from kagitori_server.model.errors import KmsError
+from kagitori_server.model.errors import AccessDeniedException, KmsError
 from kagitori_server.model.keys import MaterialState, MaterialVersion, RotationType
 from kagitori_server.storage.usage_schema import billing_spans
 
@@ -145,12 +155,11 @@ def test_primary_and_replica_count_each_with_the_rotations_they_have(service: In
 
 
 def test_every_key_counts_in_its_account(service: InProcess) -> None:
-    other = "111122223333"
-    token = service.new_account(other)
+    token = service.new_account(OTHER)
     for by in (token, None):
         service.call("CreateKey", {}, token=by)
     assert hours(service) == {"": 2}
-    assert hours(service, account_id=other) == {"": 1}
+    assert hours(service, account_id=OTHER) == {"": 1}
     assert hours(service, account_id=HOME) == {"": 1}
 
 
@@ -177,3 +186,53 @@ def test_last_use_is_told_at_once(service: InProcess) -> None:
     used = service.call("GetKeyLastUsage", {"key_id": key.key_id}).key_last_usage
     assert (used.operation, used.timestamp) == ("Decrypt", MIDNIGHT + 20)
     assert (used.cloud_trail_event_id, used.kms_request_id) == (record["eventID"], record["requestID"])
+
+
+def test_both_keys_of_a_reencryption_were_used(service: InProcess) -> None:
+    source, destination = new_key(service), new_key(service)
+    blob = encrypt(service, source.key_id)
+    service.clock.advance(5)
+    service.call("ReEncrypt", {"ciphertext_blob": blob, "destination_key_id": destination.key_id})
+    for key in (source, destination):
+        used = service.call("GetKeyLastUsage", {"key_id": key.key_id}).key_last_usage
+        assert (used.operation, used.timestamp) == ("ReEncrypt", MIDNIGHT + 5)
+
+
+def test_use_by_another_account_is_told_to_the_owner_with_the_record_of_his(service: InProcess) -> None:
+    service.new_account(OTHER)
+    alice = service.new_user("alice", account=OTHER, policies={"all": ALLOW_ALL})
+    key = new_key(service, policy=key_policy(statement(root(HOME), "kms:*"), statement(root(OTHER), "kms:*")))
+    service.call("Encrypt", {"key_id": key.arn, "plaintext": b"x"}, token=alice)
+    callers, owners = service.records()[-2:]
+    assert (callers["recipientAccountId"], owners["recipientAccountId"]) == (OTHER, HOME)
+    used = service.call("GetKeyLastUsage", {"key_id": key.arn}).key_last_usage
+    assert used.cloud_trail_event_id == owners["eventID"]
+    assert used.kms_request_id == callers["requestID"]
+    with pytest.raises(KmsError):
+        service.call("GetKeyLastUsage", {"key_id": key.arn}, token=alice)
+
+
+def test_last_use_needs_its_permission_and_no_alias(service: InProcess) -> None:
+    key = new_key(service)
+    service.call("CreateAlias", {"alias_name": "alias/a", "target_key_id": key.key_id})
+    with pytest.raises(AccessDeniedException):
+        service.call("GetKeyLastUsage", {"key_id": key.arn}, token=service.new_user("nobody"))
+    policies = {"p": identity_policy("kms:GetKeyLastUsage", resource=key.arn)}
+    reader = service.new_user("reader", policies=policies)
+    assert service.call("GetKeyLastUsage", {"key_id": key.arn}, token=reader).key_id == key.arn
+    with pytest.raises(KmsError):
+        service.call("GetKeyLastUsage", {"key_id": "alias/a"})
+
+
+def test_a_replica_made_again_has_not_been_used(service: InProcess) -> None:
+    """Under the ARN it had before, which was."""
+    key = new_key(service, multi_region=True)
+    encrypt(service, key.key_id)
+    service.call("GetKeyLastUsage", {"key_id": key.key_id})
+    service.clock.advance(DAY)
+    with service.catalog.write() as writer:
+        record = writer.get_key(REGION, key.key_id)
+        assert record is not None
+        writer.delete_key(REGION, key.key_id)
+        writer.insert_key(replace(record, created=service.clock.now))
+    assert service.call("GetKeyLastUsage", {"key_id": key.key_id}).key_last_usage.operation is None
