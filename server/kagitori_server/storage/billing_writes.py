@@ -32,11 +32,15 @@ class BillingWrites(Recorder):
     def _begin_billing(self, key: Key) -> None:
         """A new key. Rotated versions that it has from the beginning, as replicas may, count from then on."""
         rotations = sum(1 for version in key.materials if version.rotated is not None)
+        spans = billing_spans.c
+        earlier = select(func.max(spans.life)).where(spans.region == key.region, spans.key_id == key.key_id)
+        last = self._connection.scalar(earlier)
+        life = 0 if last is None else last + 1
         self._insert(
             billing_spans,
             *(
                 {
-                    "region": key.region, "key_id": key.key_id, "life": key.created, "number": number,
+                    "region": key.region, "key_id": key.key_id, "life": life, "number": number,
                     "account": key.account, "arn": key.arn, "spec": key.spec.value,
                     "began": key.created, "ended": None, "destroyed": False,
                 }

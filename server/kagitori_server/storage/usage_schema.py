@@ -12,7 +12,7 @@ billing_spans = Table(
     metadata,
     Column("region", BoundedText(REGION_MAX), primary_key=True),
     Column("key_id", BoundedText(KEY_ID_MAX), primary_key=True),
-    Column("life", Double, primary_key=True),
+    Column("life", Integer, primary_key=True, autoincrement=False),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("account", BoundedText(12), nullable=False),
     Column("arn", BoundedText(ARN_MAX), nullable=False),
@@ -23,8 +23,8 @@ billing_spans = Table(
     CheckConstraint("NOT destroyed OR ended IS NOT NULL", name="destroyed_has_ended"),
     Index("ix_billing_spans_account", "account", "began"),
 )
-"""`number` 0 is the key, others the versions that its rotations brought. `life` is when the key was made: a replica may
-be made again under the id it had in that Region before."""
+"""`number` 0 is the key, others the versions that its rotations brought. `life` counts the keys that
+a Region had under that id: a replica may be made again."""
 
 usage_requests = Table(
     "usage_requests",

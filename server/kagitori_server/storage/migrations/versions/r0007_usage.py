@@ -23,7 +23,7 @@ def upgrade() -> None:
         "billing_spans",
         sa.Column("region", _text(63), nullable=False),
         sa.Column("key_id", _text(64), nullable=False),
-        sa.Column("life", sa.Double(), nullable=False),
+        sa.Column("life", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("account", _text(12), nullable=False),
         sa.Column("arn", _text(1024), nullable=False),
@@ -81,9 +81,10 @@ def _spans_of_keys() -> None:
     ended = sa.case(
         (of_key.deletion_date.is_(None), sa.null()), (scheduled < of_key.created, of_key.created), else_=scheduled
     )
+    zero = sa.literal_column("0")
     found = sa.select(
-        of_key.region, of_key.key_id, of_key.created, sa.literal_column("0"), of_key.account, of_key.arn, of_key.spec,
-        of_key.created, ended, sa.false(),
+        of_key.region, of_key.key_id, zero, zero, of_key.account, of_key.arn, of_key.spec, of_key.created, ended,
+        sa.false(),
     )
     op.execute(sa.insert(spans).from_select(list(columns), found))
 
