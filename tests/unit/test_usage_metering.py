@@ -14,6 +14,7 @@ import pytest
 from tests.support.inprocess import ALLOW_ALL, HOME, REGION, START, InProcess
 from tests.support.kms_calls import OTHER, encrypt, identity_policy, key_policy, new_key, root, statement
 
+from kagitori_client.billing.bill import month_of
 from kagitori_server.audit.identity import IdentityType, render_identity
 from kagitori_server.audit.record import CallFacts, EventType, Resource, render_record
 from kagitori_server.audit.trail import open_trail
@@ -281,6 +282,22 @@ def test_hours_and_months_end_where_they_end(service: InProcess) -> None:
     assert between(border, border + HOUR) == 2
     assert between(border - 1, border + 1) == 5, "rounded to whole hours"
     assert between(border + HOUR, border + 2 * HOUR) == 0
+
+
+def test_a_month_ends_with_its_last_second(service: InProcess) -> None:
+    """Calls and keys on both sides of the end of September, as a report asks for them."""
+    october = month_of(2026, 10)
+    border = october.start.timestamp()
+    for moment in (border - 1, border, border + 2 * HOUR - 1):
+        service.clock.now = moment
+        new_key(service)
+    found = [
+        usage(service, "USAGE_TYPE", start_time=of.start.timestamp(), end_time=of.end.timestamp())
+        for of in (month_of(2026, 9), october, month_of(2026, 11))
+    ]
+    assert found == [
+        {("Requests-Symmetric",): 1, ("KeyHours",): 1}, {("Requests-Symmetric",): 2, ("KeyHours",): 2 + 2 + 1}, {},
+    ]
 
 
 def test_who_sees_whose_usage(service: InProcess) -> None:

@@ -81,7 +81,7 @@ def _spans_of_keys() -> None:
     ended = sa.case(
         (of_key.deletion_date.is_(None), sa.null()), (scheduled < of_key.created, of_key.created), else_=scheduled
     )
-    zero = sa.literal_column("0")
+    zero: sa.ColumnClause[int] = sa.literal_column("0")
     found = sa.select(
         of_key.region, of_key.key_id, zero, zero, of_key.account, of_key.arn, of_key.spec, of_key.created, ended,
         sa.false(),
