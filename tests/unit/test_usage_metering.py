@@ -230,6 +230,13 @@ def test_names_that_callers_choose_are_no_members(service: InProcess) -> None:
     }
 
 
+def test_an_alias_named_like_a_key_is_none(service: InProcess) -> None:
+    key = new_key(service)
+    alias = f"arn:aws:kms:{REGION}:{HOME}:alias/x:key/y"
+    service.trail.append_blocking(_event("CreateAlias", key.arn, more=(alias,)))
+    assert requests(service, "KEY") == {("Requests-Symmetric", key.arn): 2}
+
+
 @pytest.mark.parametrize(("operation", "spec", "parameters", "kind"), [
     ("Encrypt", "SYMMETRIC_DEFAULT", {}, "Requests-Symmetric"),
     ("GenerateMac", "HMAC_256", {}, "Requests-Symmetric"),

@@ -104,7 +104,7 @@ def read_mark(found: Mark) -> Metered | None:
             return None
         keys = tuple(
             resource["ARN"] for resource in members.get("resources", ())
-            if resource["type"] == KEY_RESOURCE and ":key/" in resource["ARN"]
+            if resource["type"] == KEY_RESOURCE and resource["ARN"].split(":", 5)[-1].startswith("key/")
         )
         identity = found.identity.decode("ascii")
         return Metered(
