@@ -39,11 +39,13 @@ from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
 from kagitori_server.limiting.throttle import RatesRefused, Throttle, parse_rates
+from kagitori_server.metering import Meter
 from kagitori_server.model.errors import KmsError
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import DEFAULT_STORE, Services
+from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
@@ -62,6 +64,8 @@ _FILE_MAX = 1_048_576
 _ROOT_KEY_LOOKS = 3
 """Another process may rotate the root key between two looks at once."""
 _GENERATION_THREADS = 2
+_METER_REST = 0.001
+"""Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
 _log = logging.getLogger(__name__)
 
 
@@ -122,6 +126,9 @@ class Server:
             in_flight=lambda: self._dispatcher.in_flight,
             audit_position=lambda: self._trail.position().seq,
         )
+        self._meter = Meter(
+            self._catalog, data.audit, self._trail, PRICES, self._clocks.monotonic, lambda: time.sleep(_METER_REST)
+        )
         self._services = self._make_services(root_key)
         recover_intents(self._services, self._trail, data.audit)
         self._recording = Recording(
@@ -140,6 +147,7 @@ class Server:
         self._freezes = FreezeEvents(self._catalog, self._recording, self._trail)
         leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, self._freezes)
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
+        self._metering = ThreadPoolExecutor(1, "metering")
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
@@ -166,6 +174,9 @@ class Server:
             (self._freezes.bring, "recording freezes"),
         ):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
+        seconds = self._config.limits.usage_count_seconds
+        counting = every(seconds, self._meter.run_once, self._metering, "counting usage")
+        self._tasks.append(asyncio.create_task(counting))
         self._host.set_serving(True)
         self._ready = True
         return self._addresses()
@@ -182,7 +193,9 @@ class Server:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        for pool in (self._pools.generation, self._pools.computing, self._pools.writes, self._pools.reads):
+        self._meter.stop()
+        pools = self._pools
+        for pool in (self._metering, pools.generation, pools.computing, pools.writes, pools.reads):
             pool.shutdown()
         self._issuer_keys.close()
         try:
@@ -208,6 +221,7 @@ class Server:
                 self._data.audit, TABLE, most=config.limits.simulations, monotonic=self._clocks.monotonic,
                 pause=time.sleep,
             ),
+            usage=self._meter,
             server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
             counted_actions=counted_actions(TABLE),
             secrets=self._store,

@@ -16,7 +16,7 @@ from tests.support.inprocess import ALLOW_ALL, HOME, REGION
 from tests.support.kms_calls import OTHER, identity_policy, key_policy, statement, user_arn
 from tests.support.whole_server import Caller, WholeServer
 
-from kagitori.kms.v1 import budgets_pb2, credentials_pb2, decisions_pb2, resources_pb2
+from kagitori.kms.v1 import budgets_pb2, credentials_pb2, decisions_pb2, operation_pb2, resources_pb2
 from kagitori_server.bootstrap.certificates import issue_client_certificate, load_authority
 from kagitori_server.operations.table import TABLE
 from kagitori_server.policy.defaults import default_key_policy
@@ -92,6 +92,7 @@ def _keys(root: Caller) -> None:
     root("PutKeyPolicy", key_id=key.key_id, policy=policy)
     assert root("GetKeyPolicy", key_id=key.key_id, policy_name="default").policy == policy
     assert list(root("ListKeyPolicies", key_id=key.key_id).policy_names) == ["default"]
+    assert root("GetKeyLastUsage", key_id=key.key_id).key_last_usage == resources_pb2.KeyLastUsageData()
     for operation in ("DisableKey", "EnableKey", "ScheduleKeyDeletion", "CancelKeyDeletion"):
         root(operation, key_id=spare.key_id)
     state = root("DescribeKey", key_id=spare.key_id).key_metadata.key_state
@@ -118,6 +119,10 @@ def _cryptography(root: Caller) -> None:
     assert outcomes[3].error.code == "InvalidCiphertextException"
     outcomes = root("BatchGenerateDataKey", items=[{"key_id": "alias/app", "number_of_bytes": 4}]).outcomes
     assert len(outcomes[0].response.plaintext) == 4
+    used = root("GetKeyLastUsage", key_id=opened.key_id)
+    assert used.key_last_usage.operation == resources_pb2.KEY_LAST_USAGE_TRACKING_OPERATION_GENERATEDATAKEY
+    assert used.key_last_usage.timestamp.seconds >= used.key_creation_date.seconds
+    assert used.tracking_start_date == used.key_creation_date
 
 
 def _grants(server: WholeServer, root: Caller) -> None:
@@ -258,9 +263,26 @@ def _administration(root: Caller) -> None:
     assert root("GetCallerIdentity").arn == f"arn:aws:iam::{HOME}:root"
     assert root("LookupEvents", max_results=5).events
     assert [list(chain.problems) for chain in root("VerifyAuditTrail").chains] == [[]]
+    _usage(root)
     root("GetServerStatus")
     root("ListKeyStoreHealth")
     assert root("RotateRootKey").root_key_id
+
+
+def _usage(root: Caller) -> None:
+    now = int(time.time())
+    by = [operation_pb2.USAGE_DIMENSION_USAGE_TYPE, operation_pb2.USAGE_DIMENSION_ACCOUNT]
+    answer = root(
+        "GetUsage", start_time={"seconds": now - 3_600}, end_time={"seconds": now + 3_600}, group_by=by, limit=1
+    )
+    assert (answer.items[0].usage_type, answer.items[0].account_id) == ("KeyHours", HOME)
+    assert answer.items[0].quantity >= 2
+    assert not answer.items[0].HasField("key_arn")
+    assert answer.truncated
+    again = root("GetUsage", start_time={"seconds": now - 3_600}, end_time={"seconds": now + 3_600}, group_by=by,
+                 marker=answer.next_marker)
+    assert (again.items[0].usage_type, again.items[0].unit) == ("Requests-Symmetric", "Requests")
+    assert again.items[0].quantity > 20
 
 
 def test_refusals_over_the_wire(server: WholeServer, root: Caller) -> None:

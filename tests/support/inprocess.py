@@ -36,12 +36,14 @@ from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
 from kagitori_server.limiting.throttle import Throttle, parse_rates
+from kagitori_server.metering import Meter
 from kagitori_server.model.arn import root_arn
 from kagitori_server.model.call import Call, Evidence
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import DEFAULT_STORE, Services
+from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
@@ -98,6 +100,7 @@ class InProcess:
         self.store = SoftwareKeyStore(self.root_keys, self.catalog.kek_shelf, os.urandom)
         self.audit_folder = folder / "audit"
         self.trail = open_trail(self.audit_folder)
+        self.meter = Meter(self.catalog, self.audit_folder, self.trail, PRICES, time.monotonic, lambda: None)
         self._authorizer = Authorizer()
         self._pools = Pools(
             reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1), computing=ThreadPoolExecutor(2),
@@ -157,6 +160,7 @@ class InProcess:
                 root_key=RootKeyRotation("file", self.root_keys, self.store.rewrap_kek, self.catalog.kek_shelf),
                 decisions=Explaining(self._authorizer, TABLE),
                 simulations=self.simulations,
+                usage=self.meter,
                 server=ServerFacts("0.0.0", REGION, tuple(TABLE)),
                 counted_actions=counted_actions(TABLE),
                 secrets=self.store,

@@ -180,6 +180,7 @@ SAMPLES: Mapping[str, Sample] = {
     "DeriveSharedSecret": _on_key(_AGREEING, key_agreement_algorithm="ECDH", public_key=_peer()),
     "Encapsulate": _on_key(_ENCAPSULATING, encapsulation_algorithm="ML_KEM"),
     "Decapsulate": Sample(lambda scene: scene.encapsulated(), _ENCAPSULATING),
+    "GetKeyLastUsage": _on_key(),
     "EnableKeyRotation": _on_key(),
     "DisableKeyRotation": _on_key(),
     "GetKeyRotationStatus": _on_key(),

@@ -20,7 +20,7 @@ MAIN = "from kagitori_client.cli import main; main()"
 
 COMMANDS = """
 init serve status encrypt decrypt data-key random
-key: create list show describe enable disable delete cancel-deletion set-description
+key: create list show last-used describe enable disable delete cancel-deletion set-description
 alias: create update delete list
 grant: create list retire revoke
 tag: set remove list
@@ -34,6 +34,7 @@ access-key: create list activate deactivate delete
 budget: put show list delete list-freezes lift
 oidc-provider: create list delete
 audit: tail verify
+usage: list report prices
 """
 
 

@@ -34,7 +34,7 @@ _SERVED = {
     "CreateOidcProvider", "ListOidcProviders", "DeleteOidcProvider",
     "GetCallerIdentity", "ExplainAccess", "LintPolicy", "SimulatePolicy",
     "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
-    "LookupEvents", "VerifyAuditTrail",
+    "LookupEvents", "VerifyAuditTrail", "GetUsage",
     "GetServerStatus", "ListKeyStoreHealth", "RotateRootKey",
 }
 _NAMING = {

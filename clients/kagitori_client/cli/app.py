@@ -27,6 +27,7 @@ from kagitori_client.cli import (
     service,
     tags,
     tokens,
+    usage,
 )
 from kagitori_client.cli.failures import LocalFileError, UsageError, report
 from kagitori_client.cli.session import Options, shared_parameters
@@ -68,6 +69,7 @@ def build() -> typer.Typer:
         app.add_typer(noun, name=name)
     encryption.register(app)
     app.add_typer(audit.app, name="audit")
+    app.add_typer(usage.app, name="usage")
     return app
 
 

@@ -29,6 +29,7 @@ from kagitori_server.operations.administration import (
     server,
     simulation,
     trail,
+    usage,
 )
 from kagitori_server.operations.administration.reach import check_home
 from kagitori_server.operations.budget_table import BUDGETS
@@ -42,6 +43,7 @@ from kagitori_server.operations.shapes import identity_policies as policy_shapes
 from kagitori_server.operations.shapes import principals as principal_shapes
 from kagitori_server.operations.shapes import service as service_shapes
 from kagitori_server.operations.shapes import simulation as simulation_shapes
+from kagitori_server.operations.shapes import usage as usage_shapes
 from kagitori_server.operations.shapes.empty import Empty
 
 ACCOUNTS: tuple[Operation, ...] = (
@@ -213,6 +215,11 @@ AUDIT: tuple[Operation, ...] = (
         "VerifyAuditTrail", audit_shapes.VerifyAuditTrailRequest, audit_shapes.VerifyAuditTrailResponse,
         trail.verify_audit_trail,
         on=Resource.ACCOUNT, account_member=None, home_only=True, shown=("chain_name",),
+    ),
+    reading(
+        "GetUsage", usage_shapes.GetUsageRequest, usage_shapes.GetUsageResponse, usage.get_usage,
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        shown=("account_id", "start_time", "end_time", "group_by", "limit", "marker"),
     ),
 )
 

@@ -14,7 +14,7 @@ from kagitori_server.model.keys import KeyUsage
 from kagitori_server.model.rates import CryptoRate, RateGroup
 from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
-from kagitori_server.operations import aliases, data_keys, encryption, keys, lifecycle, policies, tags
+from kagitori_server.operations import aliases, data_keys, encryption, keys, last_usage, lifecycle, policies, tags
 from kagitori_server.operations.admin_table import ADMIN
 from kagitori_server.operations.asymmetric_table import ASYMMETRIC, ASYMMETRIC_BATCHES
 from kagitori_server.operations.grant_table import GRANTS
@@ -36,6 +36,7 @@ from kagitori_server.operations.row import (
 from kagitori_server.operations.shapes import aliases as alias_shapes
 from kagitori_server.operations.shapes import crypto as crypto_shapes
 from kagitori_server.operations.shapes import keys as key_shapes
+from kagitori_server.operations.shapes import usage as usage_shapes
 from kagitori_server.operations.shapes.empty import Empty
 
 KMS = "kms"
@@ -157,6 +158,15 @@ KEYS: tuple[Operation, ...] = (
         grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.OTHER,
         audit=AuditRule(request_shown=("key_id",), answer=Answer.MEMBERS, response_shown=("key_id",)),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=lifecycle.cancel_key_deletion,
+    ),
+    Operation(
+        name="GetKeyLastUsage", service=KMS,
+        request=Shape(usage_shapes.GetKeyLastUsageRequest), response=usage_shapes.GetKeyLastUsageResponse,
+        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("GetKeyLastUsage"),),
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.OTHER,
+        audit=AuditRule(request_shown=("key_id",), answer=Answer.NOTHING),
+        cost=Cost.OFFLOAD, check=None, prepare=None, handler=last_usage.get_key_last_usage,
     ),
 )
 

@@ -1,4 +1,5 @@
-"""What administration needs of parts that operations may not know: the audit trail, the root key, the process.
+"""What administration needs of parts that operations may not know: the audit trail, its
+follower, the root key, the process.
 
 Wiring fits them. Results are described by the attributes that are read of them, so that the records of the audit
 fit as they are.
@@ -255,6 +256,17 @@ class SimulationPort(Protocol):
         ...
 
 
+class UsagePort(Protocol):
+    """Who counts what the service is used for (`metering.Meter`)."""
+
+    def catch_up(self, seconds: float, /) -> None:
+        """Counts all that this process knows to have happened by now. Blocks.
+
+        Raises DependencyTimeoutException when there is more than can be counted in that time.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Administration:
     """The ports of AdminService's operations. Made once, by wiring."""
@@ -263,6 +275,7 @@ class Administration:
     root_key: RootKeyPort
     decisions: DecisionPort
     simulations: SimulationPort
+    usage: UsagePort
     server: ServerFacts
     uptime: Callable[[], float]
     """Seconds since the process started."""
