@@ -1,12 +1,14 @@
 """`make bench`: the service against an empty echo on the same library, in the same run.
 
-Everything has the audit trail durable and chained. Three kinds of figures:
+Everything has the audit trail durable and chained. Kinds of figures:
 
 - *mutual TLS, grpcio clients*: calls per second of both with the same two client processes. The clients are
   written in Python and share the machine, so they flatten the ratio: it says what such clients see.
 - *server CPU per call*: user and system time of the server process, from the same calls: the honest ratio.
 - *TLS and tokens, h2load*: a client in C that costs little, so the servers are saturated. Where h2load is
   installed (Debian: nghttp2-client).
+- *hostile policies*: what the worst documents that fit the limits cost, against the default key policy.
+- *decisions*: what deciding costs by itself, of a call from end to end, and what grants on the key cost.
 
 Options: --rounds N (default 5), --calls N per round and process (default 3000).
 """
@@ -28,7 +30,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
+
+from benchmarks.decisions import decision_seconds
 from benchmarks.deployment import BATCH, SERVICE, Deployment, Target, deployed
+from benchmarks.governed import another_grant
+from benchmarks.hostile import report as report_hostile_policies
+from kagitori.kms.v1 import cryptography_pb2
 
 CLIENTS, CHANNELS, IN_FLIGHT = 2, 2, 13
 
@@ -76,11 +84,11 @@ def saturated(deployment: Deployment, target: Target, request: str, calls: int) 
 
 
 def _spec(deployment: Deployment, target: Target, request: str, calls: int, in_flight: int) -> dict[str, object]:
-    folder = deployment.folder
     return {
-        "address": target.address, "path": SERVICE + request, "request": str(deployment.request(request)),
-        "ca": str(folder / "data" / "tls" / "ca.crt"), "certificate": str(folder / "client.crt"),
-        "key": str(folder / "client.key"), "calls": calls, "channels": CHANNELS, "in_flight": in_flight,
+        "address": target.address, "path": SERVICE + request.partition(".")[0],
+        "request": str(deployment.request(request)), "ca": str(deployment.data / "tls" / "ca.crt"),
+        "certificate": deployment.certificate(request) + ".crt", "key": deployment.certificate(request) + ".key",
+        "calls": calls, "channels": CHANNELS, "in_flight": in_flight,
     }
 
 
@@ -107,6 +115,61 @@ def durable_append(folder: Path, times: int = 300) -> float:
     return statistics.median(taken)
 
 
+def report_decisions(deployment: Deployment, rounds: int, calls: int) -> None:
+    """Prints what deciding takes of a call, and whether grants on the key make calls slower."""
+    catalog, server = deployment.data / "kagitori.db", deployment.kms
+    print()
+    for which, by in (("governed", "by the last of 20 statements"), ("granted", "by one of 100 grants")):
+        request = f"Encrypt.{which}"
+        certificate = Path(deployment.certificate(request) + ".crt").read_bytes()
+        key_id = cryptography_pb2.EncryptRequest.FromString(deployment.request(request).read_bytes()).key_id
+        decision = decision_seconds(catalog, certificate, key_id)
+        lone = statistics.median(alone(deployment, server, request, 1000))
+        spent = _median([crowd(deployment, server, request, calls) for _ in range(rounds)]).cpu_microseconds
+        print(
+            f"decision, allowed {by}: {decision * 1e6:.0f} µs = {decision / lone:.1%} of a lone Encrypt from end to end"
+            f" ({lone * 1e3:.2f} ms), {decision * 1e6 / spent:.1%} of the server CPU of one under load ({spent:.0f} µs)"
+        )
+    for which, base, by in (("crowded", "plain", "policy; key with 50,000 grants against none"),
+                            ("found", "single", "a grant; one of 50,000 against the only one")):
+        rates = [
+            [crowd(deployment, server, f"Encrypt.{name}", calls) for name in (base, which)] for _ in range(rounds)
+        ]
+        lone_base, lone_many = (
+            statistics.median(alone(deployment, server, f"Encrypt.{name}", 1000)) for name in (base, which)
+        )
+        ratios = sorted(many.per_second / none.per_second for none, many in rates)
+        print(
+            f"Encrypt allowed by {by}: {statistics.median(ratios):.2f} of the calls per second"
+            f" (rounds {ratios[0]:.2f} to {ratios[-1]:.2f}); lone caller {lone_many / lone_base:.2f} of the time"
+        )
+    usual, first = first_call_after_a_change(deployment, "Encrypt.found")
+    print(f"the first Encrypt after one more grant to a holder of 50,000: {first * 1e3:.0f} ms, {first / usual:.0f} x")
+    print()
+
+
+def first_call_after_a_change(deployment: Deployment, request: str) -> tuple[float, float]:
+    """Seconds of a usual call, and of the first one after the caller got another grant on the key."""
+    body = deployment.request(request).read_bytes()
+    key_id = cryptography_pb2.EncryptRequest.FromString(body).key_id
+    certificate = deployment.certificate(request)
+    credentials = grpc.ssl_channel_credentials(
+        (deployment.data / "tls" / "ca.crt").read_bytes(), Path(certificate + ".key").read_bytes(),
+        Path(certificate + ".crt").read_bytes(),
+    )
+    usual: list[float] = []
+    first: list[float] = []
+    with grpc.secure_channel(deployment.kms.address, credentials) as channel:
+        call: Any = channel.unary_unary(SERVICE + "Encrypt")
+        for _ in range(5):
+            another_grant(deployment.data / "kagitori.db", key_id)
+            for times in (first, *([usual] * 20)):
+                started = time.perf_counter()
+                call(body)
+                times.append(time.perf_counter() - started)
+    return statistics.median(usual), statistics.median(first)
+
+
 def _median(rates: list[Rate]) -> Rate:
     return Rate(
         statistics.median(rate.per_second for rate in rates), statistics.median(rate.cpu_microseconds for rate in rates)
@@ -131,6 +194,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=3000)
     options = parser.parse_args()
+    report_hostile_policies()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, deployed(Path(name)) as deployment:
         _report(deployment, options.rounds, options.calls)
 
@@ -161,10 +225,11 @@ def _report(deployment: Deployment, rounds: int, calls: int) -> None:
             f"echo p50 {echo_times[500] * 1e3:.2f} ms, p99 {echo_times[990] * 1e3:.2f} ms; "
             f"added p50 {(kms_times[500] - echo_times[500]) * 1e3:.2f} ms, of it a durable append {append * 1e3:.2f} ms"
         )
+    report_decisions(deployment, rounds, calls // 3)
     single = _median([crowd(deployment, deployment.kms, "Encrypt", calls // 2) for _ in range(3)])
     batch = _median([crowd(deployment, deployment.kms, "BatchEncrypt", max(20, calls // 100)) for _ in range(3)])
     print(
-        f"\nBatchEncrypt of {BATCH}: {batch.per_second * BATCH:.0f} items/s = "
+        f"BatchEncrypt of {BATCH}: {batch.per_second * BATCH:.0f} items/s = "
         f"{batch.per_second * BATCH / single.per_second:.1f} x single calls ({single.per_second:.0f}/s)"
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.full_disk import FullDisk
 from tests.support.inprocess import InProcess
 from tests.support.kms_calls import DAY, deletion_worker, encrypt, new_key
 
-from kagitori_server.audit.disk import Disk
 from kagitori_server.audit.trail import AuditUnavailable
 from kagitori_server.audit.verify import verify
 from kagitori_server.model.errors import DependencyTimeoutException, KmsError
@@ -138,19 +137,6 @@ def test_settling(tmp_path: Path) -> None:
         assert pending() == 0
         service.pipeline.settle()
         assert pending() == 0
-
-
-class FullDisk(Disk):
-    """A disk that takes nothing while it is full."""
-
-    full = False
-
-    def write_durably(self, descriptor: int, data: bytes, offset: int) -> None:
-        """Fails half way."""
-        if self.full:
-            super().write_durably(descriptor, data[: len(data) // 2], offset)
-            raise OSError(errno.ENOSPC, "no space")
-        super().write_durably(descriptor, data, offset)
 
 
 def test_a_process_that_outlives_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
