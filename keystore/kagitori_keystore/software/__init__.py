@@ -24,7 +24,7 @@ ML-KEM 120 to 550):
                                 800,000                                      1,400,000 (4,096), as luck has it
     import of other keys        600 to 7,500
 
-The interpreter lock is released during every asymmetric operation, and held during MACs and symmetric ones.
+The interpreter lock is held during symmetric operations, MACs and ML-KEM, and released during all others.
 """
 
 from kagitori_keystore.software.keks import KekShelf

@@ -8,6 +8,7 @@ from __future__ import annotations
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM1024PrivateKey
 
 from kagitori_keystore.algorithms import KeySpec
+from kagitori_keystore.base import RequestRefused
 from kagitori_keystore.secret import RandomSource
 from kagitori_keystore.software.abilities import EncapsulationKey, PublicHalf
 from kagitori_keystore.software.encodings import pkcs8, spki
@@ -51,4 +52,7 @@ def make_pair(spec: KeySpec, random: RandomSource) -> tuple[bytes, bytes]:
 
 
 def open_key(spec: KeySpec, material: bytearray) -> MlKemKey:
+    """Raises `RequestRefused` for ML_KEM_512, which another release may have made."""
+    if spec not in PARAMETER_SETS:
+        raise RequestRefused("the store uses no keys of this spec")
     return MlKemKey(PARAMETER_SETS[spec].from_seed_bytes(material))
