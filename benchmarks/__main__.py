@@ -1,17 +1,18 @@
 """`make bench`: the service against an empty echo on the same library, in the same run.
 
-Everything has the audit trail durable and chained. Three kinds of figures:
+Everything has the audit trail durable and chained. Kinds of figures:
 
 - *mutual TLS, grpcio clients*: calls per second of both with the same two client processes. The clients are
   written in Python and share the machine, so they flatten the ratio: it says what such clients see.
 - *server CPU per call*: user and system time of the server process, from the same calls: the honest ratio.
 - *TLS and tokens, h2load*: a client in C that costs little, so the servers are saturated. Where h2load is
   installed (Debian: nghttp2-client).
+- *hostile policies*: what the worst documents that fit the limits cost, against the default key policy.
+- *decisions*: what deciding costs by itself, of a call from end to end, and what grants on the key cost.
+- *keys of other families*: signatures and the like beside what the library alone does: see `keys.py`.
 
-Then the operations on keys of other families, beside what the library `cryptography` does alone (`keys.py`).
-
-Options: --rounds N (default 5), --calls N per round and process (default 3000), --keys PART (only rows of other
-families whose name holds it, such as "RSA" or "Sign"; the comparison with the echo is left out then).
+Options: --rounds N (default 5), --calls N per round and process (default 3000), --keys PART: nothing but those keys,
+of the rows whose name holds PART, such as "RSA" or "Sign".
 """
 
 from __future__ import annotations
@@ -23,10 +24,17 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+import grpc
 
 from benchmarks import keys
-from benchmarks.deployment import BATCH, Deployment, deployed
-from benchmarks.driving import Load, Rate, alone, crowd, median, saturated
+from benchmarks.decisions import decision_seconds
+from benchmarks.deployment import BATCH, SERVICE, Deployment, deployed
+from benchmarks.driving import Rate, alone, crowd, median, saturated
+from benchmarks.governed import another_grant
+from benchmarks.hostile import report as report_hostile_policies
+from kagitori.kms.v1 import cryptography_pb2
 
 
 def durable_append(folder: Path, times: int = 300) -> float:
@@ -39,6 +47,61 @@ def durable_append(folder: Path, times: int = 300) -> float:
         taken.append(time.perf_counter() - started)
     os.close(descriptor)
     return statistics.median(taken)
+
+
+def report_decisions(deployment: Deployment, rounds: int, calls: int) -> None:
+    """Prints what deciding takes of a call, and whether grants on the key make calls slower."""
+    catalog, server = deployment.data / "kagitori.db", deployment.kms
+    print()
+    for which, by in (("governed", "by the last of 20 statements"), ("granted", "by one of 100 grants")):
+        request = f"Encrypt.{which}"
+        certificate = Path(deployment.certificate(request) + ".crt").read_bytes()
+        key_id = cryptography_pb2.EncryptRequest.FromString(deployment.request(request).read_bytes()).key_id
+        decision = decision_seconds(catalog, certificate, key_id)
+        lone = statistics.median(alone(deployment, server, request, 1000))
+        spent = median([crowd(deployment, server, request, calls) for _ in range(rounds)]).cpu_microseconds
+        print(
+            f"decision, allowed {by}: {decision * 1e6:.0f} µs = {decision / lone:.1%} of a lone Encrypt from end to end"
+            f" ({lone * 1e3:.2f} ms), {decision * 1e6 / spent:.1%} of the server CPU of one under load ({spent:.0f} µs)"
+        )
+    for which, base, by in (("crowded", "plain", "policy; key with 50,000 grants against none"),
+                            ("found", "single", "a grant; one of 50,000 against the only one")):
+        rates = [
+            [crowd(deployment, server, f"Encrypt.{name}", calls) for name in (base, which)] for _ in range(rounds)
+        ]
+        lone_base, lone_many = (
+            statistics.median(alone(deployment, server, f"Encrypt.{name}", 1000)) for name in (base, which)
+        )
+        ratios = sorted(many.per_second / none.per_second for none, many in rates)
+        print(
+            f"Encrypt allowed by {by}: {statistics.median(ratios):.2f} of the calls per second"
+            f" (rounds {ratios[0]:.2f} to {ratios[-1]:.2f}); lone caller {lone_many / lone_base:.2f} of the time"
+        )
+    usual, first = first_call_after_a_change(deployment, "Encrypt.found")
+    print(f"the first Encrypt after one more grant to a holder of 50,000: {first * 1e3:.0f} ms, {first / usual:.0f} x")
+    print()
+
+
+def first_call_after_a_change(deployment: Deployment, request: str) -> tuple[float, float]:
+    """Seconds of a usual call, and of the first one after the caller got another grant on the key."""
+    body = deployment.request(request).read_bytes()
+    key_id = cryptography_pb2.EncryptRequest.FromString(body).key_id
+    certificate = deployment.certificate(request)
+    credentials = grpc.ssl_channel_credentials(
+        (deployment.data / "tls" / "ca.crt").read_bytes(), Path(certificate + ".key").read_bytes(),
+        Path(certificate + ".crt").read_bytes(),
+    )
+    usual: list[float] = []
+    first: list[float] = []
+    with grpc.secure_channel(deployment.kms.address, credentials) as channel:
+        call: Any = channel.unary_unary(SERVICE + "Encrypt")
+        for _ in range(5):
+            another_grant(deployment.data / "kagitori.db", key_id)
+            for times in (first, *([usual] * 20)):
+                started = time.perf_counter()
+                call(body)
+                times.append(time.perf_counter() - started)
+    return statistics.median(usual), statistics.median(first)
 
 
 def compare(title: str, baseline: list[Rate], measured: list[Rate]) -> None:
@@ -60,6 +123,8 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=3000)
     parser.add_argument("--keys")
     options = parser.parse_args()
+    if options.keys is None:
+        report_hostile_policies()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, deployed(Path(name)) as deployment:
         if options.keys is None:
             _report(deployment, options.rounds, options.calls)
@@ -68,38 +133,36 @@ def main() -> None:
 
 
 def _report(deployment: Deployment, rounds: int, calls: int) -> None:
-    def load(request: str, times: int) -> Load:
-        return Load(request, deployment.request(request), times)
-
     print(f"{os.cpu_count()} cores, {rounds} interleaved rounds, medians. Encrypt: 1 KiB; audit durable and chained.\n")
     for request in ("Encrypt", "GenerateDataKey"):
-        crowd(deployment, deployment.kms, load(request, calls // 4))  # warm
+        crowd(deployment, deployment.kms, request, calls // 4)  # warm
         echo, kms = [], []
         for _ in range(rounds):
-            echo.append(crowd(deployment, deployment.echo, load(request, calls)))
-            kms.append(crowd(deployment, deployment.kms, load(request, calls)))
+            echo.append(crowd(deployment, deployment.echo, request, calls))
+            kms.append(crowd(deployment, deployment.kms, request, calls))
         compare(f"{request}, mutual TLS, grpcio", echo, kms)
     if shutil.which("h2load"):
         for request in ("Encrypt", "GenerateDataKey"):
             echo, kms = [], []
             for _ in range(rounds):
-                echo.append(saturated(deployment, deployment.echo_tls, load(request, calls * 2)))
-                kms.append(saturated(deployment, deployment.kms_tls, load(request, calls * 2)))
+                echo.append(saturated(deployment, deployment.echo_tls, request, calls * 2))
+                kms.append(saturated(deployment, deployment.kms_tls, request, calls * 2))
             compare(f"{request}, TLS and token, h2load", echo, kms)
     print()
     append = durable_append(deployment.folder)
     for request in ("Encrypt", "GenerateDataKey"):
-        echo_times = sorted(alone(deployment, deployment.echo, load(request, 1000)))
-        kms_times = sorted(alone(deployment, deployment.kms, load(request, 1000)))
+        echo_times = sorted(alone(deployment, deployment.echo, request, 1000))
+        kms_times = sorted(alone(deployment, deployment.kms, request, 1000))
         print(
             f"{request}, lone caller: p50 {kms_times[500] * 1e3:.2f} ms, p99 {kms_times[990] * 1e3:.2f} ms; "
             f"echo p50 {echo_times[500] * 1e3:.2f} ms, p99 {echo_times[990] * 1e3:.2f} ms; "
             f"added p50 {(kms_times[500] - echo_times[500]) * 1e3:.2f} ms, of it a durable append {append * 1e3:.2f} ms"
         )
-    single = median([crowd(deployment, deployment.kms, load("Encrypt", calls // 2)) for _ in range(3)])
-    batch = median([crowd(deployment, deployment.kms, load("BatchEncrypt", max(20, calls // 100))) for _ in range(3)])
+    report_decisions(deployment, rounds, calls // 3)
+    single = median([crowd(deployment, deployment.kms, "Encrypt", calls // 2) for _ in range(3)])
+    batch = median([crowd(deployment, deployment.kms, "BatchEncrypt", max(20, calls // 100)) for _ in range(3)])
     print(
-        f"\nBatchEncrypt of {BATCH}: {batch.per_second * BATCH:.0f} items/s = "
+        f"BatchEncrypt of {BATCH}: {batch.per_second * BATCH:.0f} items/s = "
         f"{batch.per_second * BATCH / single.per_second:.1f} x single calls ({single.per_second:.0f}/s)"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import grpc
 
+from benchmarks.governed import GOVERNED_CONTEXT, IDENTITY_POLICY, KEY_POLICIES, make_grants
 from kagitori.kms.v1 import (
     admin_service_pb2_grpc,
     batch_pb2,
@@ -25,7 +27,8 @@ from kagitori.kms.v1 import (
 )
 
 SERVICE = "/kagitori.kms.v1.CryptoService/"
-URI = "spiffe://benchmark/caller"
+CALLERS = ("client", "governed")
+"""Users who call by certificate: one with the plainest policy, and one whom `benchmarks.governed` gives many."""
 CONTEXT = {"tenant": "t1", "application": "benchmark"}
 BATCH = 256
 USER_POLICY = json.dumps({
@@ -59,9 +62,19 @@ class Deployment:
     folder: Path
     token: str
 
+    @property
+    def data(self) -> Path:
+        """The service's data directory."""
+        return self.folder / "data"
+
     def request(self, name: str) -> Path:
-        """The file with the bytes of that request."""
+        """The file with the bytes of that request: an operation, `OPERATION.WHICH` or `OPERATION:WHICH`."""
         return self.folder / f"{name}.bin"
+
+    def certificate(self, request: str) -> str:
+        """The files of the caller of a request, without their suffixes: each `OPERATION.WHICH` is the governed
+        user's."""
+        return str(self.folder / CALLERS["." in request])
 
 
 @contextmanager
@@ -80,7 +93,8 @@ def deployed(folder: Path) -> Iterator[Deployment]:
             if line.startswith("Listening: "):
                 kind, _, address = line.removeprefix("Listening: ").partition(" on ")
                 addresses[kind] = address
-        _run("client-certificate", "--data-dir", str(data), "--uri", URI, "--out", str(folder / "client"))
+        for caller in CALLERS:
+            _run("client-certificate", "--data-dir", str(data), "--uri", _uri(caller), "--out", str(folder / caller))
         token = (data / "credentials" / "root.token").read_text().strip()
         _prepare(addresses["grpc"], data, token, folder)
         tls = data / "tls"
@@ -103,19 +117,26 @@ def deployed(folder: Path) -> Iterator[Deployment]:
 
 
 def _prepare(address: str, data: Path, token: str, folder: Path) -> None:
-    """Makes a user with one policy who calls by certificate, a key with its default policy, and the requests."""
+    """Makes the users who call by certificate, a key with its default policy, and the requests."""
     credentials = grpc.composite_channel_credentials(
         grpc.ssl_channel_credentials((data / "tls" / "ca.crt").read_bytes()),
         grpc.access_token_call_credentials(token),
     )
     with grpc.secure_channel(address, credentials) as channel:
         admin = admin_service_pb2_grpc.AdminServiceStub(channel)
-        user = admin.CreateUser(principals_pb2.CreateUserRequest(user_name="caller")).user
-        admin.PutIdentityPolicy(identity_policies_pb2.PutIdentityPolicyRequest(
-            principal_arn=user.arn, policy_name="use", policy_document=USER_POLICY,
-        ))
-        admin.RegisterCertificate(credentials_pb2.RegisterCertificateRequest(principal_arn=user.arn, uri_san=URI))
+        for caller, policy in zip(CALLERS, (USER_POLICY, IDENTITY_POLICY), strict=True):
+            user = admin.CreateUser(principals_pb2.CreateUserRequest(user_name=caller)).user
+            admin.PutIdentityPolicy(identity_policies_pb2.PutIdentityPolicyRequest(
+                principal_arn=user.arn, policy_name="use", policy_document=policy,
+            ))
+            admin.RegisterCertificate(credentials_pb2.RegisterCertificateRequest(
+                principal_arn=user.arn, uri_san=_uri(caller)
+            ))
         keys = key_service_pb2_grpc.KeyServiceStub(channel)
+        governed = {
+            name: keys.CreateKey(keys_pb2.CreateKeyRequest(description=name, policy=policy)).key_metadata.key_id
+            for name, policy in KEY_POLICIES.items()
+        }
         key_id = keys.CreateKey(keys_pb2.CreateKeyRequest(description="benchmark")).key_metadata.key_id
     encrypt = cryptography_pb2.EncryptRequest(key_id=key_id, plaintext=b"x" * 1024, encryption_context=CONTEXT)
     requests = {
@@ -125,8 +146,22 @@ def _prepare(address: str, data: Path, token: str, folder: Path) -> None:
         ),
         "BatchEncrypt": batch_pb2.BatchEncryptRequest(items=[encrypt] * BATCH),
     }
+    make_grants(data / "kagitori.db", governed)
+    for name, key in governed.items():
+        requests[f"Encrypt.{name}"] = cryptography_pb2.EncryptRequest(
+            key_id=key, plaintext=b"x" * 1024, encryption_context=GOVERNED_CONTEXT
+        )
     for name, request in requests.items():
         (folder / f"{name}.bin").write_bytes(request.SerializeToString())
+
+
+def operation_of(request: str) -> str:
+    """The operation that a request is of."""
+    return re.split("[.:]", request)[0]
+
+
+def _uri(caller: str) -> str:
+    return f"spiffe://benchmark/{caller}"
 
 
 def _start(*arguments: str) -> subprocess.Popen[str]:

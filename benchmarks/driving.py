@@ -1,4 +1,5 @@
-"""Ways to put a server under load, each answering a rate and what it cost the server."""
+"""Ways to put a server under load with a request of the deployment, each answering a rate and what it cost the server.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +11,9 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from benchmarks.deployment import SERVICE, Deployment, Target
+from benchmarks.deployment import SERVICE, Deployment, Target, operation_of
 
 CLIENTS, CHANNELS, IN_FLIGHT = 2, 2, 13
 
@@ -33,58 +33,49 @@ def median(rates: list[Rate]) -> Rate:
     )
 
 
-@dataclass(frozen=True)
-class Load:
-    """Calls of one request, with the bytes in `body`."""
-
-    operation: str
-    body: Path
-    calls: int
-
-
 def crowd(
-    deployment: Deployment, target: Target, load: Load, clients: int = CLIENTS, in_flight: int = IN_FLIGHT
+    deployment: Deployment, target: Target, request: str, calls: int, clients: int = CLIENTS, in_flight: int = IN_FLIGHT
 ) -> Rate:
     """Load of several processes with many calls in flight on each of two channels, over mutual TLS."""
-    spec = _spec(deployment, target, load, in_flight)
+    spec = _spec(deployment, target, request, calls, in_flight)
     before = target.cpu_seconds()
     with ThreadPoolExecutor(clients) as pool:
         seconds = max(result["seconds"] for result in pool.map(_load, [spec] * clients))
-    total = load.calls * clients
+    total = calls * clients
     # Each channel makes a call before the clock starts.
     return Rate(total / seconds, (target.cpu_seconds() - before) / (total + clients * CHANNELS) * 1e6)
 
 
-def alone(deployment: Deployment, target: Target, load: Load) -> list[float]:
+def alone(deployment: Deployment, target: Target, request: str, calls: int) -> list[float]:
     """Seconds of each call of a lone caller over mutual TLS."""
-    times: list[float] = _load(_spec(deployment, target, load, 0))["times"]
+    times: list[float] = _load(_spec(deployment, target, request, calls, 0))["times"]
     return times
 
 
-def saturated(deployment: Deployment, target: Target, load: Load) -> Rate:
+def saturated(deployment: Deployment, target: Target, request: str, calls: int) -> Rate:
     """Load from h2load over TLS with a token, four connections of 13 streams."""
-    body = load.body.read_bytes()
-    framed = load.body.with_suffix(".framed")
+    body = deployment.request(request).read_bytes()
+    framed = deployment.folder / f"{request}.framed"
     framed.write_bytes(b"\0" + len(body).to_bytes(4) + body)
     before = target.cpu_seconds()
     arguments = [
-        "h2load", "-n", str(load.calls), "-c", "4", "-m", "13", "-d", str(framed),
+        "h2load", "-n", str(calls), "-c", "4", "-m", "13", "-d", str(framed),
         "-H", "content-type: application/grpc", "-H", "te: trailers", "-H", f"authorization: Bearer {deployment.token}",
-        f"https://{target.address}{SERVICE}{load.operation}",
+        f"https://{target.address}{SERVICE}{operation_of(request)}",
     ]
     output = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
     found = re.search(r"([\d.]+) req/s", output)
-    if found is None or f"{load.calls} succeeded" not in output:
+    if found is None or f"{calls} succeeded" not in output:
         raise SystemExit(f"h2load failed:\n{output}")
-    return Rate(float(found[1]), (target.cpu_seconds() - before) / load.calls * 1e6)
+    return Rate(float(found[1]), (target.cpu_seconds() - before) / calls * 1e6)
 
 
-def _spec(deployment: Deployment, target: Target, load: Load, in_flight: int) -> dict[str, object]:
-    folder = deployment.folder
+def _spec(deployment: Deployment, target: Target, request: str, calls: int, in_flight: int) -> dict[str, object]:
     return {
-        "address": target.address, "path": SERVICE + load.operation, "request": str(load.body),
-        "ca": str(folder / "data" / "tls" / "ca.crt"), "certificate": str(folder / "client.crt"),
-        "key": str(folder / "client.key"), "calls": load.calls, "channels": CHANNELS, "in_flight": in_flight,
+        "address": target.address, "path": SERVICE + operation_of(request),
+        "request": str(deployment.request(request)), "ca": str(deployment.data / "tls" / "ca.crt"),
+        "certificate": deployment.certificate(request) + ".crt", "key": deployment.certificate(request) + ".key",
+        "calls": calls, "channels": CHANNELS, "in_flight": in_flight,
     }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -25,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from google.protobuf.message import Message
 
-from benchmarks.deployment import BATCH
+from benchmarks.deployment import BATCH, Deployment
 from kagitori.kms.v1 import batch_pb2, crypto_service_pb2_grpc, cryptography_pb2, key_service_pb2_grpc, keys_pb2
 from kagitori.kms.v1 import resources_pb2 as r
 
@@ -47,13 +46,14 @@ class Row:
     batched: bool = True
 
     @property
-    def batch(self) -> str | None:
-        """The operation that takes many of its requests at once."""
-        return f"Batch{self.operation}" if self.batched else None
+    def request(self) -> str:
+        """The name of its request in the deployment."""
+        return f"{self.operation}:{self.name.split()[0]}"
 
-    def file(self, folder: Path, *, batched: bool) -> Path:
-        """Where its request lies."""
-        return folder / f"{self.name.replace(' ', '-')}{'-batch' if batched else ''}.bin"
+    @property
+    def batch(self) -> str:
+        """The name of the request of many of them at once."""
+        return f"Batch{self.request}"
 
 
 def _rsa(bits: int) -> rsa.RSAPrivateKey:
@@ -162,21 +162,21 @@ ROWS = {row.name: row for row in _rows()}
 
 
 class Requests:
-    """Makes keys and writes the requests of rows into a folder."""
+    """Makes keys and writes the requests of rows into the deployment."""
 
-    def __init__(self, channel: grpc.Channel, folder: Path) -> None:
+    def __init__(self, channel: grpc.Channel, deployment: Deployment) -> None:
         self._keys = key_service_pb2_grpc.KeyServiceStub(channel)
         self._crypto = crypto_service_pb2_grpc.CryptoServiceStub(channel)
-        self._folder = folder
+        self._deployment = deployment
         self._made: dict[tuple[str, str], str] = {}
 
     def write(self, row: Row) -> None:
         """One request, and a batch of 256 of them where there is one."""
         request = self._request(*row.name.split())
-        row.file(self._folder, batched=False).write_bytes(request.SerializeToString())
-        if row.batch is not None:
-            batch: Any = getattr(batch_pb2, f"{row.batch}Request")
-            row.file(self._folder, batched=True).write_bytes(batch(items=[request] * BATCH).SerializeToString())
+        self._deployment.request(row.request).write_bytes(request.SerializeToString())
+        if row.batched:
+            batch: Any = getattr(batch_pb2, f"Batch{row.operation}Request")
+            self._deployment.request(row.batch).write_bytes(batch(items=[request] * BATCH).SerializeToString())
 
     def _request(self, spec: str, operation: str) -> Message:
         if operation in ("Sign", "Verify"):

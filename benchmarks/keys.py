@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import grpc
 
 from benchmarks.deployment import BATCH, Deployment
-from benchmarks.driving import Load, Rate, crowd, median, saturated
+from benchmarks.driving import Rate, crowd, median, saturated
 from benchmarks.families import ROWS, Requests, Row
 
 CORES = os.cpu_count() or 1
@@ -50,35 +50,34 @@ def bare(row: Row) -> Rate:
     return Rate(*map(float, subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.split()))
 
 
-def batched(deployment: Deployment, row: Row, operation: str, expected: float) -> Batched:
+def batched(deployment: Deployment, row: Row, expected: float) -> Batched:
     """One round of batches, as many as `expected` items per second fill."""
-    load = Load(operation, row.file(deployment.folder, batched=True), max(4, int(expected * _SECONDS / BATCH)))
+    calls = max(8, int(expected * _SECONDS / BATCH))
     used = _children()
-    rate = crowd(deployment, deployment.kms, load, clients=1, in_flight=2)
+    rate = crowd(deployment, deployment.kms, row.batch, calls, clients=1, in_flight=2)
     used = _children() - used
     return Batched(
-        rate.per_second * BATCH, rate.cpu_microseconds / BATCH, used * rate.per_second / load.calls / CORES
+        rate.per_second * BATCH, rate.cpu_microseconds / BATCH, used * rate.per_second / calls / CORES
     )
 
 
 def single(deployment: Deployment, row: Row, expected: float) -> float:
     """One round of single calls."""
     calls = max(52, int(min(expected, _SINGLE_CALLS) * _SECONDS))
-    load = Load(row.operation, row.file(deployment.folder, batched=False), calls)
     if shutil.which("h2load"):
-        return saturated(deployment, deployment.kms_tls, load).per_second
-    return crowd(deployment, deployment.kms, load, clients=1).per_second
+        return saturated(deployment, deployment.kms_tls, row.request, calls).per_second
+    return crowd(deployment, deployment.kms, row.request, calls, clients=1).per_second
 
 
 def report(deployment: Deployment, rounds: int, wanted: str) -> None:
     """Measures the rows whose name holds `wanted` and prints a line for each: medians of the rounds."""
     credentials = grpc.composite_channel_credentials(
-        grpc.ssl_channel_credentials((deployment.folder / "data" / "tls" / "ca.crt").read_bytes()),
+        grpc.ssl_channel_credentials((deployment.data / "tls" / "ca.crt").read_bytes()),
         grpc.access_token_call_credentials(deployment.token),
     )
     rows = [row for row in ROWS.values() if wanted.lower() in row.name.lower()]
     with grpc.secure_channel(deployment.kms_tls.address, credentials) as channel:
-        requests = Requests(channel, deployment.folder)
+        requests = Requests(channel, deployment)
         for row in rows:
             requests.write(row)
     print(f"Keys of other families, per second; bare: cryptography on {CORES} threads; {rounds} rounds, medians.\n")
@@ -92,8 +91,8 @@ def _measure(deployment: Deployment, row: Row, rounds: int) -> None:
     alone, many, one = [], [], []
     for _ in range(rounds):
         alone.append(bare(row))
-        if row.batch is not None:
-            many.append(batched(deployment, row, row.batch, alone[-1].per_second))
+        if row.batched:
+            many.append(batched(deployment, row, alone[-1].per_second))
         one.append(single(deployment, row, alone[-1].per_second))
     library, calls = median(alone), statistics.median(one)
     middle = " " * 49

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kagitori_client.calls import Retries
     from kagitori_client.client import AsyncKmsClient, Connection, KmsClient, pages
-    from kagitori_client.credentials import BearerToken
+    from kagitori_client.credentials import BearerToken, TokenFile
     from kagitori_client.endpoint import parse_endpoint
     from kagitori_client.errors import (
         ConfigurationError,
@@ -53,6 +53,7 @@ __all__ = [
     "Retries",
     "ServiceError",
     "Settings",
+    "TokenFile",
     "TooLarge",
     "Violation",
     "load_settings",
@@ -67,6 +68,7 @@ _MODULES = {
     "KmsClient": "client",
     "Retries": "calls",
     "Settings": "settings",
+    "TokenFile": "credentials",
     "load_settings": "settings",
     "pages": "client",
     "parse_endpoint": "endpoint",

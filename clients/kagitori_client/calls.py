@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import grpc
 from grpc import aio
 
-from kagitori_client.credentials import BearerToken
+from kagitori_client.credentials import BearerToken, TokenFile
 from kagitori_client.status import Failure, failure
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class CallPolicy:
     """The constants of a client's calls."""
 
     endpoint: str
-    token: BearerToken | None
+    token: BearerToken | TokenFile | None
     region: str | None
     timeout: float = DEFAULT_TIMEOUT
     retries: Retries = Retries()

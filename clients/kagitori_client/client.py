@@ -32,7 +32,7 @@ from kagitori_client.calls import (
     SyncCalls,
     SyncStreams,
 )
-from kagitori_client.credentials import BearerToken, read_certificates, read_private_key, read_token
+from kagitori_client.credentials import BearerToken, TokenFile, read_certificates, read_private_key
 from kagitori_client.endpoint import Endpoint, Security, parse_endpoint
 from kagitori_client.errors import ConfigurationError
 from kagitori_client.settings import Settings
@@ -61,7 +61,7 @@ class Connection:
         self,
         endpoint: Endpoint,
         *,
-        token: BearerToken | None = None,
+        token: BearerToken | TokenFile | None = None,
         roots: bytes | None = None,
         certificate: bytes | None = None,
         private_key: bytes | None = None,
@@ -94,7 +94,7 @@ class Connection:
         tls = endpoint.security is Security.TLS
         return cls(
             endpoint,
-            token=read_token(Path(settings.token_file)) if settings.token_file else None,
+            token=TokenFile(Path(settings.token_file)) if settings.token_file else None,
             roots=read_certificates(Path(settings.ca_file)) if settings.ca_file and tls else None,
             certificate=read_certificates(Path(settings.cert_file)) if settings.cert_file else None,
             private_key=read_private_key(Path(settings.key_file)) if settings.key_file else None,

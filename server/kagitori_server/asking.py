@@ -13,6 +13,7 @@ from kagitori_server.model.principals import PrincipalRecord
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.resolve import resolve_slot
 from kagitori_server.operations.row import KeySlot, Permission
+from kagitori_server.policy.evaluate import Decision
 from kagitori_server.policy.statements import KeyPolicy
 
 _NO_PAIRS: Mapping[str, str] = {}
@@ -37,6 +38,20 @@ def question(context: Context, permission: Permission, slot: KeySlot | None, key
         pairs=(getattr(request, permission.context_member) or _NO_PAIRS) if permission.context_member else _NO_PAIRS,
         same_key=lambda: _same_key(context),
     )
+
+
+def decide_on_key(
+    authorizer: Authorizer, context: Context, permission: Permission, slot: KeySlot, key: Key
+) -> Decision:
+    """Whether `context.caller` has `permission` on `key`: by the policies, or where the row says so by a grant."""
+    row = context.operation
+    asked = question(context, permission, slot, key, key.account)
+    decision = authorizer.on_key(asked, key, cross_account=row.cross_account)
+    if not row.grantable or decision.allowed or decision.explicit_deny:
+        return decision
+    proposed = permission.proposes(context.request) if permission.proposes else None
+    granted = authorizer.by_grant(asked, key, context.lookup, proposed, cross_account=row.cross_account)
+    return granted or decision
 
 
 def plain_question(context: Context, action: str, account: str) -> Asked:

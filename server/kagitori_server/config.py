@@ -135,14 +135,75 @@ class LimitsConfig:
     """Threads for look-ups and other work that blocks."""
     shutdown_seconds: float = 20.0
     """How long a shutdown waits for calls in flight."""
+    simulations: int = 2
+    """Simulations of policies that run at once; more are refused with ThrottlingException."""
     deletion_check_seconds: float = 60.0
     """How often keys whose waiting period is over are looked for."""
+    usage_count_seconds: float = 5.0
+    """How often the records that came to the audit trail are counted. Who asks for usage doesn't wait for that."""
 
     def __post_init__(self) -> None:
         _need(1 <= self.calls_in_flight <= 100_000, "limits.calls_in_flight", "1 to 100000")
         _need(1 <= self.read_threads <= 64, "limits.read_threads", "1 to 64")
+        _need(1 <= self.simulations <= 16, "limits.simulations", "1 to 16")
         _need(0 < self.shutdown_seconds <= 600, "limits.shutdown_seconds", "more than 0, at most 600")
         _need(0 < self.deletion_check_seconds <= 86_400, "limits.deletion_check_seconds", "more than 0, at most 86400")
+        _need(0 < self.usage_count_seconds <= 86_400, "limits.usage_count_seconds", "more than 0, at most 86400")
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottlingConfig:
+    """Request rates, of each process by itself. Entries are `group=calls a second`, or `aws` for AWS's rates; empty for
+    no limit. `model/rates.py` has the groups."""
+
+    account_rates: tuple[str, ...] = ()
+    """Of each account and Region."""
+    principal_rates: tuple[str, ...] = ()
+    """Of each user, role (with all its sessions) or root user in a Region, besides."""
+    burst_seconds: float = 1.0
+    """How long a rate can be saved up for a burst."""
+    buckets: int = 100_000
+    """How many accounts and principals, times groups, are told apart at once."""
+
+    def __post_init__(self) -> None:
+        _need(0 < self.burst_seconds <= 3_600, "throttling.burst_seconds", "more than 0, at most 3600")
+        _need(100 <= self.buckets <= 10_000_000, "throttling.buckets", "100 to 10000000")
+
+
+@dataclass(frozen=True, slots=True)
+class QuotasConfig:
+    """How much there may be, where AWS lets it be adjusted; the defaults are AWS's. What is there already stays."""
+
+    keys_per_account: int = 100_000
+    """KMS keys of an account in a Region."""
+    aliases_per_key: int = 50
+    grants_per_key: int = 50_000
+
+    def __post_init__(self) -> None:
+        for name in ("keys_per_account", "aliases_per_key", "grants_per_key"):
+            _need(1 <= getattr(self, name) <= 10_000_000, f"quotas.{name}", "1 to 10000000")
+
+
+@dataclass(frozen=True, slots=True)
+class OidcConfig:
+    """How keys of OpenID Connect issuers are fetched."""
+
+    ca_file: str = ""
+    """Authorities (PEM) that issuers' certificates may come from, beside those that the system trusts."""
+    fetch_seconds: float = 5.0
+    """How long one fetch may take."""
+    refresh_seconds: float = 300.0
+    """Keys older than this are fetched anew when they are used."""
+    max_age_seconds: float = 86_400.0
+    """How long keys serve while their issuer can't be reached."""
+
+    def __post_init__(self) -> None:
+        _need(0 < self.fetch_seconds <= 60, "oidc.fetch_seconds", "more than 0, at most 60")
+        _need(0 < self.refresh_seconds <= 86_400, "oidc.refresh_seconds", "more than 0, at most 86400")
+        _need(
+            self.refresh_seconds <= self.max_age_seconds <= 604_800,
+            "oidc.max_age_seconds", "at least oidc.refresh_seconds, at most 604800",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +229,9 @@ class Config:
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     root_key: RootKeyConfig = field(default_factory=RootKeyConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    throttling: ThrottlingConfig = field(default_factory=ThrottlingConfig)
+    quotas: QuotasConfig = field(default_factory=QuotasConfig)
+    oidc: OidcConfig = field(default_factory=OidcConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 

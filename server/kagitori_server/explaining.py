@@ -14,7 +14,9 @@ from kagitori_server.operations.row import BatchOperation, Operation, Permission
 
 _Asking = tuple[Operation, Permission]
 _NO_PAIRS: Mapping[str, str] = {}
-_IDENTITIES = (Resource.ENTITY, Resource.PRINCIPAL, Resource.POLICY)
+_IDENTITIES = (
+    Resource.ENTITY, Resource.PRINCIPAL, Resource.POLICY, Resource.CHANGED, Resource.OIDC_PROVIDER, Resource.BUDGET,
+)
 
 
 class Explaining:
@@ -63,7 +65,7 @@ class Explaining:
         action, known = call.action.lower(), self._by_action
         wanted: tuple[Resource, ...]
         if call.key is not None:
-            wanted = (Resource.ALIAS, Resource.KEY) if ":alias/" in call.named else (Resource.KEY,)
+            wanted = (Resource.ALIAS, Resource.KEY) if ":alias/" in call.named else (Resource.KEY, Resource.CHANGED)
         else:
             wanted = (Resource.ACCOUNT,) if call.named == "*" else _IDENTITIES
         for on in wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import threading
 from collections.abc import Callable
@@ -33,19 +34,24 @@ class UuidSource:
 
     def _refill(self) -> str:
         with self._lock:
-            uuids = [_formatted(digits) for digits in _split(self._random(16 * _POOLED))]
+            uuids = _uuids(self._random(16 * _POOLED))
             self._pool.extend(uuids[1:])
             return uuids[0]
 
 
-def _split(data: bytes) -> list[str]:
-    digits = data.hex()
-    return [digits[start:start + 32] for start in range(0, len(digits), 32)]
+def _repeated(one: str) -> int:
+    return int(one.replace("-", "") * _POOLED, 16)
 
 
-def _formatted(digits: str) -> str:
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+_RANDOM_BITS = _repeated("ffffffff-ffff-0fff-3fff-ffffffffffff")
+_VERSION_4 = _repeated("00000000-0000-4000-8000-000000000000")
+_DIGITS = re.compile("(.{8})(.{4})(.{4})(.{4})(.{12})")
+
+
+def _uuids(random: bytes) -> list[str]:
+    """The UUIDs with these random bits, made all at once."""
+    digits = ((int.from_bytes(random) & _RANDOM_BITS) | _VERSION_4).to_bytes(len(random)).hex()
+    return ["-".join(groups) for groups in _DIGITS.findall(digits)]
 
 
 def system_identifiers(random: Callable[[int], bytes]) -> Identifiers:

@@ -5,11 +5,13 @@
     3. shape                 body -> request, every constraint checked
     4. resolve               the keys that the request names
     5. authorise             every permission of the row; default deny
-    6. state and usage       by the row, then the operation's own parameter checks
-    7. dry run               stops here
-    8. perform               the handler, in a write transaction where the row says so
-    9. audit                 the record is durable, whatever became of the call
-   10. answer
+    6. rate, freezes         a token for the call, allowed or not; whether its caller is frozen on its keys
+    7. state and usage       by the row, then the operation's own parameter checks
+    8. dry run               stops here
+    9. budgets               count the use of keys; given back if it comes to nothing
+   10. perform               the handler, in a write transaction where the row says so
+   11. audit                 the record is durable, whatever became of the call
+   12. answer
 
 Nothing else may authorise, perform or audit a call. Refusals are recorded too; if a record can't be made durable
 the call fails. A write commits its change together with the record it is going to leave, so that a crash in
@@ -21,7 +23,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -30,10 +31,11 @@ from functools import partial
 from typing import Any, Protocol
 
 from kagitori_keystore.base import KeyStoreError
-from kagitori_server.asking import question
+from kagitori_server.asking import decide_on_key, question
 from kagitori_server.audit.trail import Trail
-from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.callers import Callers
+from kagitori_server.counting import Limiter
 from kagitori_server.model.call import Call
 from kagitori_server.model.errors import (
     AccessDeniedException,
@@ -55,8 +57,9 @@ from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
 from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Resource, Table
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
 from kagitori_server.operations.store_errors import as_kms_error
+from kagitori_server.operations.streams import Stream
 from kagitori_server.policy.evaluate import Basis
-from kagitori_server.recording import Record, Recording, Trace
+from kagitori_server.recording import Record, Recording, SettledIntents, Trace
 from kagitori_server.storage.view import NotLoaded
 from kagitori_server.storage.writer import Writer
 
@@ -92,15 +95,16 @@ class Pools:
 
 
 class Pipeline:
-    """Takes calls through the ten steps. One per process; `handle` is called in its event loop."""
+    """Takes calls through the twelve steps. One per process; `handle` is called in its event loop."""
 
     def __init__(
         self,
         *,
         table: Table,
         services: Services,
-        authenticator: Authenticator,
+        callers: Callers,
         authorizer: Authorizer,
+        limiter: Limiter,
         recording: Recording,
         trail: Trail,
         pools: Pools,
@@ -111,8 +115,9 @@ class Pipeline:
         self.table = table
         self._services = services
         self._view = services.catalog.view
-        self._authenticator = authenticator
+        self._callers = callers
         self._authorizer = authorizer
+        self._limiter = limiter
         self._recording = recording
         self._trail = trail
         self._pools = pools
@@ -123,7 +128,8 @@ class Pipeline:
         self._owed: deque[Record] = deque()
 
     async def handle(self, call: Call) -> Any:
-        """The answer to a call, an instance of its row's `response` (`BatchResponse` for batches).
+        """The answer to a call, an instance of its row's `response` (`BatchResponse` for batches, a `Stream` of them
+        for rows that stream, which the caller of this closes).
 
         Raises KmsError, and nothing else.
         """
@@ -149,6 +155,8 @@ class Pipeline:
             call.operation, None if error is None else error.code(), self._monotonic() - started
         )
         if error is not None:
+            if isinstance(trace.answer, Stream):
+                trace.answer.close()
             raise error
         return trace.answer
 
@@ -172,10 +180,12 @@ class Pipeline:
     # --- how a row is run ------------------------------------------------------------------------------------
 
     async def _perform(self, trace: Trace) -> Sequence[Record]:
-        """Steps 1 to 8. Returns the records of what was done if they were rendered on the way."""
+        """Steps 1 to 10. Returns the records of what was done if they were rendered on the way."""
         row = self.table.get(trace.call.operation)
         if row is None:
             raise UnknownOperationException(f"The operation {trace.call.operation} is not served.")
+        if self._callers.is_stranger(trace.call):
+            await self._callers.meet(trace.call)
         loop = asyncio.get_running_loop()
         if isinstance(row, BatchOperation):
             trace.batch = row
@@ -206,7 +216,8 @@ class Pipeline:
             try:
                 step(self._view.kept)
             except NotLoaded as missing:
-                await loop.run_in_executor(self._pools.reads, self._view.load, missing)
+                pool = self._pools.writes if missing.writes else self._pools.reads
+                await loop.run_in_executor(pool, self._view.load, missing)
             else:
                 return
         await loop.run_in_executor(self._pools.reads, step, self._view)
@@ -216,7 +227,7 @@ class Pipeline:
         self._run(trace, row, self._view)
 
     def _run(self, trace: Trace, row: Operation, lookup: Lookup) -> None:
-        trace.caller = self._authenticator.authenticate(trace.call.evidence, lookup)
+        trace.caller = self._callers.establish(trace.call, lookup)
         trace.request = row.request.build(trace.call.decode())
         self._begin(trace, self._admit(trace, row, lookup))
 
@@ -231,13 +242,17 @@ class Pipeline:
             trace.answer = self._handled(context)
 
     def _handled(self, context: Context) -> Any:
-        return context.operation.handler(context, context.request)
+        try:
+            return context.operation.handler(context, context.request)
+        except BaseException:
+            self._limiter.give_back(context)
+            raise
 
     def _prepare(self, trace: Trace, row: Operation) -> None:
         """What a row that writes does before its transaction: admission, so that nobody who isn't allowed takes a
         turn to write, and slow work."""
         self._view.prove_blocking()
-        trace.caller = self._authenticator.authenticate(trace.call.evidence, self._view)
+        trace.caller = self._callers.establish(trace.call, self._view)
         trace.request = row.request.build(trace.call.decode())
         context = self._admit(trace, row, self._view)
         if row.prepare is not None:
@@ -251,7 +266,7 @@ class Pipeline:
             self._prepare(trace, row)
         settled = self._settled.peek()
         with self._services.catalog.write() as writer:
-            trace.caller = self._authenticator.authenticate(trace.call.evidence, self._view)
+            trace.caller = self._callers.establish(trace.call, self._view)
             context = self._admit(trace, row, self._view, writer)
             context.prepared = trace.prepared
             trace.answer = self._handled(context)
@@ -263,10 +278,10 @@ class Pipeline:
         self._settled.forget(settled)
         return records
 
-    # --- steps 4 to 7 ----------------------------------------------------------------------------------------
+    # --- steps 4 to 9 ----------------------------------------------------------------------------------------
 
     def _admit(self, trace: Trace, row: Operation, lookup: Lookup, writer: Writer | None = None) -> Context:
-        """Resolves and authorises, checks state, usage and parameters. Raises what the call has to be refused with.
+        """Resolves and authorises, checks limits, state, usage and parameters. Raises what the call is refused with.
 
         `writer` is there in the admission within the transaction; a dry run never gets there.
         """
@@ -290,10 +305,27 @@ class Pipeline:
             lookup=lookup,
             writer_or_none=writer,
         )
+        if not row.uses_keys:
+            self._rate(trace, context)
         self._choose_account(context, row, request)
-        for permission in row.permissions:
-            if permission.when is None or permission.when(request):
-                self._permit(context, permission, request)
+        try:
+            for permission in row.permissions:
+                if permission.when is None or permission.when(request):
+                    self._permit(context, permission, request)
+        except KmsError:
+            self._rate(trace, context)
+            raise
+        self._rate(trace, context)
+        limited = self._limiter.check_frozen(context)
+        self._check(context, row, request)
+        if writer is None and getattr(request, "dry_run", False):
+            raise DryRunOperationException
+        if limited:
+            self._limiter.count(context, blocks=lookup is self._view)
+        return context
+
+    def _check(self, context: Context, row: Operation, request: Any) -> None:
+        """Step 7: grant tokens, state, usage, and what the row itself checks."""
         # An operation without keys of its own may take the tokens of a call that it only speaks of.
         if row.keys and (tokens := getattr(request, "grant_tokens", ())):
             check_grant_tokens(context, tokens)
@@ -312,9 +344,12 @@ class Pipeline:
                 )
         if row.check is not None:
             row.check(context, request)
-        if writer is None and getattr(request, "dry_run", False):
-            raise DryRunOperationException
-        return context
+
+    def _rate(self, trace: Trace, context: Context) -> None:
+        """Step 6, once for a call however often it is begun anew."""
+        if not trace.rated:
+            trace.rated = True
+            self._limiter.rate(context)
 
     def _choose_account(self, context: Context, row: Operation, request: Any) -> None:
         """Lets the home account's administrators work in the account that the request names."""
@@ -333,20 +368,14 @@ class Pipeline:
         context.account = account
 
     def _permit(self, context: Context, permission: Permission, request: Any) -> None:
-        """Step 4 and 5 for one permission. Raises AccessDeniedException with AWS's sentence."""
+        """Steps 4 and 5 for one permission. Raises AccessDeniedException with AWS's sentence."""
         row, caller, action = context.operation, context.caller, permission.action
         if permission.on is Resource.KEY:
             slot = row.slot(permission.slot or "")
             key = context.keys.get(slot.name)
             if key is None:
                 key = context.keys[slot.name] = resolve_slot(context, slot, request, action)
-            asked = question(context, permission, slot, key, key.account)
-            decision = self._authorizer.on_key(asked, key, cross_account=row.cross_account)
-            if row.grantable and not decision.allowed and not decision.explicit_deny:
-                proposed = permission.proposes(request) if permission.proposes else None
-                decision = self._authorizer.by_grant(
-                    asked, key, context.lookup, proposed, cross_account=row.cross_account
-                ) or decision
+            decision = decide_on_key(self._authorizer, context, permission, slot, key)
             resource = key.arn
             if not decision.allowed and key.account != caller.account:
                 # Neither the answer nor the record, which the caller's account may read, tells that it exists.
@@ -385,7 +414,7 @@ class Pipeline:
         items: list[Any] = []
 
         def open_batch(lookup: Lookup) -> None:
-            trace.caller = self._authenticator.authenticate(trace.call.evidence, lookup)
+            trace.caller = self._callers.establish(trace.call, lookup)
             items[:] = _items(trace.call)
 
         await self._inline(open_batch)
@@ -456,28 +485,3 @@ def _as_kms_error(failure: Exception) -> KmsError:
         return error
     _log.error("a call failed for an unforeseen reason", exc_info=failure)
     return KMSInternalException("The request failed because of an internal error; it may be retried.")
-
-
-class SettledIntents:
-    """Intents whose records are in the trail: what the next write transaction may forget. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._ids: dict[str, None] = {}
-        self._lock = threading.Lock()
-
-    def add(self, records: Sequence[Record], *, written: bool) -> None:
-        """Notes records that have become durable; `written` when they were intents of a transaction."""
-        if written:
-            with self._lock:
-                self._ids.update((record.event_id, None) for record in records)
-
-    def peek(self) -> list[str]:
-        """What may be forgotten now, at most 500."""
-        with self._lock:
-            return list(self._ids)[:500]
-
-    def forget(self, event_ids: Sequence[str]) -> None:
-        """The catalog has forgotten these."""
-        with self._lock:
-            for event_id in event_ids:
-                self._ids.pop(event_id, None)

@@ -1,11 +1,12 @@
-"""From a call to its audit records: what the row allows to be shown, and nothing else."""
+"""From a call to its audit records: what the row allows to be shown, and nothing else; and which are done with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from kagitori_server.audit.identity import IdentityType, SessionFacts, render_identity
 from kagitori_server.audit.record import (
@@ -24,10 +25,10 @@ from kagitori_server.model.principals import Caller, PrincipalKind
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.row import Answer, BatchOperation, Operation
 
-_EMPTY: tuple[object, ...] = (None, (), {})
+_EMPTY: tuple[object, ...] = ((), {})
 _ENTITY_TYPES = {
     "user": "AWS::IAM::User", "root": "AWS::IAM::User", "role": "AWS::IAM::Role", "group": "AWS::IAM::Group",
-    "policy": "AWS::IAM::ManagedPolicy",
+    "policy": "AWS::IAM::ManagedPolicy", "oidc-provider": "AWS::IAM::OIDCProvider",
 }
 _NOBODY = render_identity(IdentityType.UNKNOWN)
 
@@ -49,6 +50,8 @@ class Trace:
     """Where an admitted call is performed if not in the event loop, and as what."""
     answer: Any = None
     error: KmsError | None = None
+    rated: bool = False
+    """Whether its rate has been looked at."""
 
     @property
     def writes(self) -> bool:
@@ -56,8 +59,7 @@ class Trace:
         return self.operation is not None and self.operation.writes
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A rendered record, with the id under which the trail and the catalog know it."""
 
     event_id: str
@@ -163,6 +165,31 @@ def _entity_resource(arn: str) -> Resource:
     return Resource(account, arn, _ENTITY_TYPES[named.partition("/")[0]])
 
 
+class SettledIntents:
+    """Intents whose records are in the trail: what the next write transaction may forget. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    def add(self, records: Sequence[Record], *, written: bool) -> None:
+        """Notes records that have become durable; `written` when they were intents of a transaction."""
+        if written:
+            with self._lock:
+                self._ids.update((record.event_id, None) for record in records)
+
+    def peek(self) -> list[str]:
+        """What may be forgotten now, at most 500."""
+        with self._lock:
+            return list(self._ids)[:500]
+
+    def forget(self, event_ids: Sequence[str]) -> None:
+        """The catalog has forgotten these."""
+        with self._lock:
+            for event_id in event_ids:
+                self._ids.pop(event_id, None)
+
+
 def _is_read_only(trace: Trace) -> bool:
     row = trace.operation if trace.batch is None else trace.batch.item
     return row is not None and row.read_only
@@ -170,16 +197,23 @@ def _is_read_only(trace: Trace) -> bool:
 
 def _foreign_owners(context: Context, account: str) -> tuple[str, ...]:
     """The other accounts whose keys or principals the call was about."""
-    concerned = (*(key.account for key in context.keys.values()), context.account)
-    return tuple(dict.fromkeys(owner for owner in concerned if owner != account))
+    foreign: dict[str, None] = {}
+    for key in context.keys.values():
+        if key.account != account:
+            foreign[key.account] = None
+    if context.account != account:
+        foreign[context.account] = None
+    return tuple(foreign)
 
 
 def _request_shown(row: Operation | None, request: Any) -> dict[str, object] | None:
     if row is None or request is None:
         return None
-    shown = {
-        name: value for name in row.audit.request_shown if (value := getattr(request, name)) not in _EMPTY
-    }
+    shown: dict[str, object] = {}
+    for name in row.audit.request_shown:
+        value = getattr(request, name)
+        if value is not None and value not in _EMPTY:
+            shown[name] = value
     return shown or None
 
 
@@ -203,7 +237,9 @@ def _render_caller(caller: Caller) -> bytes:
     record = caller.record
     if caller.kind is PrincipalKind.ROLE:
         session = SessionFacts("Role", record.principal_id, record.arn, record.account, record.name,
-                               caller.session_started, source_identity=caller.source_identity)
+                               caller.session_started, source_identity=caller.source_identity,
+                               federated_provider=None if caller.web_identity is None
+                               else caller.web_identity.provider_arn)
         return render_identity(
             IdentityType.ASSUMED_ROLE, principal_id=caller.user_id, arn=caller.arn, account_id=caller.account,
             access_key_id=caller.credential_id, session=session,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,20 +25,32 @@ from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.asking import lockout_check, may_assume_role
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
+from kagitori_server.authn.web_tokens import WebTokens
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.certificates import Issued, check_pair, host_names, prepare
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.bootstrap.first_start import FirstStart
+from kagitori_server.callers import Callers
 from kagitori_server.config import Config, ConfigurationError
+from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.explaining import Explaining
+from kagitori_server.federation.fetching import HttpsFetcher
+from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
 from kagitori_server.identifiers import system_identifiers
+from kagitori_server.limiting.leases import Leases
+from kagitori_server.limiting.throttle import RatesRefused, Throttle, parse_rates
+from kagitori_server.metering import Meter
 from kagitori_server.model.errors import KmsError
+from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import DEFAULT_STORE, Services
+from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
+from kagitori_server.service_events import FreezeEvents
+from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
@@ -51,6 +64,8 @@ _FILE_MAX = 1_048_576
 _ROOT_KEY_LOOKS = 3
 """Another process may rotate the root key between two looks at once."""
 _GENERATION_THREADS = 2
+_METER_REST = 0.001
+"""Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
 _log = logging.getLogger(__name__)
 
 
@@ -95,6 +110,7 @@ class Server:
         """
         config, data = self._config, self._data
         check_metrics_address(config)
+        throttle = configured_throttle(config, self._clocks.monotonic)
         self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
         root_key = open_root_key(config, data)
         check_root_key(root_key, self._catalog)
@@ -109,6 +125,9 @@ class Server:
             TABLE,
             in_flight=lambda: self._dispatcher.in_flight,
             audit_position=lambda: self._trail.position().seq,
+        )
+        self._meter = Meter(
+            self._catalog, data.audit, self._trail, PRICES, self._clocks.monotonic, lambda: time.sleep(_METER_REST)
         )
         self._services = self._make_services(root_key)
         recover_intents(self._services, self._trail, data.audit)
@@ -125,7 +144,11 @@ class Server:
             computing=ThreadPoolExecutor(os.cpu_count() or 1, "computing"),
             generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
         )
-        self._pipeline = self._make_pipeline()
+        self._freezes = FreezeEvents(self._catalog, self._recording, self._trail)
+        leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, self._freezes)
+        self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
+        self._metering = ThreadPoolExecutor(1, "metering")
+        self._pipeline = self._make_pipeline(Limiter(throttle, leases))
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
             self._dispatcher, self._listeners()
@@ -150,8 +173,12 @@ class Server:
             (rotation.run_once, "rotating due keys"),
             (expiration.run_once, "deleting expired key material"),
             (self._pipeline.settle, "settling intents"),
+            (self._freezes.bring, "recording freezes"),
         ):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
+        seconds = self._config.limits.usage_count_seconds
+        counting = every(seconds, self._meter.run_once, self._metering, "counting usage")
+        self._tasks.append(asyncio.create_task(counting))
         self._host.set_serving(True)
         self._ready = True
         return self._addresses()
@@ -168,9 +195,13 @@ class Server:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        for pool in (self._pools.generation, self._pools.computing, self._pools.writes, self._pools.reads):
+        self._meter.stop()
+        pools = self._pools
+        for pool in (self._metering, pools.generation, pools.computing, pools.writes, pools.reads):
             pool.shutdown()
+        self._issuer_keys.close()
         try:
+            self._freezes.bring()
             self._pipeline.settle()
         except KmsError as error:
             _log.warning("the catalog could not be told that all records are in the trail: %s", error.code())
@@ -188,7 +219,13 @@ class Server:
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
             decisions=Explaining(self._authorizer, TABLE),
+            simulations=Simulations(
+                self._data.audit, TABLE, most=config.limits.simulations, monotonic=self._clocks.monotonic,
+                pause=time.sleep,
+            ),
+            usage=self._meter,
             server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
+            counted_actions=counted_actions(TABLE),
             secrets=self._store,
             may_assume=may_assume_role,
             uptime=lambda: self._clocks.monotonic() - started,
@@ -202,20 +239,30 @@ class Server:
             partition=config.service.partition,
             home_account=config.service.account,
             regions=config.service.served_regions,
+            quotas=Quotas(
+                keys_per_account_region=config.quotas.keys_per_account,
+                aliases_per_key=config.quotas.aliases_per_key,
+                grants_per_key=config.quotas.grants_per_key,
+            ),
             lockout_check=lockout_check(self._authorizer),
             administration=administration,
         )
 
-    def _make_pipeline(self) -> Pipeline:
+    def _make_pipeline(self, limiter: Limiter) -> Pipeline:
         config, listen = self._config, self._config.listen
         socket = None
         if listen.socket_principal:
             socket = SocketIdentity(listen.socket_principal, "socket", self._clocks.wall())
+        web_tokens = WebTokens(self._clocks.wall, self._issuer_keys)
         return Pipeline(
             table=TABLE,
             services=self._services,
-            authenticator=Authenticator(self._clocks.wall, config.service.partition, socket),
+            callers=Callers(
+                Authenticator(self._clocks.wall, config.service.partition, socket, web_tokens), web_tokens,
+                self._issuer_keys, self._catalog.view, self._pools.reads, config.service.region, self._clocks.wall,
+            ),
             authorizer=self._authorizer,
+            limiter=limiter,
             recording=self._recording,
             trail=self._trail,
             pools=self._pools,
@@ -308,6 +355,21 @@ def check_metrics_address(config: Config) -> None:
         ) from None
 
 
+def configured_throttle(config: Config, monotonic: Callable[[], float]) -> Throttle:
+    """The request rates that the configuration names. Raises ConfigurationError."""
+    throttling = config.throttling
+    rates = {}
+    for name in ("account_rates", "principal_rates"):
+        try:
+            rates[name] = parse_rates(getattr(throttling, name))
+        except RatesRefused as error:
+            raise ConfigurationError(f"throttling.{name}: {error}") from None
+    return Throttle(
+        account=rates["account_rates"], principal=rates["principal_rates"], burst_seconds=throttling.burst_seconds,
+        buckets=throttling.buckets, monotonic=monotonic,
+    )
+
+
 def open_root_key(config: Config, data: DataDirectory) -> RootKeyProvider:
     """The root key that the configuration names. Raises ConfigurationError or KeyStoreError."""
     try:
@@ -317,6 +379,19 @@ def open_root_key(config: Config, data: DataDirectory) -> RootKeyProvider:
         return open_file_root(data.root_key, os.urandom)
     except RootKeyRefused as error:
         raise ConfigurationError(f"{data.root_key}: {error}") from None
+
+
+def open_issuer_keys(config: Config, monotonic: Callable[[], float]) -> IssuerKeys:
+    """Where the keys of OpenID Connect issuers come from. Raises ConfigurationError."""
+    oidc = config.oidc
+    trusted = ssl.create_default_context()
+    if oidc.ca_file:
+        try:
+            trusted.load_verify_locations(cadata=read_file(oidc.ca_file).decode("ascii"))
+        except (ssl.SSLError, ValueError):
+            raise ConfigurationError(f"{oidc.ca_file} holds no certificates in PEM form") from None
+    ages = KeyAges(refresh=oidc.refresh_seconds, maximum=oidc.max_age_seconds, wait=oidc.fetch_seconds + 1)
+    return IssuerKeys(HttpsFetcher(trusted, oidc.fetch_seconds), monotonic, ages)
 
 
 def check_root_key(root_key: RootKeyProvider, catalog: Catalog) -> None:

@@ -149,6 +149,35 @@ def test_a_change_drops_the_grants_of_one_grantee_and_no_others(place: Place) ->
     assert other.view.kept.grants(REGION, ID, "A").records == ()
 
 
+def test_many_grants_to_one_are_brought_up_to_date(place: Place) -> None:
+    """A few changes to a large set are read alone, many make it be read anew; it's never other than the catalog's."""
+    grants = [a_grant(number, grantee="A") for number in range(600)]
+    catalog = with_grants(place, *grants, a_grant(9_000, grantee="B"))
+    other = place.open()
+    other.view.prove_blocking()
+    first = other.view.grants(REGION, ID, "A")
+    assert len(first.records) == 600
+    few, many = range(1_000, 1_003), range(2_000, 2_250)
+    for gone, made in ((grants[:2], few), (grants[2:3], ()), ((), many), (grants[3:400], range(3_000, 3_001))):
+        with catalog.write() as writer:
+            for grant in gone:
+                writer.delete_grant(REGION, ID, grant.grant_id)
+            for number in made:
+                writer.insert_grant(a_grant(number, grantee="A"))
+        other.view.prove_blocking()
+        with catalog.read() as reader:
+            stored = reader.grants_to(REGION, ID, "A")
+            assert reader.grant_ids_to(REGION, ID, "A") == {grant.grant_id for grant in stored}
+            assert reader.grant_ids_to(REGION, ID, "C") == frozenset()
+        assert other.view.grants(REGION, ID, "A").records == stored
+    assert len(first.records) == 600
+    with catalog.write() as writer:
+        for grant in stored:
+            writer.delete_grant(REGION, ID, grant.grant_id)
+    other.view.prove_blocking()
+    assert other.view.grants(REGION, ID, "A").records == ()
+
+
 @pytest.mark.parametrize("kept", [False, True])
 def test_what_no_grantee_could_be_called_has_no_grants(place: Place, kept: bool) -> None:
     view = with_grants(place, a_grant()).view

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.commandline import CommandLine
 from tests.support.devserver import DevServer
+from tests.support.issuer import SigningKey
 
 ACCOUNT = "000000000000"
 ALICE = f"arn:aws:iam::{ACCOUNT}:user/alice"
@@ -113,3 +114,21 @@ def test_access_keys(cli: CommandLine) -> None:
     plain = cli.done("access-key", "create", "user/keyed")
     assert re.fullmatch(r"[A-Za-z0-9_-]{40}\n", plain.text)
     assert "not shown again" in plain.err
+
+
+def test_oidc_providers(cli: CommandLine) -> None:
+    """An issuer is trusted with the keys in a file, listed, and trusted no more."""
+    cli.json("principal", "create-role", "federated")
+    keys = json.dumps({"keys": [SigningKey().jwk()]})
+    (cli.folder / "keys.json").write_text(keys)
+    asked = ("oidc-provider", "create", "https://issuer.example/a", "--audience", "x", "--role", "role/federated")
+    made = cli.json(*asked, "--jwks", "keys.json", "--tag-claim", "team=/org/team", "--session-name-claim", "login")
+    arn = f"arn:aws:iam::{ACCOUNT}:oidc-provider/issuer.example/a"
+    assert made["oidc_provider_arn"] == arn
+    (listed,) = cli.json("oidc-provider", "list")["oidc_providers"]
+    assert (listed["issuer_url"], listed["tag_claims"]) == ("https://issuer.example/a", {"team": "/org/team"})
+    assert cli(*asked).code == 1
+    assert cli(*asked, "--tag-claim", "team").code == 2
+    assert cli("oidc-provider", "delete", "issuer.example/a").code == 2
+    cli.done("oidc-provider", "delete", "oidc-provider/issuer.example/a")
+    assert cli.json("oidc-provider", "list")["oidc_providers"] == []

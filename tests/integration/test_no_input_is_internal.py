@@ -127,6 +127,9 @@ def _sensible(keys: list[str], foreign: str, blob: bytes, role: str, token_id: s
         "pending_window_in_days": [None, 7, 30], "limit": [None, 1, 50], "marker": [None], "path": [None, "/a/"],
         "name": ["tenant"], "session_name": [None, "session-1"], "uri_san": [None, "spiffe://x/y"],
         "subject": [None, "CN=x"], "token_id": [token_id, "absent"], "certificate_id": ["absent"],
+        "issuer_url": ["https://issuer.example"], "audiences": [["a"], ["b"]], "role_arn": [role],
+        "jwks_document": [None, '{"keys": []}'], "tag_claims": [{}, {"team": "/a/b"}],
+        "oidc_provider_arn": [f"arn:aws:iam::{HOME}:oidc-provider/issuer.example"],
         "encryption_context": [{}, {"a": "b"}], "dry_run": [None, True],
         "duration_seconds": [None, 900], "max_results": [None, 5], "path_prefix": [None, "/"],
     }

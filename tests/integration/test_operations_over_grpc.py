@@ -23,7 +23,7 @@ from tests.support.inprocess import ALLOW_ALL, HOME, REGION
 from tests.support.kms_calls import OTHER, identity_policy, key_policy, statement, user_arn
 from tests.support.whole_server import Caller, WholeServer
 
-from kagitori.kms.v1 import credentials_pb2, decisions_pb2, key_material_pb2, resources_pb2
+from kagitori.kms.v1 import budgets_pb2, credentials_pb2, decisions_pb2, key_material_pb2, operation_pb2, resources_pb2
 from kagitori_client.importing import KeyMaterial, WrappingAlgorithm, wrap_key_material
 from kagitori_server.bootstrap.certificates import issue_client_certificate, load_authority
 from kagitori_server.operations.table import TABLE
@@ -80,6 +80,7 @@ def test_every_served_operation(server: WholeServer, root: Caller) -> None:
     _identities(root)
     with server.tls() as channel:
         _sessions(channel, root)
+    _budgets(server, root)
     _administration(root)
     assert root.called == set(TABLE)
 
@@ -107,6 +108,7 @@ def _keys(root: Caller) -> None:
     root("PutKeyPolicy", key_id=key.key_id, policy=policy)
     assert root("GetKeyPolicy", key_id=key.key_id, policy_name="default").policy == policy
     assert list(root("ListKeyPolicies", key_id=key.key_id).policy_names) == ["default"]
+    assert root("GetKeyLastUsage", key_id=key.key_id).key_last_usage == resources_pb2.KeyLastUsageData()
     for operation in ("DisableKey", "EnableKey", "ScheduleKeyDeletion", "CancelKeyDeletion"):
         root(operation, key_id=spare.key_id)
     state = root("DescribeKey", key_id=spare.key_id).key_metadata.key_state
@@ -133,6 +135,10 @@ def _cryptography(root: Caller) -> None:
     assert outcomes[3].error.code == "InvalidCiphertextException"
     outcomes = root("BatchGenerateDataKey", items=[{"key_id": "alias/app", "number_of_bytes": 4}]).outcomes
     assert len(outcomes[0].response.plaintext) == 4
+    used = root("GetKeyLastUsage", key_id=opened.key_id)
+    assert used.key_last_usage.operation == resources_pb2.KEY_LAST_USAGE_TRACKING_OPERATION_GENERATEDATAKEY
+    assert used.key_last_usage.timestamp.seconds >= used.key_creation_date.seconds
+    assert used.tracking_start_date == used.key_creation_date
 
 
 def _new_key(root: Caller, spec: str, usage: str) -> str:
@@ -331,6 +337,31 @@ def _sessions(channel: grpc.Channel, root: Caller) -> None:
     root.called |= assumer.called
 
 
+def _budgets(server: WholeServer, root: Caller) -> None:
+    spender = root("CreateUser", user_name="spender").user.arn
+    root("PutIdentityPolicy", principal_arn=spender, policy_name="all", policy_document=ALLOW_ALL)
+    key = root("CreateKey").key_metadata
+    day = budgets_pb2.BudgetLimit(window=budgets_pb2.BUDGET_WINDOW_DAY, count=2)
+    made = root(
+        "PutBudget", budget_name="day", key_arn=key.arn, principal_arn=spender, operations=["Encrypt"], limits=[day],
+        context_key="tenant", on_exceed=budgets_pb2.ON_EXCEED_FREEZE,
+    ).budget
+    assert made.arn == f"arn:aws:kagitori::{HOME}:budget/day"
+    assert root("GetBudget", budget_name="day").budget == made
+    assert list(root("ListBudgets").budgets) == [made]
+    with server.tls() as channel:
+        caller = Caller(channel, root("CreateToken", principal_arn=spender).token)
+        values = {"key_id": key.key_id, "plaintext": b"x", "encryption_context": {"tenant": "a"}}
+        for _ in range(2):
+            caller("Encrypt", **values)
+        assert _refused(caller, "Encrypt", **values)[0] is grpc.StatusCode.PERMISSION_DENIED
+        (freeze,) = root("ListFreezes").freezes
+        assert (freeze.key_arn, freeze.principal_arn, freeze.limit) == (key.arn, spender, day)
+        root("LiftFreeze", budget_name="day", freeze_id=freeze.freeze_id)
+        caller("Encrypt", **values)
+    root("DeleteBudget", budget_name="day")
+
+
 def _administration(root: Caller) -> None:
     root("CreateAccount", account_id=OTHER, name="tenant")
     root("CreateAccount", account_id="222233334444", name="short-lived")
@@ -354,9 +385,21 @@ def _administration(root: Caller) -> None:
     (mapping,) = root("ListCertificates", account_id=HOME, principal_arn=arn).certificates
     assert mapping.certificate_id == made.certificate_id
     root("DeregisterCertificate", account_id=HOME, certificate_id=made.certificate_id)
+    provider = root(
+        "CreateOidcProvider", issuer_url="https://issuer.example/a", audiences=["kagitori"], role_arn=role.arn,
+        tag_claims={"team": "team"},
+    ).oidc_provider_arn
+    (listed,) = root("ListOidcProviders", account_id=HOME).oidc_providers
+    assert (listed.oidc_provider_arn, listed.session_name_claim, dict(listed.tag_claims)) == (
+        provider, "sub", {"team": "team"},
+    )
+    root("DeleteOidcProvider", oidc_provider_arn=provider)
     key = root("DescribeKey", key_id="alias/app").key_metadata.arn
     explained = root("ExplainAccess", principal_arn=arn, action="kms:Decrypt", resource_arn=key)
     assert explained.decision == decisions_pb2.DECISION_IMPLICIT_DENY
+    simulated = root("SimulatePolicy", key_disabling={"key_id": key})
+    assert simulated[-1].progress.finished
+    assert "kms:Encrypt" in {message.finding.action for message in simulated}
     lint = root("LintPolicy", policy_kind=decisions_pb2.POLICY_KIND_IDENTITY_POLICY, policy_document=ALLOW_ALL)
     assert lint.findings
     root("DeleteUser", account_id=HOME, user_name="alice")
@@ -364,9 +407,26 @@ def _administration(root: Caller) -> None:
     assert root("GetCallerIdentity").arn == f"arn:aws:iam::{HOME}:root"
     assert root("LookupEvents", max_results=5).events
     assert [list(chain.problems) for chain in root("VerifyAuditTrail").chains] == [[]]
+    _usage(root)
     root("GetServerStatus")
     root("ListKeyStoreHealth")
     assert root("RotateRootKey").root_key_id
+
+
+def _usage(root: Caller) -> None:
+    now = int(time.time())
+    by = [operation_pb2.USAGE_DIMENSION_USAGE_TYPE, operation_pb2.USAGE_DIMENSION_ACCOUNT]
+    answer = root(
+        "GetUsage", start_time={"seconds": now - 3_600}, end_time={"seconds": now + 3_600}, group_by=by, limit=1
+    )
+    assert (answer.items[0].usage_type, answer.items[0].account_id) == ("KeyHours", HOME)
+    assert answer.items[0].quantity >= 2
+    assert not answer.items[0].HasField("key_arn")
+    assert answer.truncated
+    again = root("GetUsage", start_time={"seconds": now - 3_600}, end_time={"seconds": now + 3_600}, group_by=by,
+                 marker=answer.next_marker)
+    assert (again.items[0].usage_type, again.items[0].unit) == ("Requests-Symmetric", "Requests")
+    assert again.items[0].quantity > 20
 
 
 def test_refusals_over_the_wire(server: WholeServer, root: Caller) -> None:

@@ -28,6 +28,7 @@ from kagitori_server.policy import (
     parse_identity_policy,
     parse_key_policy,
 )
+from kagitori_server.policy.narrowing import narrow
 
 A, B = "111122223333", "444455556666"
 KEY = f"arn:aws:kms:us-east-1:{A}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -251,6 +252,31 @@ def test_explanation_agrees(case: Case) -> None:
         assert any(each.matched and each.grant_id == decision.grant for each in explanation.grants)
     denied = any(each.matched and each.effect == "Deny" for each in explanation.statements)
     assert denied is decision.explicit_deny
+
+
+@settings(deadline=None)
+@given(CASES())
+def test_narrowed_policies_decide_alike(case: Case) -> None:
+    """What is left of the policies for caller, action and key decides as all of them, by the same statement; and
+    beside a grant, where they don't allow, as they do without their allowing statements."""
+    key, identity, limits = case.layers()
+    query, whole = case.query, case.decide()
+    narrowed = narrow(query.caller, query.action, query.resource_arn, key, identity, limits)
+
+    def decide(policy: KeyPolicy) -> Decision:
+        return decide_key(
+            query, policy, narrowed.identity_policies, cross_account_capable=case.cross, limits=narrowed.limits,
+            grants=case.grants,
+        )
+
+    assert decide(narrowed.key_policy) == whole
+    if whole.basis is Basis.GRANT or not whole.allowed:
+        beside = decide(narrowed.without_allows)
+        assert beside.allowed is whole.allowed
+        assert not whole.allowed or beside == whole
+    if not narrowed.needs_context:
+        case.query = replace(query, context={"aws:a": "x", "kms:b": "x"})
+        assert case.decide() == whole
 
 
 @settings(deadline=None)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -24,18 +25,30 @@ from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.asking import lockout_check, may_assume_role
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator
+from kagitori_server.authn.web_tokens import WebTokens
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.first_start import FirstStart
+from kagitori_server.callers import Callers
+from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.explaining import Explaining
+from kagitori_server.federation.fetching import HttpsFetcher
+from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
 from kagitori_server.identifiers import system_identifiers
+from kagitori_server.limiting.leases import Leases
+from kagitori_server.limiting.throttle import Throttle, parse_rates
+from kagitori_server.metering import Meter
 from kagitori_server.model.arn import root_arn
 from kagitori_server.model.call import Call, Evidence
+from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import DEFAULT_STORE, Services
+from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
+from kagitori_server.service_events import FreezeEvents
+from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.catalog import open_catalog
 
 HOME = "000000000000"
@@ -69,16 +82,25 @@ class Silent:
 
 
 class InProcess:
-    """Opens (or reopens) a service in `folder`; a context manager that closes it. For one thread."""
+    """Opens (or reopens) a service in `folder`; a context manager that closes it. For one thread.
 
-    def __init__(self, folder: Path, clock: FakeClock | None = None) -> None:
+    `account_rates` and `principal_rates` are as in the configuration; `clock` tells their time, too.
+    """
+
+    def __init__(
+        self, folder: Path, clock: FakeClock | None = None, *, ages: KeyAges | None = None, fetch_seconds: float = 5.0,
+        account_rates: Sequence[str] = (), principal_rates: Sequence[str] = (), quotas: Quotas | None = None,
+    ) -> None:
         self.clock = clock or FakeClock(START)
+        self._quotas = quotas or Quotas()
+        self.issuer_keys = IssuerKeys(HttpsFetcher(ssl.create_default_context(), fetch_seconds), self.clock, ages)
         self.ids = system_identifiers(os.urandom)
         self.catalog = open_catalog(folder / "kagitori.db", monotonic=time.monotonic)
         self.root_keys = open_file_root(folder / "root-key", os.urandom)
         self.store = SoftwareKeyStore(self.root_keys, self.catalog.kek_shelf, os.urandom)
         self.audit_folder = folder / "audit"
         self.trail = open_trail(self.audit_folder)
+        self.meter = Meter(self.catalog, self.audit_folder, self.trail, PRICES, time.monotonic, lambda: None)
         self._authorizer = Authorizer()
         self._pools = Pools(
             reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1), computing=ThreadPoolExecutor(2),
@@ -88,21 +110,38 @@ class InProcess:
         first = FirstStart(self.catalog, self.clock, self.ids, "aws", HOME)
         first.ensure_home_account(folder / "root.token")
         self.root_token = (folder / "root.token").read_text().strip()
+        self.simulations = Simulations(
+            self.audit_folder, TABLE, most=2, monotonic=time.monotonic, pause=lambda _seconds: None
+        )
         self.services = self._make_services()
         self.recording = Recording(
             clock=self.clock, new_event_id=self.ids.uuid, partition="aws", home_account=HOME, default_region=REGION
         )
+        self.freezes = FreezeEvents(self.catalog, self.recording, self.trail)
+        throttle = Throttle(
+            account=parse_rates(account_rates), principal=parse_rates(principal_rates), burst_seconds=1.0,
+            buckets=1_000, monotonic=self.clock,
+        )
         self.pipeline = Pipeline(
             table=TABLE,
             services=self.services,
-            authenticator=Authenticator(self.clock, "aws", None),
+            callers=self._make_callers(),
             authorizer=self._authorizer,
+            limiter=Limiter(throttle, Leases(self.catalog, self.clock, self.ids.uuid, self.freezes)),
             recording=self.recording,
             trail=self.trail,
             pools=self._pools,
             observer=Silent(),
             default_region=REGION,
             monotonic=time.monotonic,
+        )
+
+    def _make_callers(self) -> Callers:
+        web_tokens = WebTokens(self.clock, self.issuer_keys)
+        self.authenticator = Authenticator(self.clock, "aws", None, web_tokens)
+        return Callers(
+            self.authenticator, web_tokens, self.issuer_keys, self.catalog.view,
+            self._pools.reads, REGION, self.clock,
         )
 
     def _make_services(self) -> Services:
@@ -114,12 +153,16 @@ class InProcess:
             partition="aws",
             home_account=HOME,
             regions=REGIONS,
+            quotas=self._quotas,
             lockout_check=lockout_check(self._authorizer),
             administration=Administration(
                 audit=AuditFiles(self.audit_folder, self.trail),
                 root_key=RootKeyRotation("file", self.root_keys, self.store.rewrap_kek, self.catalog.kek_shelf),
                 decisions=Explaining(self._authorizer, TABLE),
+                simulations=self.simulations,
+                usage=self.meter,
                 server=ServerFacts("0.0.0", REGION, tuple(TABLE)),
+                counted_actions=counted_actions(TABLE),
                 secrets=self.store,
                 may_assume=may_assume_role,
                 uptime=lambda: self.clock() - START,
@@ -136,6 +179,7 @@ class InProcess:
         self._runner.close()
         for pool in (self._pools.reads, self._pools.writes, self._pools.computing, self._pools.generation):
             pool.shutdown()
+        self.issuer_keys.close()
         self.trail.close()
         self.store.close()
         self.root_keys.close()

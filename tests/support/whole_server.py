@@ -93,9 +93,15 @@ class Caller:
         self._metadata = tuple((key, value) for key, value in metadata.items() if value is not None)
 
     def __call__(self, operation: str, **members: Any) -> Any:
-        """The answer message. Raises grpc.RpcError."""
+        """The answer message, all of a stream as a list. Raises grpc.RpcError."""
+        answer = self.start(operation, **members)
+        return list(answer) if RPCS[operation].server_streaming else answer
+
+    def start(self, operation: str, **members: Any) -> Any:
+        """The same, of a stream the iterator over its messages, which can be cancelled."""
         rpc = RPCS[operation]
-        invoke = self._channel.unary_unary(
+        make = self._channel.unary_stream if rpc.server_streaming else self._channel.unary_unary
+        invoke: Any = make(
             path(rpc),
             request_serializer=GetMessageClass(rpc.input_type).SerializeToString,
             response_deserializer=GetMessageClass(rpc.output_type).FromString,

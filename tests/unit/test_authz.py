@@ -33,7 +33,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
 
 
 def _caller(service: InProcess, token: str) -> Caller:
-    return service.pipeline._authenticator.authenticate(Evidence(token=token), service.catalog.view)
+    return service.authenticator.authenticate(Evidence(token=token), service.catalog.view)
 
 
 def _key(service: InProcess, key_id: str) -> Key:
@@ -128,3 +128,25 @@ def test_policies_of_a_caller_count_together(service: InProcess) -> None:
     error = refused(service, AccessDeniedException, "Encrypt", values, token=token)
     assert error.message.startswith(f"User: arn:aws:sts::{HOME}:assumed-role/worker/s1 is not authorized")
     assert error.message.endswith("with an explicit deny in an identity-based policy")
+
+
+def test_what_is_kept_of_policies_is_bounded(service: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the statements in it; what is forgotten is worked out again, to the same decisions."""
+    monkeypatch.setattr("kagitori_server.authz.authorizer._NARROWED_STATEMENTS", 12)
+    authorizer = Authorizer()
+    here = {"StringEquals": {"kms:EncryptionContext:app": "x"}}
+    arn = user_arn("bounded")
+    caller = _caller(service, service.new_user("bounded"))
+    allowing, other = {**statement(arn, "kms:Encrypt"), "Condition": here}, statement(arn, "kms:Decrypt")
+    keys = [_key(service, new_key(service, policy=delegating(allowing, other)).key_id) for _ in range(9)]
+    for _ in range(2):
+        for key in keys:
+            for pairs in ({"app": "x"}, {"app": "y"}, {}):
+                asked = Asked(
+                    action="kms:Encrypt", caller=caller, request=None, evidence=Evidence(), region=REGION,
+                    resource_account=HOME, now=0.0, key=key, named=None, pairs=pairs, same_key=lambda: None,
+                )
+                decision = authorizer.on_key(asked, key, cross_account=True)
+                assert decision.allowed is (pairs == {"app": "x"})
+                assert 0 < authorizer._narrowed_size <= 12
+                assert len(authorizer._narrowed) <= 4

@@ -22,18 +22,23 @@ COMMANDS = """
 init serve status encrypt decrypt data-key random
 sign verify public-key data-key-pair derive encapsulate decapsulate
 mac: generate verify
-key: create list show describe enable disable delete cancel-deletion set-description
+key: create list show last-used describe enable disable delete cancel-deletion set-description
+key: import delete-material rotate rotations replicate set-primary
+key rotation: enable disable status
 alias: create update delete list
 grant: create list retire revoke
 tag: set remove list
-policy: get put list put-identity get-identity list-identity delete-identity explain lint
+policy: get put list put-identity get-identity list-identity delete-identity explain lint simulate
 policy: create-managed get-managed list-managed delete-managed attach detach
 principal: whoami create-account list-accounts create-user list-users show-user delete-user create-role list-roles
 principal: show-role put-trust delete-role tag untag map-certificate list-certificates unmap-certificate
 principal: create-group list-groups delete-group add-to-group remove-from-group put-boundary delete-boundary
 token: create list revoke assume-role
 access-key: create list activate deactivate delete
+budget: put show list delete list-freezes lift
+oidc-provider: create list delete
 audit: tail verify
+usage: list report prices
 """
 
 
@@ -41,7 +46,7 @@ def _words() -> list[list[str]]:
     found: list[list[str]] = []
     for line in COMMANDS.strip().splitlines():
         noun, colon, verbs = line.partition(":")
-        found += [[noun, verb] for verb in verbs.split()] if colon else [[verb] for verb in line.split()]
+        found += [[*noun.split(), verb] for verb in verbs.split()] if colon else [[verb] for verb in line.split()]
     return found
 
 

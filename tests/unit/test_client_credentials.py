@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kagitori_client.credentials import BearerToken, read_certificates, read_private_key, read_token
+from kagitori_client.credentials import BearerToken, TokenFile, read_certificates, read_private_key, read_token
 from kagitori_client.errors import ConfigurationError
 
 TEXT = "kgt_" + "aB3-_" * 8 + "xyz"
@@ -71,7 +71,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 def test_too_large(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="larger"):
-        read_token(_file(tmp_path, b"a" * 5000))
+        read_token(_file(tmp_path, b"a" * 9000))
 
 
 def test_foreign_owner(tmp_path: Path) -> None:
@@ -81,6 +81,59 @@ def test_foreign_owner(tmp_path: Path) -> None:
     os.chown(path, 12345, -1)
     with pytest.raises(ConfigurationError, match="another user"):
         read_token(path)
+
+
+ISSUED = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o600, 0o444])
+def test_issued_tokens_may_be_read_by_others(tmp_path: Path, mode: int) -> None:
+    """So they are put into containers (Kubernetes: mode 0644 or 0640)."""
+    token = read_token(_file(tmp_path, f"{ISSUED}\n".encode(), mode))
+    assert (token.reveal(), token.is_issued) == (ISSUED, True)
+    assert ISSUED not in repr(token)
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o646, 0o664])
+def test_issued_tokens_must_not_be_changed_by_others(tmp_path: Path, mode: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"{mode:04o}"):
+        read_token(_file(tmp_path, ISSUED.encode(), mode))
+
+
+@pytest.mark.parametrize(
+    "text", [ISSUED + ".x", "a.b", "..", "a.b.c", ISSUED.replace("e", "é", 1), ISSUED + "x" * 8_192]
+)
+def test_what_is_no_issued_token(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        read_token(_file(tmp_path, text.encode(), 0o600))
+
+
+def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    """As Kubernetes changes it, by a symbolic link; what can't be used leaves the token before it."""
+    for number in (1, 2):
+        (tmp_path / f"data-{number}").mkdir()
+        (tmp_path / f"data-{number}" / "token").write_text(ISSUED + "A" * number)
+    link = tmp_path / "data"
+    link.symlink_to("data-1")
+    file = TokenFile(link / "token")
+    assert file.reveal() == file.reveal() == ISSUED + "A"
+    (tmp_path / "new").symlink_to("data-2")
+    (tmp_path / "new").rename(link)
+    assert file.reveal() == ISSUED + "AA"
+    (tmp_path / "data-2" / "token").write_text("nonsense")
+    assert file.reveal() == ISSUED + "AA"
+    (tmp_path / "data-2" / "token").unlink()
+    assert file.reveal() == ISSUED + "AA"
+    (tmp_path / "data-2" / "token").write_text(ISSUED + "AAA")
+    assert file.reveal() == ISSUED + "AAA"
+    assert "eyJ" not in repr(file)
+    with pytest.raises(TypeError):
+        pickle.dumps(file)
+
+
+def test_a_token_file_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        TokenFile(tmp_path / "none")
 
 
 def test_certificates_may_be_public_but_must_be_some(tmp_path: Path) -> None:

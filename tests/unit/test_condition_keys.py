@@ -204,3 +204,13 @@ def test_conditions_of_a_key_policy(user: Conditioned) -> None:
     policy["Statement"][1]["Condition"] = {"StringEquals": {"aws:ResourceTag/a": "b"}}  # type: ignore[index]  # JSON
     with pytest.raises(MalformedPolicyDocumentException, match="not permitted in a key policy"):
         user.service.call("PutKeyPolicy", {"key_id": key, "policy": json.dumps(policy)})
+
+
+def test_an_empty_value_is_a_value(user: Conditioned) -> None:
+    """A pair of the encryption context whose value is empty is present, whoever asks for it first."""
+    names = "kms:EncryptionContext:note"
+    values = _encrypt(user.key_id, encryption_context={"note": ""})
+    user.put({"Null": {names: "false"}, "StringEquals": {names: ""}})
+    assert user.may("Encrypt", values)
+    user.put({"Null": {names: "true"}})
+    assert not user.may("Encrypt", values)

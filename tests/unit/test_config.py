@@ -56,7 +56,8 @@ BAD: list[tuple[str, str, Any]] = [
     ("limits", "shutdown_seconds", float("nan")), ("limits", "shutdown_seconds", "nan"),
     ("limits", "shutdown_seconds", False), ("limits", "shutdown_seconds", 10**400),
     ("limits", "shutdown_seconds", None), ("limits", "deletion_check_seconds", 0),
-    ("limits", "deletion_check_seconds", 86_401),
+    ("limits", "deletion_check_seconds", 86_401), ("limits", "usage_count_seconds", 0),
+    ("limits", "usage_count_seconds", 86_401),
     ("log", "level", "trace"), ("log", "level", "INFO"), ("log", "format", "xml"),
 ]
 

@@ -62,6 +62,41 @@ def test_no_grant_that_permits_is_missed() -> None:
     assert permitted > 500
 
 
+def test_a_changed_set_is_as_one_made_anew() -> None:
+    """Whatever was taken out and put in, in whatever order; and the set before is what it was."""
+    chosen = random.Random(11)
+
+    def grant(number: int) -> Grant:
+        constraint = chosen.choice([None, *(
+            Constraint(kind, {chosen.choice("abc"): chosen.choice("xy") for _ in range(chosen.randint(1, 3))})
+            for kind in ConstraintKind
+        )])
+        operations = chosen.sample([GrantOperation.ENCRYPT, GrantOperation.DESCRIBE_KEY, GrantOperation.DECRYPT], 2)
+        return _grant(number, constraint, *operations)
+
+    kept = GrantSet(tuple(grant(number) for number in range(0, 40, 2)))
+    number = 1
+    for _ in range(60):
+        before, snapshot = kept, kept.records
+        gone = set(chosen.sample(sorted(kept.ids), min(len(kept.ids), chosen.randint(0, 3))))
+        made = [grant(number + 2 * more) for more in range(chosen.randint(0, 3))]
+        number += 6
+        kept = before.changed(gone, made)
+        wanted = [each for each in snapshot if each.grant_id not in gone] + made
+        anew = GrantSet(tuple(sorted(wanted, key=lambda each: each.grant_id)))
+        assert kept.records == anew.records
+        assert kept.ids == anew.ids
+        for same, other in ((kept, anew), (before, GrantSet(snapshot))):
+            for operation in ("Encrypt", "DescribeKey", "Decrypt", "Sign"):
+                for context in ({}, {"a": "x"}, {"a": "x", "b": "y"}, {"a": "y", "b": "x", "c": "x"}):
+                    permitting = [
+                        {each.grant_id for each in grants.candidates(operation, context)
+                         if _permits(each, GrantOperation(operation), context)}
+                        for grants in (same, other)
+                    ]
+                    assert permitting[0] == permitting[1]
+
+
 @pytest.mark.parametrize("kind", ConstraintKind)
 def test_of_many_grants_with_their_own_contexts_few_are_looked_at(kind: ConstraintKind) -> None:
     """Though they have a pair in common, as those of one table service do."""

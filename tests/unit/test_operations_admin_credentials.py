@@ -235,7 +235,7 @@ def test_tokens_are_listed_oldest_first_in_pages(service: InProcess) -> None:
 
 
 def test_a_uri_proves_its_principal_until_it_is_deregistered(service: InProcess) -> None:
-    uri = "spiffe://example.org/ns/prod/a%20b"
+    uri = "urn:example:ns/prod/a%20b"
     certificate_id = _register(service, uri_san=uri, description="for tests")
     pem = _certificate(uri=uri)
     assert service.call("GetCallerIdentity", certificate=pem).arn == ALICE

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.inprocess import ALLOW_ALL, HOME, InProcess
+from tests.support.simulations import simulate
 
 from kagitori_server.model.arn import root_arn
 from kagitori_server.model.errors import AccessDeniedException, KmsError, NoSuchEntityException, ValidationException
@@ -35,6 +36,7 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
     attachment = {"principal_arn": user, "policy_arn": managed}
     group, member = ({"account_id": account, "group_name": "team", **more} for more in ({}, {"user_name": "alice"}))
     access_key = {"account_id": account, "access_key_id": "AKIA" + "A" * 16}
+    budget = {"account_id": account, "budget_name": "b"}
     trust = json.dumps({"Statement": {"Effect": "Deny", "Principal": "*", "Action": "sts:AssumeRole"}})
     return {
         "ListUsers": {"account_id": account},
@@ -42,8 +44,10 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
         "ListTokens": {"account_id": account},
         "ListCertificates": {"account_id": account},
         "LookupEvents": {"account_id": account},
+        "GetUsage": {"account_id": account, "start_time": 0.0, "end_time": 86_400.0},
         "GetUser": {"account_id": account, "user_name": "alice"},
         "ExplainAccess": {"principal_arn": user, "action": "kms:ListKeys", "resource_arn": "*"},
+        "SimulatePolicy": {"account_id": account, "identity_policy": {**policy, "policy_document": ALLOW_ALL}},
         "GetRole": {"account_id": account, "role_name": "worker"},
         "PutIdentityPolicy": {**policy, "policy_document": ALLOW_ALL},
         "GetIdentityPolicy": policy,
@@ -74,6 +78,19 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
         "ListAccessKeys": {"account_id": account},
         "UpdateAccessKey": {**access_key, "status": "Inactive"},
         "DeleteAccessKey": access_key,
+        "PutBudget": {**budget, "key_arn": "*", "principal_arn": "*", "on_exceed": "REFUSE",
+                      "limits": [{"window": "DAY", "count": 1}]},
+        "GetBudget": budget,
+        "ListBudgets": {"account_id": account},
+        "DeleteBudget": budget,
+        "ListFreezes": {"account_id": account},
+        "LiftFreeze": {**budget, "freeze_id": "frz-1"},
+        "CreateOidcProvider": {
+            "account_id": account, "issuer_url": "https://issuer.example", "audiences": ["kagitori"],
+            "role_arn": f"arn:aws:iam::{account}:role/worker",
+        },
+        "ListOidcProviders": {"account_id": account},
+        "DeleteOidcProvider": {"oidc_provider_arn": f"arn:aws:iam::{account}:oidc-provider/issuer.example"},
         "DeleteUser": {"account_id": account, "user_name": "alice"},
         "DeleteRole": {"account_id": account, "role_name": "worker"},
         "CreateUser": {"account_id": account, "user_name": "bob"},
@@ -151,13 +168,16 @@ def test_ids_of_another_account_are_as_good_as_unknown(service: InProcess) -> No
 
 
 def test_administrators_of_the_home_account_reach_into_others(service: InProcess) -> None:
-    service.new_account(OTHER)
+    tenant = service.new_account(OTHER)
     admin = service.new_user("admin", policies={"all": ALLOW_ALL})
+    _freeze_somebody(service, tenant)
     service.call("CreateUser", {"account_id": OTHER, "user_name": "alice"}, token=admin)
     service.call("CreateRole", {"account_id": OTHER, "role_name": "worker"}, token=admin)
     ids: dict[str, dict[str, str]] = {}
     for operation, values in _inside(OTHER).items():
         answer = service.call(operation, {**values, **ids.get(operation, {})}, token=admin)
+        if operation == "ListFreezes":
+            ids["LiftFreeze"] = {"freeze_id": answer.freezes[0].freeze_id}
         if operation == "CreateToken":
             assert service.call("GetCallerIdentity", token=answer.token).account_id == OTHER
             ids["RevokeToken"] = {"token_id": answer.token_id}
@@ -166,8 +186,23 @@ def test_administrators_of_the_home_account_reach_into_others(service: InProcess
         if operation == "RegisterCertificate":
             ids["DeregisterCertificate"] = {"certificate_id": answer.certificate_id}
     assert service.call("ListUsers", {}).users[0].user_name == "admin", "nothing was made at home"
+    # All of them can be simulated: what a policy less would refuse is each of them.
+    change = {"principal_arn": f"arn:aws:iam::{HOME}:user/admin", "policy_name": "all"}
+    result = simulate(service, identity_policy=change)
+    assert {found.action for found in result.findings} == {f"kagitori:{operation}" for operation in _inside(OTHER)}
+    assert result.undecided == []
     by_admin = [record for record in service.records() if record["userIdentity"].get("userName") == "admin"]
     assert {record["recipientAccountId"] for record in by_admin} == {HOME}
+
+
+def _freeze_somebody(service: InProcess, token: str) -> None:
+    """The account's root user, by the budget of `_inside`."""
+    terms = {**_inside(OTHER)["PutBudget"], "on_exceed": "FREEZE"}
+    key_id = service.call("CreateKey", token=token).key_metadata.key_id
+    service.call("PutBudget", terms, token=token)
+    service.call("Encrypt", {"key_id": key_id, "plaintext": b"x"}, token=token)
+    with pytest.raises(AccessDeniedException, match="frozen"):
+        service.call("Encrypt", {"key_id": key_id, "plaintext": b"x"}, token=token)
 
 
 @pytest.mark.parametrize("operation", [*HOME_ONLY, *_inside(HOME), "ListAccounts"])

@@ -31,7 +31,10 @@ _SERVED = {
     "CreateAccessKey", "ListAccessKeys", "UpdateAccessKey", "DeleteAccessKey", "AssumeRole",
     "CreateToken", "ListTokens", "RevokeToken",
     "RegisterCertificate", "ListCertificates", "DeregisterCertificate",
-    "GetCallerIdentity", "ExplainAccess", "LintPolicy", "LookupEvents", "VerifyAuditTrail",
+    "CreateOidcProvider", "ListOidcProviders", "DeleteOidcProvider",
+    "GetCallerIdentity", "ExplainAccess", "LintPolicy", "SimulatePolicy",
+    "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
+    "LookupEvents", "VerifyAuditTrail", "GetUsage",
     "GetServerStatus", "ListKeyStoreHealth", "RotateRootKey",
 }
 _NAMING = {
@@ -111,9 +114,9 @@ def test_shapes_have_the_fields_of_the_contract(row: Operation) -> None:
 
 @rows
 def test_what_a_record_shows_are_members(row: Operation) -> None:
-    """Everything that is asked is shown but for grant tokens, which no record of any operation shows."""
+    """Everything that is asked is shown but for grant tokens, which no record of any operation shows, and key sets."""
     asked = {field.name for field in dataclasses.fields(row.request.cls)}
-    assert set(row.audit.request_shown) == asked - {"grant_tokens"}
+    assert set(row.audit.request_shown) == asked - {"grant_tokens", "jwks_document"}
     answered = {field.name: field for field in dataclasses.fields(row.response)}
     assert set(row.audit.response_shown) <= set(answered)
     assert all(answered[name].repr for name in row.audit.response_shown), "a secret would be shown"
@@ -128,8 +131,13 @@ def test_security_columns(row: Operation) -> None:
     assert not row.keys
     assert not (row.writes and row.read_only)
     actions = {permission.action for permission in row.permissions}
-    assert actions == (set() if row.name in ("GetCallerIdentity", "AssumeRole") else {f"kagitori:{row.name}"})
+    others: dict[str, set[str]] = {
+        "GetCallerIdentity": set(), "AssumeRole": set(),
+        "CreateOidcProvider": {"kagitori:CreateOidcProvider", "kagitori:CreateToken"},
+    }
+    assert actions == others.get(row.name, {f"kagitori:{row.name}"})
     assert row.cost is (Cost.INLINE if row.name == "GetCallerIdentity" else Cost.OFFLOAD)
     members = {field.name for field in dataclasses.fields(row.request.cls)}
-    names_an_account = bool(members & {"account_id", "principal_arn", "policy_arn"}) and row.name not in _HOME_ONLY
+    naming = {"account_id", "principal_arn", "policy_arn", "oidc_provider_arn"}
+    names_an_account = bool(members & naming) and row.name not in _HOME_ONLY
     assert (row.account_member is not None) == names_an_account

@@ -25,7 +25,7 @@ from kagitori_server.model.errors import (
     ValidationException,
 )
 from kagitori_server.model.grants import Grant, GrantOperation, GrantPrincipal
-from kagitori_server.model.limits import GRANTS_PER_KEY
+from kagitori_server.model.limits import Quotas
 
 EQUALS, SUBSET = "encryption_context_equals", "encryption_context_subset"
 ROOT = f"arn:aws:iam::{HOME}:root"
@@ -288,7 +288,7 @@ def test_a_full_key_takes_no_more_but_still_knows_its_grants_by_name(service: In
     named = holder.grant("alice", "Encrypt", name="n")
     nobody = GrantPrincipal(user("gone"), "AIDAGONE")
     with service.catalog.write() as writer:
-        for number in range(1, GRANTS_PER_KEY):
+        for number in range(1, Quotas().grants_per_key):
             writer.insert_grant(
                 Grant("us-east-1", holder.key_id, f"{number:064x}", None, START, nobody, None, HOME,
                       frozenset({GrantOperation.ENCRYPT}), None)

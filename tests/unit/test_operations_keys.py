@@ -25,7 +25,6 @@ from tests.support.kms_calls import (
     user_arn,
 )
 
-from kagitori_server.model import limits
 from kagitori_server.model.errors import (
     AccessDeniedException,
     CustomKeyStoreNotFoundException,
@@ -42,6 +41,7 @@ from kagitori_server.model.errors import (
     ValidationException,
 )
 from kagitori_server.model.keys import KeySpec, KeyState, KeyUsage, Origin
+from kagitori_server.model.limits import Quotas
 
 
 @pytest.fixture(scope="module")
@@ -164,10 +164,9 @@ def test_the_edge_itself_is_allowed(service: InProcess, values: dict[str, Any]) 
     new_key(service, **values)
 
 
-def test_the_quota_of_keys(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quota_of_keys(tmp_path: Any) -> None:
     """The key beyond the quota of account and Region is refused; another Region has its own."""
-    monkeypatch.setattr(limits, "KEYS_PER_ACCOUNT_REGION", 2)
-    with InProcess(tmp_path) as service:
+    with InProcess(tmp_path, quotas=Quotas(keys_per_account_region=2)) as service:
         new_key(service)
         new_key(service)
         refused(service, LimitExceededException, "CreateKey")

@@ -49,6 +49,7 @@ EXPECTED: dict[str, Aws] = {
         "ScheduleKeyDeletion@key", "key:key_id:plain/SCHEDULABLE", shows="key_id pending_window_in_days"
     ),
     "CancelKeyDeletion": Aws("CancelKeyDeletion@key", "key:key_id:plain/CANCELLABLE", shows="key_id"),
+    "GetKeyLastUsage": Aws("GetKeyLastUsage@key", "key:key_id:plain/ANY", **READ, shows="key_id"),
     "CreateAlias": Aws(
         "CreateAlias@alias CreateAlias@key", "key:target_key_id:plain/LIVE", shows="alias_name target_key_id"
     ),

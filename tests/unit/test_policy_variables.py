@@ -26,7 +26,7 @@ def _covers(resource: str, arn: str, context: Context, *, effect: str = "Allow",
     text = json.dumps({"Version": "2012-10-17", "Statement": statement})
     policy = parse_identity_policy(text, IdentityKind.USER)
     statements = policy.allows if effect == Effect.ALLOW.value else policy.denies
-    return statements[0].covers("kms:createalias", arn, context)
+    return statements[0].mismatch("kms:createalias", arn, context) is None
 
 
 def _holds(operator: str, value: str, given: ContextValue, context: dict[str, ContextValue], **flags: bool) -> bool:

@@ -41,6 +41,7 @@ ADMIN_RPCS = {
     "RegisterCertificate", "ListCertificates", "DeregisterCertificate",
     "CreateOidcProvider", "ListOidcProviders", "DeleteOidcProvider", "AssumeRole", "GetCallerIdentity",
     "ExplainAccess", "SimulatePolicy", "LintPolicy",
+    "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
     "LookupEvents", "VerifyAuditTrail",
     "GetUsage", "GetServerStatus", "ListKeyStoreHealth", "RotateRootKey",
 }

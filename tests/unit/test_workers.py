@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.full_disk import FullDisk
 from tests.support.inprocess import InProcess
 from tests.support.kms_calls import DAY, deletion_worker, encrypt, new_key
 
-from kagitori_server.audit.disk import Disk
 from kagitori_server.audit.trail import AuditUnavailable
 from kagitori_server.audit.verify import verify
 from kagitori_server.model.errors import DependencyTimeoutException, KmsError
@@ -140,19 +139,6 @@ def test_settling(tmp_path: Path) -> None:
         assert pending() == 0
 
 
-class FullDisk(Disk):
-    """A disk that takes nothing while it is full."""
-
-    full = False
-
-    def write_durably(self, descriptor: int, data: bytes, offset: int) -> None:
-        """Fails half way."""
-        if self.full:
-            super().write_durably(descriptor, data[: len(data) // 2], offset)
-            raise OSError(errno.ENOSPC, "no space")
-        super().write_durably(descriptor, data, offset)
-
-
 def test_a_process_that_outlives_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls fail while the trail can't grow; the records of changes made meanwhile come as soon as it can."""
     disk = FullDisk()
@@ -212,7 +198,7 @@ def test_jobs_go_on(caplog: pytest.LogCaptureFixture) -> None:
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(run())
-    messages = [record.getMessage() for record in caplog.records if record.name == "kagitori_server.workers"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "kagitori_server.workers.repeating"]
     assert messages == [
         "the job: The database is away.; trying again in 0 s", "the job failed; trying again in 0 s"
     ]

@@ -1,8 +1,8 @@
 """The command `kagitori`.
 
 Exit codes: 0 done; 1 the service refused, or something it answers for is not healthy; 2 wrong usage,
-configuration or local files; 3 the service can't be reached; 4 data does not verify; 128 and the number of a
-signal that ended it.
+configuration or local files; 3 the service can't be reached; 4 data does not verify; 5 a simulated change would
+refuse recorded calls; 128 and the number of a signal that ended it.
 """
 
 from __future__ import annotations

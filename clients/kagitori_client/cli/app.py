@@ -15,18 +15,24 @@ from kagitori_client.cli import (
     aliases,
     assume_role,
     audit,
+    budgets,
     encryption,
     grants,
     groups,
+    key_material,
     key_pairs,
     keys,
     managed_policies,
+    oidc_providers,
     policies,
     principals,
+    regions,
+    rotation,
     service,
     signatures,
     tags,
     tokens,
+    usage,
 )
 from kagitori_client.cli.failures import LocalFileError, UsageError, report
 from kagitori_client.cli.session import Options, shared_parameters
@@ -34,7 +40,7 @@ from kagitori_client.errors import KagitoriError
 
 _EPILOG = """\
 Exit codes: 0 done; 1 refused by the service; 2 wrong usage, configuration or local files;
-3 the service can't be reached; 4 data does not verify.
+3 the service can't be reached; 4 data does not verify; 5 a simulated change would refuse calls.
 
 Start with `kagitori init`; `kagitori COMMAND --help` shows examples.
 """
@@ -54,11 +60,12 @@ def build() -> typer.Typer:
     _shared_options(app)
     service.register(app)
     for name, parts in (
-        ("key", (keys.app,)), ("alias", (aliases.app,)), ("tag", (tags.app,)),
-        ("grant", (grants.app,)),
+        ("key", (keys.app, key_material.app, rotation.app, regions.app)),
+        ("alias", (aliases.app,)), ("tag", (tags.app,)), ("grant", (grants.app,)),
         ("policy", (policies.app, managed_policies.policy_app)),
         ("principal", (principals.app, groups.app, managed_policies.boundary_app)),
-        ("token", (tokens.app, assume_role.app)), ("access-key", (access_keys.app,)),
+        ("token", (tokens.app, assume_role.app)), ("access-key", (access_keys.app,)), ("budget", (budgets.app,)),
+        ("oidc-provider", (oidc_providers.app,)),
     ):
         noun = typer.Typer(help=parts[0].info.help, no_args_is_help=True)
         for part in parts:
@@ -69,6 +76,7 @@ def build() -> typer.Typer:
     signatures.register(app)
     key_pairs.register(app)
     app.add_typer(audit.app, name="audit")
+    app.add_typer(usage.app, name="usage")
     return app
 
 

@@ -82,12 +82,12 @@ def explain(
     decided: list[dict[str, Plain]] = [{
         "decision": plain(answer)["decision"],
         "basis": answer.explanation,
-        "decided_by": _place(answer.decided_by) if answer.HasField("decided_by") else None,
+        "decided_by": place(answer.decided_by) if answer.HasField("decided_by") else None,
     }]
     session.rows("decision", decided, ["decision", "basis", "decided_by"])
     rows: list[dict[str, Plain]] = [
         {
-            "statement": _place(each.statement),
+            "statement": place(each.statement),
             "effect": "Allow" if each.allows else "Deny",
             "matches": each.matches,
             "explanation": each.explanation,
@@ -118,7 +118,8 @@ def _resource(session: Session, key: str) -> str:
     return found.key_metadata.arn
 
 
-def _place(statement: StatementReference) -> str:
+def place(statement: StatementReference) -> str:
+    """Where a statement stands, in words."""
     source = str(plain(statement)["source"]).lower().replace("_", " ")
     if source == "grant":
         return f"grant {statement.policy}"

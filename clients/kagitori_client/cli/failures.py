@@ -21,6 +21,7 @@ REFUSED = 1
 USAGE = 2
 UNREACHABLE = 3
 DOES_NOT_VERIFY = 4
+WOULD_REFUSE = 5
 
 _CRYPTOGRAPHIC = frozenset({"InvalidCiphertextException", "KMSInvalidMacException", "KMSInvalidSignatureException"})
 
@@ -55,10 +56,18 @@ class PolicyFindings(KagitoriError):
     code = "PolicyFindings"
 
 
+class WouldRefuse(KagitoriError):
+    """A change was simulated, and calls as they were made would be refused."""
+
+    code = "WouldRefuse"
+
+
 def exit_code(error: KagitoriError) -> int:
     """The process's exit code for a failure."""
     if isinstance(error, ConnectionFailed):
         return UNREACHABLE
+    if isinstance(error, WouldRefuse):
+        return WOULD_REFUSE
     if isinstance(error, (DoesNotVerify, ContextMismatch, TooLarge, AuditTrailBroken)):
         return DOES_NOT_VERIFY
     if isinstance(error, (ServiceError, NoUsableKey)):

@@ -14,6 +14,7 @@ from kagitori.kms.v1.keys_pb2 import (
     DescribeKeyRequest,
     DisableKeyRequest,
     EnableKeyRequest,
+    GetKeyLastUsageRequest,
     ListAliasesRequest,
     ListKeysRequest,
     ListResourceTagsRequest,
@@ -142,6 +143,15 @@ def _show(session: Session, key: Key) -> None:
 
 command(app, "show")(_show)
 command(app, "describe", hidden=True)(_show)
+
+
+@command(app, "last-used")
+def last_used(session: Session, key: Key) -> None:
+    """Show when and for what a key was last used with success, and since when that is known."""
+    answer = session.client.keys.GetKeyLastUsage(GetKeyLastUsageRequest(key_id=session.key_id(key)))
+    used = plain(answer.key_last_usage)
+    shown = {name: value for name, value in plain(answer).items() if name != "key_last_usage"}
+    session.record({**shown, "used": answer.key_last_usage.HasField("operation"), **used})
 
 
 @command(app, "enable")

@@ -14,7 +14,7 @@ from kagitori.kms.v1.identity_policies_pb2 import (
     PutIdentityPolicyRequest,
 )
 from kagitori.kms.v1.keys_pb2 import GetKeyPolicyRequest, ListKeyPoliciesRequest, PutKeyPolicyRequest
-from kagitori_client.cli import decisions
+from kagitori_client.cli import decisions, simulate
 from kagitori_client.cli.arguments import principal_arn
 from kagitori_client.cli.files import read_document
 from kagitori_client.cli.keys import Key
@@ -23,6 +23,7 @@ from kagitori_client.client import pages
 
 app = typer.Typer(help="Read, write, check and explain policies of keys and principals.", no_args_is_help=True)
 decisions.register(app)
+simulate.register(app)
 
 Principal = Annotated[
     str, typer.Argument(metavar="PRINCIPAL", help="ARN, or user/NAME, role/NAME, group/NAME of your account.")

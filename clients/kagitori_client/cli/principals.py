@@ -185,7 +185,8 @@ def map_certificate(
     session: Session,
     principal: Principal,
     uri_san: Annotated[
-        str | None, typer.Option(help="The certificate's single URI alternative name.", metavar="URI")
+        str | None,
+        typer.Option(help="The certificate's single URI name, or for a role a pattern of SPIFFE IDs.", metavar="URI"),
     ] = None,
     subject: Annotated[
         str | None, typer.Option(help="The certificate's subject, in the form of RFC 4514.", metavar="NAME")

@@ -30,7 +30,7 @@ from kagitori_client.settings import (
     write_profile,
 )
 
-_MAX_TOKEN = 4096
+_MAX_TOKEN = 8448
 
 
 def register(app: typer.Typer) -> None:

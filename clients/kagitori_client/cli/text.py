@@ -28,6 +28,7 @@ _CAMEL_CASE = {
         "Encrypt",
         "GenerateDataKey",
         "GenerateDataKeyWithoutPlaintext",
+        "ReEncrypt",
         "ReEncryptFrom",
         "ReEncryptTo",
         "Sign",
@@ -45,7 +46,7 @@ _CAMEL_CASE = {
         "Decapsulate",
     )
 }
-_CAMEL_CASE_ENUMS = {"KeyState", "GrantOperation"}
+_CAMEL_CASE_ENUMS = {"KeyState", "GrantOperation", "KeyLastUsageTrackingOperation"}
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 

@@ -105,7 +105,7 @@ def contains(root: Path, chain: str, event_ids: Set[str], since: float) -> froze
     """
     if not event_ids or chain not in chain_names(root):
         return frozenset()
-    oldest = _second(since - CLOCK_SLACK_SECONDS)
+    oldest = second_text(since - CLOCK_SLACK_SECONDS)
     found: set[str] = set()
     for line in chain_backwards(root / chain, chain_end(root / chain)):
         when = event_time(line.data)
@@ -143,10 +143,10 @@ class _Wanted:
         end = _bound(query.end_time, _LATEST_SECOND)
         if start > end:
             raise ValidationException("StartTime must not be after EndTime.")
-        self._oldest = _second(start)
-        self._newest = _second(end)
-        self.give_up_before = _second(start - CLOCK_SLACK_SECONDS)
-        self.skip_after = _second(end + CLOCK_SLACK_SECONDS)
+        self._oldest = second_text(start)
+        self._newest = second_text(end)
+        self.give_up_before = second_text(start - CLOCK_SLACK_SECONDS)
+        self.skip_after = second_text(end + CLOCK_SLACK_SECONDS)
         self._account = query.account_id
         self._attribute = query.attribute
         self._needles = []
@@ -273,7 +273,7 @@ def _bound(moment: float | None, default: float) -> float:
     return moment
 
 
-def _second(moment: float) -> str:
+def second_text(moment: float) -> str:
     """An epoch time as records write it, held within the years that they can write."""
     second = int(min(max(moment, 0), _LATEST_SECOND))
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -15,15 +15,18 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
-_OMITTED = '"kagitoriOmitted":{"limitBytes":%d,"members":{%s}}'
+OMITTED = "kagitoriOmitted"
+_OMITTED = f'"{OMITTED}":{{"limitBytes":%d,"members":{{%s}}}}'
 """Stands in an object that would be too long; names what was left out and how many bytes that was."""
 
 _MAX_DEPTH = 12
 _SNAKE_CASE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_CAPITAL = re.compile(r"[A-Z]")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _ODD_NAMES = {"aws_account_id": "aWSAccountId"}
 """CloudTrail lowers only the first letter of the API's name (`AWSAccountId`)."""
+_OF_ODD_NAMES = {odd: name for name, odd in _ODD_NAMES.items()}
 
 _VERBATIM_MAPS = frozenset(
     {
@@ -32,6 +35,7 @@ _VERBATIM_MAPS = frozenset(
         "destination_encryption_context",
         "encryption_context_equals",
         "encryption_context_subset",
+        "tag_claims",
     }
 )
 """The members whose keys are the caller's data, not names of the API."""
@@ -62,6 +66,27 @@ def camel_case(name: str) -> str:
     return _ODD_NAMES.get(name) or first + "".join(map(str.capitalize, others))
 
 
+def read_members(shown: Mapping[str, object]) -> dict[str, object]:
+    """What `render_members` wrote, with snake_case names again, all the way down; dates stay text."""
+    return {snake_case(name): _read(snake_case(name), value) for name, value in shown.items() if name != OMITTED}
+
+
+def _read(name: str, value: object) -> object:
+    if isinstance(value, list):
+        return [_read("", item) for item in value]
+    if not isinstance(value, dict) or name in _VERBATIM_MAPS:
+        return value
+    if name == _CONDITION_VALUES:
+        return {key: read_members(item) for key, item in value.items()}
+    return read_members(value)
+
+
+@lru_cache(maxsize=1024)
+def snake_case(name: str) -> str:
+    """The member that CloudTrail calls so: the reverse of `camel_case`."""
+    return _OF_ODD_NAMES.get(name) or _CAPITAL.sub(lambda found: f"_{found.group().lower()}", name)
+
+
 def render_date(moment: datetime) -> str:
     """A date inside parameters: `Aug 10, 2025, 10:38:27 PM`, in UTC whatever zone it came in."""
     if moment.tzinfo is None:
@@ -90,11 +115,11 @@ def _label(name: str) -> str:
 
 def _verbatim_map(value: object) -> str:
     if not isinstance(value, Mapping):
-        raise TypeError("an encryption context is a mapping")
+        raise TypeError("what has the caller's names in it is a mapping")
     pairs = []
     for key, text in value.items():
         if not isinstance(key, str) or not isinstance(text, str):
-            raise TypeError("an encryption context holds strings only")
+            raise TypeError("a mapping with the caller's names holds strings only")
         pairs.append(f"{quoted(key)}:{quoted(text)}")
     return "{" + ",".join(pairs) + "}"
 

@@ -45,9 +45,9 @@ class Resource(NamedTuple):
     type: str = KEY_RESOURCE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class CallFacts:
-    """All that a record says.
+    """All that a record says. Made for every call, so not frozen: that costs.
 
     `event_time` is the time of completion in epoch seconds. `user_identity` is what `render_identity`
     returned. `request_id` and `tls` are None on service events. Parameters, answer and additional data have
@@ -85,38 +85,29 @@ def render_record(facts: CallFacts) -> bytes:
     Raises TypeError for bytes or unknown objects among the members, ValueError for malformed names or dates:
     both are mistakes of the program, and the call must fail.
     """
-    parts = [
-        '{"eventVersion":"1.11","userIdentity":',
-        facts.user_identity.decode("ascii"),
-        ',"eventTime":"',
-        event_timestamp(int(facts.event_time)),
-        _what(facts.event_source, facts.event_name, facts.region),
-        quoted(facts.source_ip),
-        ',"userAgent":',
-        quoted(_cut(facts.user_agent, MAX_AGENT_BYTES)),
-    ]
-    if facts.error_code is not None:
-        parts += ',"errorCode":', quoted(facts.error_code)
-    if facts.error_message is not None:
-        parts += ',"errorMessage":', quoted(_cut(facts.error_message, MAX_MESSAGE_BYTES))
-    parts += (
-        ',"requestParameters":',
-        _members(facts.request_parameters, MAX_PARAMETERS_BYTES),
-        ',"responseElements":',
-        _members(facts.response_elements, MAX_PARAMETERS_BYTES),
+    head, middle, about, closing = _frame(
+        facts.user_identity, facts.event_source, facts.event_name, facts.region, facts.source_ip, facts.user_agent,
+        facts.read_only, facts.resources, facts.event_type.value, facts.recipient_account, facts.tls,
     )
+    errors = shared = extra = request = ""
+    if facts.error_code is not None:
+        errors = f',"errorCode":{quoted(facts.error_code)}'
+    if facts.error_message is not None:
+        errors += f',"errorMessage":{quoted(_cut(facts.error_message, MAX_MESSAGE_BYTES))}'
     if facts.additional_event_data is not None:
-        parts += ',"additionalEventData":', _members(facts.additional_event_data, MAX_ADDITIONAL_BYTES)
+        extra = ',"additionalEventData":' + _members(facts.additional_event_data, MAX_ADDITIONAL_BYTES)
     if facts.request_id is not None:
-        parts += ',"requestID":', quoted(facts.request_id)
-    parts += ',"eventID":', quoted(facts.event_id), _resources(facts.read_only, facts.resources)
-    parts.append(_account(facts.event_type, facts.recipient_account))
+        request = ',"requestID":' + quoted(facts.request_id)
     if facts.shared_event_id is not None:
-        parts += ',"sharedEventID":', quoted(facts.shared_event_id)
+        shared = ',"sharedEventID":' + quoted(facts.shared_event_id)
     if facts.service_event_details is not None:
-        parts += ',"serviceEventDetails":', _members(facts.service_event_details, MAX_PARAMETERS_BYTES)
-    parts.append(_closing(facts.tls))
-    return "".join(parts).encode("ascii")
+        shared += ',"serviceEventDetails":' + _members(facts.service_event_details, MAX_PARAMETERS_BYTES)
+    return (
+        f'{head}{event_timestamp(int(facts.event_time))}{middle}{errors}'
+        f',"requestParameters":{_members(facts.request_parameters, MAX_PARAMETERS_BYTES)}'
+        f',"responseElements":{_members(facts.response_elements, MAX_PARAMETERS_BYTES)}'
+        f'{extra}{request},"eventID":{quoted(facts.event_id)}{about}{shared}{closing}'
+    ).encode("ascii")
 
 
 @lru_cache(maxsize=16)
@@ -138,36 +129,30 @@ def _cut(text: str, limit_bytes: int) -> str:
     return encoded[: limit_bytes - len(_CUT)].decode("utf-8", "ignore") + _CUT
 
 
-# The parts that repeat from record to record are rendered once.
-
-
-@lru_cache(maxsize=1024)
-def _what(source: str, name: str, region: str) -> str:
-    call = f'","eventSource":{quoted(source)},"eventName":{quoted(name)},"awsRegion":{quoted(region)}'
-    return call + ',"sourceIPAddress":'
-
-
 @lru_cache(maxsize=4096)
-def _resources(read_only: bool, resources: tuple[Resource, ...]) -> str:
-    listed = [
-        f'{{"accountId":{quoted(account)},"type":{quoted(kind)},"ARN":{quoted(arn)}}}'
-        for account, arn, kind in resources
-    ]
-    text = ',"readOnly":true' if read_only else ',"readOnly":false'
-    return f'{text},"resources":[{",".join(listed)}]' if listed else text
-
-
-@lru_cache(maxsize=1024)
-def _account(event_type: EventType, account: str) -> str:
-    return f',"eventType":"{event_type.value}","managementEvent":true,"recipientAccountId":{quoted(account)}'
-
-
-@lru_cache(maxsize=1024)
-def _closing(tls: TlsFacts | None) -> str:
-    text = ',"eventCategory":"Management"'
+def _frame(
+    identity: bytes, source: str, name: str, region: str, source_ip: str, user_agent: str, read_only: bool,
+    resources: tuple[Resource, ...], event_type: str, account: str, tls: TlsFacts | None,
+) -> tuple[str, str, str, str]:
+    """The parts that repeat from record to record of a caller and operation: what stands before the time, behind it,
+    behind the event's id, and at the end. Rendered once."""
+    head = '{"eventVersion":"1.11","userIdentity":' + identity.decode("ascii") + ',"eventTime":"'
+    middle = (
+        f'","eventSource":{quoted(source)},"eventName":{quoted(name)},"awsRegion":{quoted(region)}'
+        f',"sourceIPAddress":{quoted(source_ip)},"userAgent":{quoted(_cut(user_agent, MAX_AGENT_BYTES))}'
+    )
+    about = f',"readOnly":{"true" if read_only else "false"}'
+    if resources:
+        listed = ",".join(
+            f'{{"accountId":{quoted(owner)},"type":{quoted(kind)},"ARN":{quoted(arn)}}}'
+            for owner, arn, kind in resources
+        )
+        about += f',"resources":[{listed}]'
+    about += f',"eventType":"{event_type}","managementEvent":true,"recipientAccountId":{quoted(account)}'
+    closing = ',"eventCategory":"Management"'
     if tls is not None:
-        text += f',"tlsDetails":{{"tlsVersion":{quoted(tls.version)},"cipherSuite":{quoted(tls.cipher_suite)}'
+        closing += f',"tlsDetails":{{"tlsVersion":{quoted(tls.version)},"cipherSuite":{quoted(tls.cipher_suite)}'
         if tls.host is not None:
-            text += f',"clientProvidedHostHeader":{quoted(tls.host)}'
-        text += "}"
-    return text + "}"
+            closing += f',"clientProvidedHostHeader":{quoted(tls.host)}'
+        closing += "}"
+    return head, middle, about, closing + "}"

@@ -110,6 +110,7 @@ class Trail:
         self._lock_descriptor: int | None = lock
         self._disk = disk
         self._limits = limits
+        self._most_records, self._most_bytes = limits.buffered_records, limits.buffered_bytes
         self._crowd = Crowd(limits.gather_rate, time.monotonic)
         self._segment = tail.segment
         self._offset = tail.offset
@@ -174,26 +175,26 @@ class Trail:
                     os.close(lock)
 
     def _enqueue(self, waiting: _Waiting) -> None:
+        events, future = waiting
         size = 0
-        for event in waiting.events:
+        for event in events:
             if not _is_event(event):
                 raise ValueError(f"an event is a JSON object on one line, at most {MAX_EVENT_BYTES} bytes")
             size += len(event)
         with self._mutex:
             if self._closing:
                 raise AuditUnavailable("The audit trail is closed.")
-            records = self._buffered_records + len(waiting.events)
+            records = self._buffered_records + len(events)
             size += self._buffered_bytes
-            limits = self._limits
-            if records > limits.buffered_records or size > limits.buffered_bytes:
+            if records > self._most_records or size > self._most_bytes:
                 raise AuditUnavailable("Too many audit records wait to be written.", retry_after=0.1)
             self._buffered_records = records
             self._buffered_bytes = size
             self._waiting.append(waiting)
-            if not isinstance(waiting.future, asyncio.Future):
+            if not isinstance(future, asyncio.Future):
                 self._wake()
                 return
-        loop = waiting.future.get_loop()
+        loop = future.get_loop()
         if loop is not self._waking:
             # When this turn of the event loop is over: woken at once, the writer would compete for the
             # interpreter with the very calls that are to share its flush.
@@ -340,9 +341,7 @@ def open_trail(root: Path, *, disk: Disk | None = None, limits: TrailLimits | No
 
 
 def _is_event(event: bytes) -> bool:
-    if not 2 <= len(event) <= MAX_EVENT_BYTES:
-        return False
-    return event[:1] == b"{" and event[-1:] == b"}" and b"\n" not in event
+    return event.startswith(b"{") and event.endswith(b"}") and 2 <= len(event) <= MAX_EVENT_BYTES and b"\n" not in event
 
 
 def _settle(batch: list[_Waiting], *, failed: bool) -> None:

@@ -1,4 +1,5 @@
-"""Who calls? Each call carries exactly one proof: an API token, a client certificate, or the local socket.
+"""Who calls? Each call carries exactly one proof: an API token, a token of a trusted OpenID Connect issuer, a client
+certificate, or the local socket.
 
 A credential belongs to a user, a role or an account's root user. One of a role opens a session of that role, named
 when the credential was made. Nothing about a failed proof is told but that it failed.
@@ -10,9 +11,11 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from cryptography import x509
-
+from kagitori_server.authn.certificates import CertificateNames, Workload, read_names
+from kagitori_server.authn.web_tokens import VerifiedToken, WebTokens
+from kagitori_server.federation.tokens import looks_signed
 from kagitori_server.model.call import Evidence
 from kagitori_server.model.errors import (
     ExpiredTokenException,
@@ -28,14 +31,14 @@ from kagitori_server.model.principals import (
     PrincipalRecord,
     TokenRecord,
 )
+from kagitori_server.model.spiffe import SpiffeId, spiffe_id_or_none
 
 TOKEN_PREFIX = "kgt_"  # noqa: S105 - what tokens begin with, so that scanners of leaked secrets know them
 _TOKEN = re.compile(r"kgt_[A-Za-z0-9_-]{43}")
 
-_UNREADABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
-"""What reading a certificate fails with that no CA should have signed."""
-
 _UNKNOWN = "The security token included in the request is invalid."
+_NOBODYS = "The client certificate belongs to no principal."
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,14 @@ class SocketIdentity:
     """When the server began to listen there, seconds since the epoch."""
 
 
+Credential: TypeAlias = TokenRecord | CertificateRecord | Workload | VerifiedToken | SocketIdentity
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     """A caller made before, with the records it was made from: it is good while these are the current ones."""
 
-    credential: TokenRecord | CertificateRecord | SocketIdentity
+    credential: Credential
     principal: PrincipalRecord
     caller: Caller
 
@@ -61,14 +67,17 @@ class Authenticator:
     """Establishes the caller of each request. Thread-safe; keeps at most `entries` callers."""
 
     def __init__(
-        self, clock: Callable[[], float], partition: str, socket: SocketIdentity | None, entries: int = 10_000
+        self, clock: Callable[[], float], partition: str, socket: SocketIdentity | None,
+        web_tokens: WebTokens | None = None, entries: int = 10_000,
     ) -> None:
+        """Without `web_tokens`, no token of an OpenID Connect issuer is accepted."""
+        self._web_tokens = web_tokens
         self._clock = clock
         self._partition = partition
         self._socket = socket
         self._entries = entries
         self._known: dict[tuple[CredentialKind, str], _Known] = {}
-        self._names: dict[bytes, tuple[tuple[str, ...], str]] = {}
+        self._names: dict[bytes, CertificateNames] = {}
 
     def authenticate(self, evidence: Evidence, lookup: Lookup) -> Caller:
         """The caller that `evidence` proves.
@@ -87,6 +96,9 @@ class Authenticator:
         raise MissingAuthenticationTokenException("The request carries no token and no client certificate.")
 
     def _by_token(self, token: str, lookup: Lookup) -> Caller:
+        if self._web_tokens is not None and looks_signed(token):
+            verified = self._web_tokens.verified(token, lookup)
+            return self._caller(CredentialKind.WEB_IDENTITY, verified.token_id, verified, lookup)
         if not _TOKEN.fullmatch(token):
             raise UnrecognizedClientException(_UNKNOWN)
         # The secret has 256 random bits, so finding it by its digest tells nothing by the time it takes.
@@ -98,28 +110,37 @@ class Authenticator:
         return self._caller(CredentialKind.TOKEN, found.token_id, found, lookup)
 
     def _by_certificate(self, pem: bytes, lookup: Lookup) -> Caller:
-        uris, subject = self._certificate_names(pem)
-        mappings = [found for uri in uris if (found := lookup.certificate_by_uri(uri)) is not None]
-        if not mappings and (found := lookup.certificate_by_subject(subject)) is not None:
+        names = self._certificate_names(pem)
+        if names.spiffe_id is not None:
+            return self._by_spiffe_id(names.spiffe_id, names.subject, lookup)
+        mappings = [found for uri in names.uris if (found := lookup.certificate_by_uri(uri)) is not None]
+        if not mappings and (found := lookup.certificate_by_subject(names.subject)) is not None:
             mappings = [found]
         if len(mappings) != 1:
             raise UnrecognizedClientException(
-                "The client certificate belongs to no principal." if not mappings
-                else "The client certificate names more than one principal."
+                _NOBODYS if not mappings else "The client certificate names more than one principal."
             )
         return self._caller(CredentialKind.CERTIFICATE, mappings[0].certificate_id, mappings[0], lookup)
 
-    def _certificate_names(self, pem: bytes) -> tuple[tuple[str, ...], str]:
-        """(URIs among the subject alternative names, subject). TLS has verified the chain and the dates."""
+    def _by_spiffe_id(self, spiffe_id: SpiffeId, subject: str, lookup: Lookup) -> Caller:
+        """By the mapping of just that ID, else by that of the pattern that it fits, else by the subject."""
+        found = lookup.certificate_by_uri(spiffe_id.uri)
+        if found is None:
+            fitting = (
+                each for each in lookup.spiffe_patterns(spiffe_id.trust_domain)
+                if (pattern := spiffe_id_or_none(each.uri_san or "")) is not None and pattern.overlaps(spiffe_id)
+            )
+            found = next(fitting, None) or lookup.certificate_by_subject(subject)
+        if found is None:
+            raise UnrecognizedClientException(_NOBODYS)
+        workload = Workload(found, spiffe_id)
+        place = f"{found.certificate_id} {spiffe_id.uri}"
+        return self._caller(CredentialKind.CERTIFICATE, found.certificate_id, workload, lookup, place)
+
+    def _certificate_names(self, pem: bytes) -> CertificateNames:
         names = self._names.get(pem)
         if names is None:
-            try:
-                certificate = x509.load_pem_x509_certificate(pem)
-                subject = certificate.subject.rfc4514_string()
-                uris = _uris(certificate)
-            except _UNREADABLE:
-                raise UnrecognizedClientException("The client certificate can't be read.") from None
-            names = (uris, subject)
+            names = read_names(pem)
             if len(self._names) >= self._entries:
                 self._names.clear()
             self._names[pem] = names
@@ -129,37 +150,38 @@ class Authenticator:
         self,
         kind: CredentialKind,
         credential_id: str,
-        credential: TokenRecord | CertificateRecord | SocketIdentity,
+        credential: Credential,
         lookup: Lookup,
+        place: str | None = None,
     ) -> Caller:
+        """The caller of a proof that holds. `place` tells callers of one credential apart that are different ones."""
         principal = lookup.principal(credential.principal_arn)
         if principal is None:
             raise UnrecognizedClientException(_UNKNOWN)
-        known = self._known.get((kind, credential_id))
-        if known is not None and known.principal is principal and known.credential is credential:
+        known = self._known.get((kind, place or credential_id))
+        if known is not None and known.principal is principal and _same(known.credential, credential):
             return known.caller
-        caller = _make_caller(kind, credential_id, credential, principal, self._partition)
+        caller = make_caller(kind, credential_id, credential, principal, self._partition)
         if len(self._known) >= self._entries:
             self._known.clear()
-        self._known[kind, credential_id] = _Known(credential, principal, caller)
+        self._known[kind, place or credential_id] = _Known(credential, principal, caller)
         return caller
 
 
-def _uris(certificate: x509.Certificate) -> tuple[str, ...]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return ()
-    return tuple(names.value.get_values_for_type(x509.UniformResourceIdentifier))
+def _same(one: Credential, other: Credential) -> bool:
+    if isinstance(one, Workload) and isinstance(other, Workload):
+        return one.mapping is other.mapping and one.spiffe_id == other.spiffe_id
+    return one is other
 
 
-def _make_caller(
+def make_caller(
     kind: CredentialKind,
     credential_id: str,
-    credential: TokenRecord | CertificateRecord | SocketIdentity,
+    credential: Credential,
     principal: PrincipalRecord,
     partition: str,
 ) -> Caller:
+    """The caller that a credential of `principal` makes. Nothing is proven here."""
     session_name = credential.session_name
     if principal.kind is PrincipalKind.ROLE:
         arn = f"arn:{partition}:sts::{principal.account}:assumed-role/{principal.name}/{session_name}"
@@ -176,5 +198,6 @@ def _make_caller(
         credential_id=credential_id,
         session_name=session_name,
         session_started=credential.created,
-        session=credential.session if isinstance(credential, TokenRecord) else None,
+        session=credential.session if isinstance(credential, TokenRecord | Workload | VerifiedToken) else None,
+        web_identity=credential.web_identity if isinstance(credential, VerifiedToken) else None,
     )

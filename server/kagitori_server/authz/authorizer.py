@@ -1,13 +1,14 @@
 """May this caller do this? Brings together key policy, the caller's identity policies and grants for `policy`.
 
 Policies are compiled when first needed and kept with the immutable records they came from; a decision is kept with
-both, unless it depends on more of the request than caller and action. A record that changed is another object, so
-nothing that follows from the old one is ever used again.
+both, unless it depends on more of the request than caller and action: then what is kept is the part of the policies
+that bears on these. A record that changed is another object, so nothing that follows from the old one is ever used
+again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,10 +31,13 @@ from kagitori_server.policy.evaluate import (
 )
 from kagitori_server.policy.explain import Explanation, explain_identity, explain_key
 from kagitori_server.policy.lockout import check_lockout
+from kagitori_server.policy.narrowing import Narrowed, narrow
 from kagitori_server.policy.statements import KeyPolicy
 
 _NO_CONTEXT: Context = {}
 _DECISIONS_PER_RECORD = 1_000
+_NARROWED_STATEMENTS = 100_000
+"""Statements kept in all narrowed policies together, each entry counting as one more: some 50 MB."""
 _CREATE_GRANT = "kms:creategrant"
 
 
@@ -56,23 +60,30 @@ class Authorizer:
     costs one evaluation more. `entries` bounds each of its memories.
     """
 
-    def __init__(self, entries: int = 10_000) -> None:
+    def __init__(
+        self, entries: int = 10_000, *, context_of: Callable[[Asked], Context] = RequestContext
+    ) -> None:
+        """`context_of` makes the condition keys of a question."""
         self._entries = entries
+        self._context_of = context_of
         self._callers: dict[Caller, CompiledCaller] = {}
         self._keys: dict[tuple[str, str], _CompiledKey] = {}
-        self._grants: dict[str, tuple[Grant, policy_grants.Grant]] = {}
+        self._grants: dict[str, tuple[Grant, tuple[policy_grants.Grant, policy_grants.Grant]]] = {}
+        self._narrowed: dict[tuple[_CompiledKey, CompiledCaller, str], Narrowed] = {}
+        self._narrowed_size = 0
 
     def on_key(self, asked: Asked, key: Key, *, cross_account: bool) -> Decision:
         """May the caller do what is asked on `key`, by the policies alone?"""
-        who, compiled = self._caller(asked.caller), self._key(key)
-        if who.needs_context or compiled.policy.needs_context:
-            return self._decide_on_key(who, compiled, asked, RequestContext(asked), cross_account, ())
+        compiled = self._key(key)
         question = (asked.caller, asked.action, cross_account)
         decision = compiled.decisions.get(question)
         if decision is None:
-            decision = self._decide_on_key(who, compiled, asked, _NO_CONTEXT, cross_account, ())
-            self._make_room(compiled.decisions, _DECISIONS_PER_RECORD)
-            compiled.decisions[question] = decision
+            who = self._caller(asked.caller)
+            narrowed = self._narrow(who, compiled, asked.action)
+            decision = self._decide(who, compiled.key, asked, narrowed, narrowed.key_policy, cross_account, ())
+            if not narrowed.needs_context:
+                self._make_room(compiled.decisions, _DECISIONS_PER_RECORD)
+                compiled.decisions[question] = decision
         return decision
 
     def by_grant(
@@ -88,14 +99,14 @@ class Authorizer:
         operation = asked.action.partition(":")[2]
         for granted in _held(caller, key, lookup):
             for record in granted.candidates(operation, asked.pairs):
-                grant = self._grant(record)
+                grant, unbound = self._grant(record)
                 if grant.mismatch(caller.caller, action, asked.pairs) is not None:
                     continue
                 if action == _CREATE_GRANT and (
                     proposed is None or not policy_grants.child_grant_allowed(grant, proposed)
                 ):
                     continue
-                decision = self._granted(caller, compiled, asked, cross_account, grant)
+                decision = self._granted(caller, compiled, asked, cross_account, unbound)
                 if decision.allowed:
                     return decision
                 # The same follows from every grant to this grantee.
@@ -105,8 +116,8 @@ class Authorizer:
     def on_grant(self, asked: Asked, key: Key, grant: Grant) -> Decision:
         """May the caller retire `grant`, which is on `key`?"""
         who = self._caller(asked.caller)
-        query = Query(who.caller, asked.action, key.arn, key.account, RequestContext(asked))
-        return decide_retire_grant(query, self._key(key).policy, who.policies, self._grant(grant), limits=who.limits)
+        query = Query(who.caller, asked.action, key.arn, key.account, self._context_of(asked))
+        return decide_retire_grant(query, self._key(key).policy, who.policies, self._grant(grant)[0], limits=who.limits)
 
     def on_identity(self, asked: Asked, resource_arn: str, governing: str | None = None) -> Decision:
         """May the caller do what is asked on a resource that identity policies alone govern?
@@ -116,7 +127,7 @@ class Authorizer:
         who = self._caller(asked.caller)
         account = governing or asked.resource_account
         if who.needs_context:
-            return self._decide_on_identity(who, asked, resource_arn, account, RequestContext(asked))
+            return self._decide_on_identity(who, asked, resource_arn, account, self._context_of(asked))
         question = (asked.action, resource_arn, account)
         decision = who.decisions.get(question)
         if decision is None:
@@ -141,7 +152,7 @@ class Authorizer:
             return explain_identity(query, who.policies, limits=who.limits), context
         grants: tuple[policy_grants.Grant, ...] = ()
         if grantable and asked.action.lower() != _CREATE_GRANT:
-            grants = tuple(self._grant(grant) for held in _held(who, key, lookup) for grant in held.records)
+            grants = tuple(self._grant(grant)[0] for held in _held(who, key, lookup) for grant in held.records)
         policy = self._key(key).policy
         explanation = explain_key(
             query, policy, who.policies, cross_account_capable=cross_account, limits=who.limits, grants=grants
@@ -154,16 +165,16 @@ class Authorizer:
         Raises MalformedPolicyDocumentException.
         """
         who = self._caller(asked.caller)
-        check_lockout(candidate, who.caller, who.policies, key_arn, RequestContext(asked), limits=who.limits)
+        check_lockout(candidate, who.caller, who.policies, key_arn, self._context_of(asked), limits=who.limits)
 
-    def _decide_on_key(
-        self, who: CompiledCaller, compiled: _CompiledKey, asked: Asked, context: Context, cross_account: bool,
+    def _decide(
+        self, who: CompiledCaller, key: Key, asked: Asked, narrowed: Narrowed, policy: KeyPolicy, cross_account: bool,
         grants: tuple[policy_grants.Grant, ...],
     ) -> Decision:
-        key = compiled.key
+        context = self._context_of(asked) if narrowed.needs_context else _NO_CONTEXT
         return decide_key(
-            Query(who.caller, asked.action, key.arn, key.account, context), compiled.policy, who.policies,
-            cross_account_capable=cross_account, limits=who.limits, grants=grants,
+            Query(who.caller, asked.action, key.arn, key.account, context), policy, narrowed.identity_policies,
+            cross_account_capable=cross_account, limits=narrowed.limits, grants=grants,
         )
 
     def _decide_on_identity(
@@ -174,27 +185,43 @@ class Authorizer:
 
     def _granted(
         self, who: CompiledCaller, compiled: _CompiledKey, asked: Asked, cross_account: bool,
-        grant: policy_grants.Grant,
+        unbound: policy_grants.Grant,
     ) -> Decision:
-        """What follows from a grant that matches the request. It depends on whom the grant names, no longer on its
-        constraint, and on the rest of the request only where policies do."""
-        matched = (replace(grant, constraint=None),)
-        if who.needs_context or compiled.policy.needs_context:
-            return self._decide_on_key(who, compiled, asked, RequestContext(asked), cross_account, matched)
-        question = (asked.caller, asked.action, cross_account, grant.grantee)
+        """What follows from a grant that matches the request, given without its constraint: its own allow, unless
+        something denies. It depends on whom the grant names, and on the rest of the request only where policies do."""
+        question = (asked.caller, asked.action, cross_account, unbound.grantee)
         decision = compiled.granted.get(question)
         if decision is None:
-            decision = self._decide_on_key(who, compiled, asked, _NO_CONTEXT, cross_account, matched)
-            self._make_room(compiled.granted, _DECISIONS_PER_RECORD)
-            compiled.granted[question] = decision
-        if decision.grant is None or decision.grant == grant.grant_id:
+            narrowed = self._narrow(who, compiled, asked.action)
+            decision = self._decide(
+                who, compiled.key, asked, narrowed, narrowed.without_allows, cross_account, (unbound,)
+            )
+            if not narrowed.needs_context:
+                self._make_room(compiled.granted, _DECISIONS_PER_RECORD)
+                compiled.granted[question] = decision
+        if decision.grant is None or decision.grant == unbound.grant_id:
             return decision
-        return replace(decision, grant=grant.grant_id)
+        return replace(decision, grant=unbound.grant_id)
 
-    def _grant(self, record: Grant) -> policy_grants.Grant:
+    def _narrow(self, who: CompiledCaller, compiled: _CompiledKey, action: str) -> Narrowed:
+        """What of all policies bears on the caller's doing `action` to the key."""
+        place = (compiled, who, action)
+        narrowed = self._narrowed.get(place)
+        if narrowed is None:
+            narrowed = narrow(who.caller, action, compiled.key.arn, compiled.policy, who.policies, who.limits)
+            self._narrowed_size += 1 + narrowed.size
+            if self._narrowed_size > _NARROWED_STATEMENTS:
+                self._narrowed.clear()
+                self._narrowed_size = 1 + narrowed.size
+            self._narrowed[place] = narrowed
+        return narrowed
+
+    def _grant(self, record: Grant) -> tuple[policy_grants.Grant, policy_grants.Grant]:
+        """A grant as decisions see it, and as if it had no constraint."""
         known = self._grants.get(record.grant_id)
         if known is None or known[0] is not record:
-            known = (record, _as_policy_grant(record))
+            grant = _as_policy_grant(record)
+            known = (record, (grant, replace(grant, constraint=None)))
             self._make_room(self._grants)
             self._grants[record.grant_id] = known
         return known[1]

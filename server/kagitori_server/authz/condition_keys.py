@@ -8,7 +8,7 @@ a condition key is an entry here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,6 +40,8 @@ class Asked:
     """The encryption context of the request, for the key it is asked on."""
     same_key: Callable[[], bool | None]
     """Whether the source and destination of a re-encryption are one key; None for other operations."""
+    known: dict[str, Value] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was worked out already: many statements ask for the same, and grants are decided on after policies."""
 
 
 class RequestContext(Mapping[str, str | tuple[str, ...]]):
@@ -48,17 +50,30 @@ class RequestContext(Mapping[str, str | tuple[str, ...]]):
     `brought` are keys that go before those of the table.
     """
 
-    __slots__ = ("_asked", "_brought", "_operation")
+    __slots__ = ("_asked", "_brought", "_known", "_operation")
 
     def __init__(self, asked: Asked, brought: Mapping[str, str | tuple[str, ...]] | None = None) -> None:
         self._asked = asked
         self._brought = brought or {}
         self._operation = asked.action.partition(":")[2]
+        self._known = {} if brought else asked.known
 
     def __getitem__(self, name: str) -> str | tuple[str, ...]:
-        value = self._brought.get(name) or self._value(name)
-        if value is None or value == ():
+        value = self._get(name)
+        if value is None:
             raise KeyError(name)
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value; `default` for a key that is absent. The one method that decisions call."""
+        value = self._known[name] if name in self._known else self._get(name)
+        return default if value is None else value
+
+    def _get(self, name: str) -> Value:
+        value = self._brought.get(name) or self._value(name)
+        if value == ():
+            value = None
+        self._known[name] = value
         return value
 
     def __iter__(self) -> Iterator[str]:
@@ -333,6 +348,9 @@ _ENTRIES: Mapping[str, _Entry] = {
         "aws:userid": _Entry(lambda asked: asked.caller.user_id),
         "aws:username": _Entry(
             lambda asked: asked.caller.record.name if asked.caller.kind is PrincipalKind.USER else None
+        ),
+        "aws:FederatedProvider": _Entry(
+            lambda asked: None if asked.caller.web_identity is None else asked.caller.web_identity.provider_arn
         ),
         "aws:SourceIdentity": _Entry(lambda asked: asked.caller.source_identity),
         "aws:SourceIp": _Entry(lambda asked: asked.evidence.source_ip or None),

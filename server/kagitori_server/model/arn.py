@@ -128,6 +128,11 @@ def entity_arn(partition: str, account: str, kind: str, path: str, name: str) ->
     return f"arn:{partition}:iam::{account}:{kind}{path}{name}"
 
 
+def budget_arn(partition: str, account: str, name: str) -> str:
+    """`arn:PARTITION:kagitori::ACCOUNT:budget/NAME`."""
+    return f"arn:{partition}:kagitori::{account}:budget/{name}"
+
+
 def shortened(text: str, limit: int = 128) -> str:
     """What a message may repeat of a caller's text: printable characters, at most `limit` of them."""
     cut = text if len(text) <= limit else text[:limit] + "..."

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFacts:
+class TlsFacts(NamedTuple):
     """What TLS agreed on, and the host name the client asked for; for the audit record."""
 
     version: str
@@ -16,9 +15,10 @@ class TlsFacts:
     host: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Evidence:
-    """What a caller brought to prove who it is, and where it came from. Nothing is decided yet."""
+    """What a caller brought to prove who it is, and where it came from. Nothing is decided yet. Made for every call, so
+    not frozen: that costs."""
 
     token: str | None = field(default=None, repr=False)
     """The bearer token of the call."""
@@ -31,9 +31,9 @@ class Evidence:
     tls: TlsFacts | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """A request as its transport received it."""
+    """A request as its transport received it. Not frozen, as its evidence isn't."""
 
     operation: str
     request_id: str

@@ -30,7 +30,7 @@ def canonical(context: Mapping[str, str] | None) -> bytes:
     if not context:
         return EMPTY
     try:
-        pairs = sorted((key.encode(), value.encode()) for key, value in context.items())
+        pairs = sorted([(key.encode(), value.encode()) for key, value in context.items()])
     except UnicodeEncodeError:
         raise ValidationException("The encryption context holds text that is not valid Unicode.") from None
     if not pairs[0][0]:

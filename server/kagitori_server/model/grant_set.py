@@ -6,8 +6,9 @@ A principal may hold thousands of grants on a key, one per disk or table, each f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Set
+from functools import lru_cache
+from operator import attrgetter
 
 from kagitori_server.model.grants import ConstraintKind, Grant, GrantOperation
 
@@ -19,57 +20,97 @@ CONTEXT_OPERATIONS = frozenset({
 """The operations that take an encryption context, which constraints bind."""
 
 _Pair = tuple[str, str]
-
-
-@dataclass(slots=True, eq=False)
-class _Shelf:
-    """The grants that list one operation, by what they demand of the encryption context."""
-
-    free: list[Grant] = field(default_factory=list)
-    equal: dict[frozenset[_Pair], list[Grant]] = field(default_factory=dict)
-    holding: dict[_Pair, list[Grant]] = field(default_factory=dict)
-    """By one of the pairs that the context has to hold: the one that fewest grants demand."""
+_Where = frozenset[_Pair] | _Pair | None
+"""Where a grant is found for an operation: by the whole encryption context that it demands, or by one of the pairs that
+the context has to hold (the one that fewest grants demand), or whatever the context is."""
+_Shelf = dict[_Where, list[Grant]]
 
 
 class GrantSet:
     """Never changes: another state of the catalog is another set."""
 
-    __slots__ = ("_shelves", "records")
+    __slots__ = ("_by_id", "_demanded", "_shelves", "records")
 
     def __init__(self, records: tuple[Grant, ...]) -> None:
         self.records = records
         """All of them, in the order of grant ids."""
+        self._by_id = {grant.grant_id: grant for grant in records}
         self._shelves: dict[str, _Shelf] = {}
-        demanded: Counter[_Pair] = Counter()
+        self._demanded: Counter[_Pair] = Counter()
         for grant in records:
-            if grant.constraint is not None and grant.constraint.kind is ConstraintKind.SUBSET:
-                demanded.update(grant.constraint.pairs.items())
+            self._demanded.update(_held(grant))
         for grant in records:
-            for operation in grant.operations:
-                self._place(self._shelves.setdefault(operation.value, _Shelf()), operation, grant, demanded)
+            for shelf, where in self._places(grant):
+                shelf.setdefault(where, []).append(grant)
+
+    @property
+    def ids(self) -> Set[str]:
+        """The ids of all of them."""
+        return self._by_id.keys()
+
+    def changed(self, gone: Iterable[str], made: Iterable[Grant]) -> GrantSet:
+        """The set without the grants of the ids `gone`, with the grants `made`. Copies tables, but looks at no other
+        grant, so it takes a small part of what making a large set anew does."""
+        new = GrantSet(())
+        new._by_id, new._demanded = self._by_id.copy(), self._demanded.copy()
+        new._shelves = {operation: shelf.copy() for operation, shelf in self._shelves.items()}
+        for grant_id in gone:
+            new._take(new._by_id.pop(grant_id))
+        for grant in made:
+            new._by_id[grant.grant_id] = grant
+            new._demanded.update(_held(grant))
+            for shelf, where in new._places(grant):
+                # The list itself belongs to the old set too.
+                shelf[where] = [*shelf.get(where, ()), grant]
+        new.records = tuple(sorted(new._by_id.values(), key=attrgetter("grant_id")))
+        return new
 
     def candidates(self, operation: str, encryption_context: Mapping[str, str]) -> Iterator[Grant]:
         """The grants that could permit the operation (`Encrypt`): all that do, and some that don't."""
         shelf = self._shelves.get(operation)
         if shelf is None:
             return
-        yield from shelf.free
-        if shelf.equal:
-            yield from shelf.equal.get(frozenset(encryption_context.items()), ())
-        if shelf.holding:
-            for pair in encryption_context.items():
-                yield from shelf.holding.get(pair, ())
+        yield from shelf.get(None, ())
+        yield from shelf.get(frozenset(encryption_context.items()), ())
+        for pair in encryption_context.items():
+            yield from shelf.get(pair, ())
 
-    @staticmethod
-    def _place(shelf: _Shelf, operation: GrantOperation, grant: Grant, demanded: Counter[_Pair]) -> None:
-        constraint = grant.constraint
-        if constraint is None or operation not in CONTEXT_OPERATIONS:
-            shelf.free.append(grant)
-        elif constraint.kind is ConstraintKind.EQUALS:
-            shelf.equal.setdefault(frozenset(constraint.pairs.items()), []).append(grant)
-        else:
-            rarest = min(constraint.pairs.items(), key=demanded.__getitem__)
-            shelf.holding.setdefault(rarest, []).append(grant)
+    def _places(self, grant: Grant) -> Iterator[tuple[_Shelf, _Where]]:
+        """Where the grant belongs, for each of its operations."""
+        demand: _Where = None
+        if grant.constraint is not None:
+            if grant.constraint.kind is ConstraintKind.EQUALS:
+                demand = frozenset(grant.constraint.pairs.items())
+            else:
+                demand = min(grant.constraint.pairs.items(), key=self._demanded.__getitem__)
+        for operation, bound in _listed(grant.operations):
+            yield self._shelves.setdefault(operation, {}), demand if bound else None
+
+    def _take(self, grant: Grant) -> None:
+        """Takes a grant out. Which of its pairs it was placed by was decided when others were there."""
+        self._demanded.subtract(_held(grant))
+        everywhere = (None, *_held(grant), *(demand for _, demand in self._places(grant)))
+        for operation, _ in _listed(grant.operations):
+            shelf = self._shelves[operation]
+            for where in everywhere:
+                found = shelf.get(where)
+                if found is not None:
+                    shelf[where] = [other for other in found if other is not grant]
+                    if not shelf[where]:
+                        del shelf[where]
+
+
+def _held(grant: Grant) -> Iterable[_Pair]:
+    """The pairs that the encryption context has to hold among others."""
+    if grant.constraint is None or grant.constraint.kind is ConstraintKind.EQUALS:
+        return ()
+    return grant.constraint.pairs.items()
+
+
+@lru_cache(maxsize=1024)
+def _listed(operations: frozenset[GrantOperation]) -> tuple[tuple[str, bool], ...]:
+    """The names of the operations, and whether constraints bind them. Most grants list the same ones."""
+    return tuple((operation.value, operation in CONTEXT_OPERATIONS) for operation in operations)
 
 
 NO_GRANTS = GrantSet(())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-KEYS_PER_ACCOUNT_REGION = 100_000
-ALIASES_PER_KEY = 50
+from dataclasses import dataclass
+
+from kagitori_server.model.errors import LimitExceededException
+
 TAGS_PER_KEY = 50
 POLICY_BYTES = 32_768
 POLICY_SHAPE_MAX = 131_072
@@ -11,7 +13,6 @@ DESCRIPTION_MAX = 8_192
 KEY_ID_MAX = 2_048
 ALIAS_NAME_MAX = 256
 MARKER_MAX = 1_024
-GRANTS_PER_KEY = 50_000
 GRANT_CONSTRAINT_PAIRS = 8
 GRANT_CONSTRAINT_CHARACTERS = 384
 """Names and values of a constraint's pairs together."""
@@ -45,3 +46,29 @@ MATERIAL_VALID_DAYS = 365
 
 BATCH_ITEMS_MAX = 256
 """Items of one batch call (our own extension)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """How much there may be: AWS's resource quotas, as far as AWS lets them be adjusted."""
+
+    keys_per_account_region: int = 100_000
+    """Customer managed keys of an account in a Region, of any spec and in any state."""
+    aliases_per_key: int = 50
+    grants_per_key: int = 50_000
+
+    def check_keys(self, present: int) -> None:
+        """Refuses one more key. Raises LimitExceededException."""
+        if present >= self.keys_per_account_region:
+            most = self.keys_per_account_region
+            raise LimitExceededException(f"The account has {most} keys in this Region, the most it may have.")
+
+    def check_aliases(self, present: int, key_arn: str) -> None:
+        """Refuses one more alias of a key. Raises LimitExceededException."""
+        if present >= self.aliases_per_key:
+            raise LimitExceededException(f"{key_arn} has {self.aliases_per_key} aliases, the most a key may have.")
+
+    def check_grants(self, present: int) -> None:
+        """Refuses one more grant on a key. Raises LimitExceededException."""
+        if present >= self.grants_per_key:
+            raise LimitExceededException(f"The key has {self.grants_per_key} grants, the most a key may have.")

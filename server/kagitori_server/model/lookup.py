@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from kagitori_server.model.budgets import AccountBudgets, Freeze
 from kagitori_server.model.grant_set import GrantSet
 from kagitori_server.model.grants import GrantToken
 from kagitori_server.model.keys import Key
-from kagitori_server.model.principals import AccessKeyRecord, CertificateRecord, PrincipalRecord, TokenRecord
+from kagitori_server.model.principals import (
+    AccessKeyRecord,
+    CertificateRecord,
+    OidcProviderRecord,
+    PrincipalRecord,
+    TokenRecord,
+)
 
 
 class Lookup(Protocol):
@@ -45,10 +52,26 @@ class Lookup(Protocol):
         """The mapping of certificates with that subject (RFC 4514)."""
         ...
 
+    def spiffe_patterns(self, trust_domain: str) -> tuple[CertificateRecord, ...]:
+        """The mappings of patterns of SPIFFE IDs in that trust domain, no two of which fit one ID."""
+        ...
+
+    def oidc_providers(self, issuer: str) -> tuple[OidcProviderRecord, ...]:
+        """What the accounts say of that OpenID Connect issuer; the same object as long as nothing of it changes."""
+        ...
+
     def grants(self, region: str, key_id: str, grantee_id: str) -> GrantSet:
         """What the principal of that unique id, itself and by no other name, is granted on the key."""
         ...
 
     def grant_token(self, digest: bytes) -> GrantToken | None:
         """The grant that the grant token whose SHA-256 is `digest` names."""
+        ...
+
+    def budgets(self, account: str) -> AccountBudgets:
+        """What limits the use of the keys of that account."""
+        ...
+
+    def freeze(self, region: str, key_id: str, principal_arn: str) -> Freeze | None:
+        """The freeze of that principal on that key."""
         ...

@@ -125,6 +125,8 @@ class CredentialKind(StrEnum):
 
     TOKEN = "token"  # noqa: S105 - the name of the kind, not a secret
     CERTIFICATE = "certificate"
+    WEB_IDENTITY = "web-identity"
+    """A token of an OpenID Connect issuer."""
     SOCKET = "socket"
 
 
@@ -188,13 +190,43 @@ class CertificateRecord:
 
     certificate_id: str
     uri_san: str | None
+    """A URI, or a pattern of SPIFFE IDs (`model/spiffe.py`)."""
     subject: str | None
     """RFC 4514 string of the subject."""
     principal_arn: str
     account: str
     session_name: str
+    """Empty for a pattern: each SPIFFE ID names its own session."""
     description: str
     created: float
+
+
+@dataclass(frozen=True, slots=True)
+class OidcProviderRecord:
+    """An OpenID Connect issuer whose tokens prove sessions of one role."""
+
+    arn: str
+    account: str
+    issuer: str
+    """Exactly as in the tokens' `iss`."""
+    audiences: tuple[str, ...]
+    """One of them has to be in a token's `aud`. No two providers of an issuer share one, whichever account's."""
+    role_arn: str
+    session_name_claim: str
+    tag_claims: Mapping[str, str]
+    """Tag of the session -> claim that it is taken from."""
+    jwks: str | None = field(repr=False)
+    """The issuer's keys as a JSON Web Key Set; None when they are to be fetched from the issuer."""
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class WebIdentity:
+    """What a token of an OpenID Connect issuer says, for the trust policy of the role whose session it opens."""
+
+    provider_arn: str
+    facts: Mapping[str, str | tuple[str, ...]] = field(repr=False)
+    """Condition keys in lower case, such as `issuer.example/path:sub`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -218,7 +250,9 @@ class Caller:
     session_name: str = ""
     session_started: float = 0.0
     session: AssumedSession | None = None
-    """What AssumeRole settled; None for callers that didn't come by it."""
+    """What AssumeRole or the proof itself settled; None for callers without any of it."""
+    web_identity: WebIdentity | None = None
+    """For sessions that a token of an OpenID Connect issuer opened."""
 
     @property
     def tags(self) -> Mapping[str, str]:

@@ -124,6 +124,21 @@ class Shape(Generic[S]):
             raise _validation(violations, count)
         return built
 
+    def member(self, name: str, value: Any) -> Any:
+        """One member's value as `build` would have it. Raises as `build` does, KeyError for a name that it hasn't."""
+        violations: list[tuple[FieldViolation, str]] = []
+
+        def report(path: str, _shown: Any, constraint: str) -> None:
+            violations.append((FieldViolation(path, constraint), f"'{camel(path)}': {constraint}"))
+
+        check = next((check for known, _, check in self._members if known == name), None)
+        if check is None:
+            raise KeyError(name)
+        built = check(name, value, report)
+        if violations:
+            raise _validation(violations[:_MAX_REPORTED], len(violations))
+        return built
+
     def _build(self, values: Mapping[str, Any], prefix: str, report: _Report) -> S:
         if not values.keys() <= self._names:
             unknown = min(str(name) for name in values.keys() - self._names)
@@ -303,8 +318,10 @@ def _map_check(constraint: Constraint, structure: Shape[Any] | None) -> _Check:
         if not _count(path, len(value), constraint, report):
             return value
         for key, item in value.items():
-            text(path, key, report)
-            if element is None:
+            # The usual case, without a call: texts of ASCII characters.
+            if type(key) is not str or not key.isascii() or "\x00" in key:
+                text(path, key, report)
+            if element is None and (type(item) is not str or not item.isascii() or "\x00" in item):
                 text(path, item, report)
         return value if element is None else {key: element(path, item, report) for key, item in value.items()}
 

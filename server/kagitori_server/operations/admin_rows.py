@@ -8,9 +8,10 @@ and no other account's caller gets it, but for the home account's, in the accoun
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from kagitori_server.model.rates import RateGroup
 from kagitori_server.model.shape import Shape
 from kagitori_server.operations.administration.reach import check_home
 from kagitori_server.operations.row import (
@@ -102,10 +103,21 @@ def reading(
     return Operation(
         name=name, service=KAGITORI, request=Shape(request), response=response,
         keys=(), alias_member=None, account_member=account_member, permissions=permissions(name, on),
-        grantable=False, cross_account=False, read_only=True, writes=False,
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.ADMINISTRATION,
         audit=AuditRule(request_shown=shown, answer=Answer.NOTHING),
         cost=Cost.OFFLOAD, check=_checks(None, home_only=home_only), prepare=None, handler=handler,
     )
+
+
+def streaming(
+    name: str, request: type[Any], response: type[Any], handler: Handler, *,
+    on: On, account_member: str | None, home_only: bool, shown: tuple[str, ...],
+) -> Operation:
+    """The same with an answer of many `response`s."""
+    row = reading(
+        name, request, response, handler, on=on, account_member=account_member, home_only=home_only, shown=shown
+    )
+    return replace(row, streams=True)
 
 
 def writing(
@@ -118,7 +130,7 @@ def writing(
     return Operation(
         name=name, service=KAGITORI, request=Shape(request), response=response,
         keys=(), alias_member=None, account_member=account_member, permissions=permissions(name, on),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.ADMINISTRATION,
         audit=AuditRule(
             request_shown=shown, answer=Answer.MEMBERS if answer_shown else Answer.NOTHING,
             response_shown=answer_shown,

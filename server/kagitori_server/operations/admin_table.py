@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kagitori_server.model.rates import RateGroup
 from kagitori_server.model.shape import Shape
 from kagitori_server.operations.admin_rows import (
     CERTIFICATE,
@@ -16,6 +17,7 @@ from kagitori_server.operations.admin_rows import (
     USER,
     permissions,
     reading,
+    streaming,
     writing,
 )
 from kagitori_server.operations.administration import (
@@ -25,10 +27,14 @@ from kagitori_server.operations.administration import (
     entities,
     identity_policies,
     server,
+    simulation,
     trail,
+    usage,
 )
 from kagitori_server.operations.administration.reach import check_home
+from kagitori_server.operations.budget_table import BUDGETS
 from kagitori_server.operations.identity_table import IDENTITIES
+from kagitori_server.operations.oidc_table import OIDC_PROVIDERS
 from kagitori_server.operations.row import Answer, AuditRule, Cost, Operation, Resource
 from kagitori_server.operations.shapes import audit as audit_shapes
 from kagitori_server.operations.shapes import credentials as credential_shapes
@@ -36,6 +42,8 @@ from kagitori_server.operations.shapes import decisions as decision_shapes
 from kagitori_server.operations.shapes import identity_policies as policy_shapes
 from kagitori_server.operations.shapes import principals as principal_shapes
 from kagitori_server.operations.shapes import service as service_shapes
+from kagitori_server.operations.shapes import simulation as simulation_shapes
+from kagitori_server.operations.shapes import usage as usage_shapes
 from kagitori_server.operations.shapes.empty import Empty
 
 ACCOUNTS: tuple[Operation, ...] = (
@@ -169,7 +177,7 @@ CREDENTIALS: tuple[Operation, ...] = (
         request=Shape(service_shapes.NoMembers), response=credential_shapes.GetCallerIdentityResponse,
         keys=(), alias_member=None, account_member=None,
         permissions=(),  # whoever has proven to be somebody may hear who
-        grantable=False, cross_account=False, read_only=True, writes=False,
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.ADMINISTRATION,
         audit=AuditRule(request_shown=(), answer=Answer.NOTHING),
         cost=Cost.INLINE, check=None, prepare=None, handler=credentials.get_caller_identity,
     ),
@@ -186,6 +194,15 @@ DECISIONS: tuple[Operation, ...] = (
         "LintPolicy", decision_shapes.LintPolicyRequest, decision_shapes.LintPolicyResponse, decisions.lint_policy,
         on=Resource.ACCOUNT, account_member=None, home_only=False, shown=("policy_kind", "policy_document"),
     ),
+    streaming(
+        "SimulatePolicy", simulation_shapes.SimulatePolicyRequest, simulation_shapes.SimulatePolicyResponse,
+        simulation.simulate_policy,
+        on=Resource.CHANGED, account_member="account_id", home_only=False,
+        shown=(
+            "account_id", "key_policy", "identity_policy", "grant_revocation", "key_disabling", "start_time",
+            "end_time",
+        ),
+    ),
 )
 
 AUDIT: tuple[Operation, ...] = (
@@ -198,6 +215,11 @@ AUDIT: tuple[Operation, ...] = (
         "VerifyAuditTrail", audit_shapes.VerifyAuditTrailRequest, audit_shapes.VerifyAuditTrailResponse,
         trail.verify_audit_trail,
         on=Resource.ACCOUNT, account_member=None, home_only=True, shown=("chain_name",),
+    ),
+    reading(
+        "GetUsage", usage_shapes.GetUsageRequest, usage_shapes.GetUsageResponse, usage.get_usage,
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        shown=("account_id", "start_time", "end_time", "group_by", "limit", "marker"),
     ),
 )
 
@@ -216,7 +238,7 @@ SERVER: tuple[Operation, ...] = (
         name="RotateRootKey", service=KAGITORI,
         request=Shape(service_shapes.NoMembers), response=service_shapes.RotateRootKeyResponse,
         keys=(), alias_member=None, account_member=None, permissions=permissions("RotateRootKey", Resource.ACCOUNT),
-        grantable=False, cross_account=False, read_only=False,
+        grantable=False, cross_account=False, read_only=False, rate=RateGroup.ADMINISTRATION,
         writes=False,  # it needs several transactions, with the root key's file written in between
         audit=AuditRule(
             request_shown=(), answer=Answer.MEMBERS,
@@ -227,6 +249,7 @@ SERVER: tuple[Operation, ...] = (
 )
 
 ADMIN: tuple[Operation, ...] = (
-    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *IDENTITIES, *CREDENTIALS, *DECISIONS, *AUDIT, *SERVER,
+    *ACCOUNTS, *USERS, *ROLES, *IDENTITY_POLICIES, *IDENTITIES, *CREDENTIALS, *OIDC_PROVIDERS, *DECISIONS, *BUDGETS,
+    *AUDIT, *SERVER,
 )
 """Every operation of AdminService that is served."""

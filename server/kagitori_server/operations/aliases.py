@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from kagitori_server.model import limits
 from kagitori_server.model.arn import alias_arn
-from kagitori_server.model.errors import AlreadyExistsException, LimitExceededException, ValidationException
+from kagitori_server.model.errors import AlreadyExistsException, ValidationException
 from kagitori_server.model.keys import Alias
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.paging import cut, decode_marker, encode_marker
@@ -84,6 +83,4 @@ def list_aliases(context: Context, request: ListAliasesRequest) -> ListAliasesRe
 
 
 def _check_room(context: Context, aliases: int) -> None:
-    if aliases >= limits.ALIASES_PER_KEY:
-        arn = context.keys["new" if "new" in context.keys else "key"].arn
-        raise LimitExceededException(f"{arn} has {limits.ALIASES_PER_KEY} aliases, the most a key may have.")
+    context.services.quotas.check_aliases(aliases, context.keys["new" if "new" in context.keys else "key"].arn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kagitori_server.model.keys import KeyUsage
+from kagitori_server.model.rates import CryptoRate, RateGroup
 from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
 from kagitori_server.operations import key_pairs, shared_secrets, signing
@@ -43,7 +44,7 @@ SIGN = Operation(
     request=Shape(signing_shapes.SignRequest), response=signing_shapes.SignResponse,
     keys=(_key(KeyUsage.SIGN_VERIFY),), alias_member=None, account_member=None,
     permissions=(_on_key("Sign"),),
-    grantable=True, cross_account=True, read_only=True, writes=False,
+    grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.KEY,
     audit=_shown("message_type", "signing_algorithm"),
     cost=Cost.BY_KEY, check=signing.check_signing, prepare=None, handler=signing.sign,
 )
@@ -52,7 +53,7 @@ VERIFY = Operation(
     request=Shape(signing_shapes.VerifyRequest), response=signing_shapes.VerifyResponse,
     keys=(_key(KeyUsage.SIGN_VERIFY),), alias_member=None, account_member=None,
     permissions=(_on_key("Verify"),),
-    grantable=True, cross_account=True, read_only=True, writes=False,
+    grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.KEY,
     audit=_shown("message_type", "signing_algorithm"),
     cost=Cost.BY_KEY, check=signing.check_signing, prepare=None, handler=signing.verify,
 )
@@ -61,7 +62,7 @@ GENERATE_MAC = Operation(
     request=Shape(signing_shapes.GenerateMacRequest), response=signing_shapes.GenerateMacResponse,
     keys=(_key(KeyUsage.GENERATE_VERIFY_MAC),), alias_member=None, account_member=None,
     permissions=(_on_key("GenerateMac"),),
-    grantable=True, cross_account=True, read_only=True, writes=False,
+    grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.KEY,
     audit=_shown("mac_algorithm"),
     cost=Cost.BY_KEY, check=signing.check_mac, prepare=None, handler=signing.generate_mac,
 )
@@ -75,7 +76,7 @@ ASYMMETRIC: tuple[Operation, ...] = (
         request=Shape(signing_shapes.VerifyMacRequest), response=signing_shapes.VerifyMacResponse,
         keys=(_key(KeyUsage.GENERATE_VERIFY_MAC),), alias_member=None, account_member=None,
         permissions=(_on_key("VerifyMac"),),
-        grantable=True, cross_account=True, read_only=True, writes=False,
+        grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.KEY,
         audit=_shown("mac_algorithm"),
         cost=Cost.BY_KEY, check=signing.check_mac, prepare=None, handler=signing.verify_mac,
     ),
@@ -84,7 +85,7 @@ ASYMMETRIC: tuple[Operation, ...] = (
         request=Shape(pair_shapes.GetPublicKeyRequest), response=pair_shapes.GetPublicKeyResponse,
         keys=(_key(None),), alias_member=None, account_member=None,
         permissions=(_on_key("GetPublicKey"),),
-        grantable=True, cross_account=True, read_only=True, writes=False,
+        grantable=True, cross_account=True, read_only=True, writes=False, rate=RateGroup.DESCRIBE,
         audit=_shown(),
         cost=Cost.BY_KEY, check=key_pairs.check_get_public_key, prepare=None, handler=key_pairs.get_public_key,
     ),
@@ -93,7 +94,7 @@ ASYMMETRIC: tuple[Operation, ...] = (
         request=Shape(secret_shapes.DeriveSharedSecretRequest), response=secret_shapes.DeriveSharedSecretResponse,
         keys=(_key(KeyUsage.KEY_AGREEMENT),), alias_member=None, account_member=None,
         permissions=(_on_key("DeriveSharedSecret"),),
-        grantable=True, cross_account=True, read_only=True, writes=False,
+        grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.KEY,
         audit=_shown("key_agreement_algorithm"),
         cost=Cost.BY_KEY, check=shared_secrets.check_derive_shared_secret, prepare=None,
         handler=shared_secrets.derive_shared_secret,
@@ -103,7 +104,7 @@ ASYMMETRIC: tuple[Operation, ...] = (
         request=Shape(secret_shapes.EncapsulateRequest), response=secret_shapes.EncapsulateResponse,
         keys=(_key(KeyUsage.ENCAPSULATE_DECAPSULATE),), alias_member=None, account_member=None,
         permissions=(_on_key("Encapsulate"),),
-        grantable=True, cross_account=True, read_only=True, writes=False,
+        grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.KEY,
         audit=_shown("encapsulation_algorithm"),
         cost=Cost.BY_KEY, check=shared_secrets.check_encapsulation, prepare=None, handler=shared_secrets.encapsulate,
     ),
@@ -112,7 +113,7 @@ ASYMMETRIC: tuple[Operation, ...] = (
         request=Shape(secret_shapes.DecapsulateRequest), response=secret_shapes.DecapsulateResponse,
         keys=(_key(KeyUsage.ENCAPSULATE_DECAPSULATE),), alias_member=None, account_member=None,
         permissions=(_on_key("Decapsulate"),),
-        grantable=True, cross_account=True, read_only=True, writes=False,
+        grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.KEY,
         audit=_shown("encapsulation_algorithm"),
         cost=Cost.BY_KEY, check=shared_secrets.check_encapsulation, prepare=None, handler=shared_secrets.decapsulate,
     ),
@@ -121,7 +122,7 @@ ASYMMETRIC: tuple[Operation, ...] = (
         request=Shape(pair_shapes.GenerateDataKeyPairRequest), response=pair_shapes.GenerateDataKeyPairResponse,
         keys=(_key(KeyUsage.ENCRYPT_DECRYPT),), alias_member=None, account_member=None,
         permissions=(_on_key("GenerateDataKeyPair", "encryption_context"),),
-        grantable=True, cross_account=True, read_only=True, writes=False,
+        grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.PAIR,
         audit=_shown("encryption_context", "key_pair_spec"),
         cost=Cost.GENERATION, check=key_pairs.check_data_key_pair, prepare=None,
         handler=key_pairs.generate_data_key_pair,
@@ -132,7 +133,7 @@ ASYMMETRIC: tuple[Operation, ...] = (
         response=pair_shapes.GenerateDataKeyPairWithoutPlaintextResponse,
         keys=(_key(KeyUsage.ENCRYPT_DECRYPT),), alias_member=None, account_member=None,
         permissions=(_on_key("GenerateDataKeyPairWithoutPlaintext", "encryption_context"),),
-        grantable=True, cross_account=True, read_only=True, writes=False,
+        grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.PAIR,
         audit=_shown("encryption_context", "key_pair_spec"),
         cost=Cost.GENERATION, check=key_pairs.check_data_key_pair, prepare=None,
         handler=key_pairs.generate_data_key_pair_without_plaintext,

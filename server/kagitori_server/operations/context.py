@@ -12,6 +12,7 @@ from kagitori_keystore.capabilities import GeneralKeyStore
 from kagitori_server.model.call import Evidence
 from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
+from kagitori_server.model.limits import Quotas
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import Caller
 from kagitori_server.operations.administration.ports import Administration
@@ -49,6 +50,7 @@ class Services:
     home_account: str
     """The operator's account: its administrators may also administer the others."""
     regions: tuple[str, ...]
+    quotas: Quotas
     lockout_check: Callable[[Context, KeyPolicy, str], None]
     """(call, candidate key policy, key ARN): raises MalformedPolicyDocumentException when the caller could
     not change the policy again."""
@@ -82,6 +84,8 @@ class Context:
     writer_or_none: Writer | None = None
     prepared: Any = None
     """What the row's `prepare` made for its handler."""
+    counted: Any = None
+    """What budgets have counted of the call: `limiting.leases.Counted`."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What the audit record shows as additionalEventData."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kagitori_server.model.rates import RateGroup
 from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
 from kagitori_server.operations import grants
@@ -34,7 +35,7 @@ GRANTS: tuple[Operation, ...] = (
         permissions=(
             Permission(action="kms:CreateGrant", on=Resource.KEY, slot="key", proposes=proposed_by),
         ),
-        grantable=True, cross_account=True, read_only=False, writes=True,
+        grantable=True, cross_account=True, read_only=False, writes=True, rate=RateGroup.GRANT,
         audit=AuditRule(
             request_shown=("key_id", "grantee_principal", "retiring_principal", "operations", "constraints", "name"),
             answer=Answer.KEY_ARN, response_shown=("grant_id",),
@@ -46,7 +47,7 @@ GRANTS: tuple[Operation, ...] = (
         request=Shape(shapes.ListGrantsRequest), response=shapes.ListGrantsResponse,
         keys=(_key(StateRule.ANY),), alias_member=None, account_member=None,
         permissions=(Permission(action="kms:ListGrants", on=Resource.KEY, slot="key"),),
-        grantable=False, cross_account=True, read_only=True, writes=False,
+        grantable=False, cross_account=True, read_only=True, writes=False, rate=RateGroup.LIST_OF_KEY,
         audit=AuditRule(
             request_shown=("key_id", "grant_id", "grantee_principal", "limit", "marker"), answer=Answer.NOTHING
         ),
@@ -57,7 +58,7 @@ GRANTS: tuple[Operation, ...] = (
         request=Shape(shapes.ListRetirableGrantsRequest), response=shapes.ListGrantsResponse,
         keys=(), alias_member=None, account_member=None,
         permissions=(Permission(action="kms:ListRetirableGrants", on=Resource.RETIRING_PRINCIPAL, slot=None),),
-        grantable=False, cross_account=True, read_only=True, writes=False,
+        grantable=False, cross_account=True, read_only=True, writes=False, rate=RateGroup.LIST_OF_KEY,
         audit=AuditRule(request_shown=("retiring_principal", "limit", "marker"), answer=Answer.NOTHING),
         cost=Cost.OFFLOAD, check=grants.check_list_retirable_grants, prepare=None,
         handler=grants.list_retirable_grants,
@@ -71,7 +72,7 @@ GRANTS: tuple[Operation, ...] = (
         ),
         alias_member=None, account_member=None,
         permissions=(Permission(action="kms:RetireGrant", on=Resource.GRANT, slot="key"),),
-        grantable=True, cross_account=True, read_only=False, writes=True,
+        grantable=True, cross_account=True, read_only=False, writes=True, rate=RateGroup.GRANT,
         audit=AuditRule(request_shown=(), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=grants.retire_grant,
     ),
@@ -80,7 +81,7 @@ GRANTS: tuple[Operation, ...] = (
         request=Shape(shapes.RevokeGrantRequest), response=Empty,
         keys=(_key(StateRule.ANY),), alias_member=None, account_member=None,
         permissions=(Permission(action="kms:RevokeGrant", on=Resource.KEY, slot="key"),),
-        grantable=False, cross_account=True, read_only=False, writes=True,
+        grantable=False, cross_account=True, read_only=False, writes=True, rate=RateGroup.GRANT,
         audit=AuditRule(request_shown=("key_id", "grant_id"), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=grants.check_revoke_grant, prepare=None, handler=grants.revoke_grant,
     ),

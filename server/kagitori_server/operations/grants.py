@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 
-from kagitori_server.model import limits
 from kagitori_server.model.arn import root_arn
 from kagitori_server.model.errors import (
     InvalidGrantIdException,
-    LimitExceededException,
     NotFoundException,
     UnsupportedOperationException,
     ValidationException,
 )
 from kagitori_server.model.grants import ConstraintKind, Grant, GrantPrincipal
+from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.grant_names import find_grant, named_principal, token_digest, unique_id_of
 from kagitori_server.operations.grant_terms import check_operations, terms_of
@@ -39,7 +38,7 @@ def check_create_grant(context: Context, request: CreateGrantRequest) -> None:
     """Refuses what the key can't do, principals that don't exist, and a grant too many."""
     check_operations(context.key, request)
     with context.services.catalog.read() as reader:
-        _same_as(reader, _proposed(context, request, reader))
+        _same_as(reader, _proposed(context, request, reader), context.services.quotas)
 
 
 def create_grant(context: Context, request: CreateGrantRequest) -> CreateGrantResponse:
@@ -47,7 +46,7 @@ def create_grant(context: Context, request: CreateGrantRequest) -> CreateGrantRe
     each call has a token of its own."""
     writer = context.writer
     grant = _proposed(context, request, writer)
-    existing = _same_as(writer, grant)
+    existing = _same_as(writer, grant, context.services.quotas)
     if existing is None:
         writer.insert_grant(grant)
     else:
@@ -151,15 +150,14 @@ def _proposed(context: Context, request: CreateGrantRequest, reader: Reader) -> 
     )
 
 
-def _same_as(reader: Reader, grant: Grant) -> Grant | None:
+def _same_as(reader: Reader, grant: Grant, quotas: Quotas) -> Grant | None:
     """The grant of the same name and terms, if there is one. Raises LimitExceededException when there is none and
     no room for it."""
     if grant.name is not None:
         for known in reader.grants_named(grant.region, grant.key_id, grant.name):
             if known.same_terms(grant):
                 return known
-    if reader.count_grants(grant.region, grant.key_id) >= limits.GRANTS_PER_KEY:
-        raise LimitExceededException(f"The key has {limits.GRANTS_PER_KEY} grants, the most a key may have.")
+    quotas.check_grants(reader.count_grants(grant.region, grant.key_id))
     return None
 
 

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kagitori_server.model.arn import alias_arn, check_new_alias_name, entity_arn, service_arn
+from kagitori_server.model.arn import alias_arn, budget_arn, check_new_alias_name, entity_arn, service_arn
 from kagitori_server.model.principals import PrincipalKind
+from kagitori_server.operations.administration.oidc_providers import provider_arn
 from kagitori_server.operations.administration.reach import (
     find_access_key,
     find_certificate,
@@ -68,6 +69,16 @@ def identity_resource(context: Context, permission: Permission, request: Any) ->
         return _own(request.retiring_principal, parts[4] if len(parts) == 6 else context.account)
     if permission.on in (Resource.PRINCIPAL, Resource.POLICY):
         return _named(context, request.principal_arn if permission.on is Resource.PRINCIPAL else request.policy_arn)
+    if permission.on is Resource.OIDC_PROVIDER:
+        return _named(context, provider_arn(context, request))
+    if permission.on is Resource.BUDGET:
+        budget = budget_arn(services.partition, context.account, request.budget_name)
+        return _reached(context, budget, shown=budget, unknown_arn=budget, is_entity=False)
+    if permission.on is Resource.CHANGED:
+        arn = request.changed_arn(services.partition, context.region, context.account)
+        # A key isn't an identity: the call that is about it lets its record tell so by itself.
+        is_identity = request.identity_policy is not None
+        return _reached(context, arn, shown=arn, unknown_arn=arn, is_entity=is_identity)
     if permission.on is not Resource.ENTITY:
         region = getattr(request, permission.region_member) if permission.region_member else context.region
         arn = service_arn(services.partition, row.service, region, context.account)

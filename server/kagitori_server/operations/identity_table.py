@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kagitori_server.model.rates import RateGroup
 from kagitori_server.model.shape import Shape
 from kagitori_server.operations.admin_rows import (
     ACCESS_KEY,
@@ -162,7 +163,7 @@ ASSUME_ROLE = Operation(
     request=Shape(key_shapes.AssumeRoleRequest), response=key_shapes.AssumeRoleResponse,
     keys=(), alias_member=None, account_member=None,
     permissions=(),  # `check` asks for sts:AssumeRole: the role's trust policy has a say in it
-    grantable=False, cross_account=True, read_only=False, writes=True,
+    grantable=False, cross_account=True, read_only=False, writes=True, rate=RateGroup.ADMINISTRATION,
     audit=AuditRule(
         request_shown=(
             "role_arn", "role_session_name", "policy", "duration_seconds", "tags", "source_identity",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kagitori_server.model.keys import Origin
+from kagitori_server.model.rates import RateGroup
 from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
 from kagitori_server.operations import importing
@@ -30,6 +31,7 @@ IMPORTS: tuple[Operation, ...] = (
         keys=(_key(StateRule.IMPORT_PREPARABLE),), alias_member=None, account_member=None,
         permissions=(_on_key("GetParametersForImport"),),
         grantable=False, cross_account=False, read_only=True, writes=False,
+        rate=RateGroup.IMPORT_PARAMETERS,
         audit=AuditRule(
             request_shown=("key_id", "wrapping_algorithm", "wrapping_key_spec"), answer=Answer.NOTHING
         ),
@@ -41,7 +43,7 @@ IMPORTS: tuple[Operation, ...] = (
         request=Shape(shapes.ImportKeyMaterialRequest), response=shapes.ImportKeyMaterialResponse,
         keys=(_key(StateRule.IMPORTABLE),), alias_member=None, account_member=None,
         permissions=(_on_key("ImportKeyMaterial"),),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.CHANGE,
         audit=AuditRule(
             request_shown=(
                 "key_id", "valid_to", "expiration_model", "import_type", "key_material_description",
@@ -57,7 +59,7 @@ IMPORTS: tuple[Operation, ...] = (
         request=Shape(shapes.DeleteImportedKeyMaterialRequest), response=shapes.DeleteImportedKeyMaterialResponse,
         keys=(_key(StateRule.EMPTIABLE),), alias_member=None, account_member=None,
         permissions=(_on_key("DeleteImportedKeyMaterial"),),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.CHANGE,
         audit=AuditRule(
             request_shown=("key_id", "key_material_id"), answer=Answer.KEY_ARN, response_shown=("key_material_id",)
         ),

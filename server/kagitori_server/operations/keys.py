@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from kagitori_keystore.algorithms import KeySpec as MaterialSpec
 from kagitori_keystore.base import MaterialRef
-from kagitori_server.model import limits
 from kagitori_server.model.arn import key_arn
 from kagitori_server.model.errors import (
     CustomKeyStoreNotFoundException,
-    LimitExceededException,
     UnsupportedOperationException,
     ValidationException,
 )
@@ -104,7 +102,7 @@ def prepare_create_key(context: Context, request: CreateKeyRequest) -> None:
 def create_key(context: Context, request: CreateKeyRequest) -> CreateKeyResponse:
     """Makes a key, with its first material unless that will be imported (AWS CreateKey)."""
     services, writer, new = context.services, context.writer, context.prepared
-    check_key_quota(context, context.region)
+    services.quotas.check_keys(writer.count_keys(context.account, context.region))
     arn = key_arn(services.partition, context.region, context.account, new.key_id)
     text = request.policy or default_key_policy(context.account, services.partition)
     bypass = request.policy is None or request.bypass_policy_lockout_safety_check
@@ -135,14 +133,6 @@ def create_key(context: Context, request: CreateKeyRequest) -> CreateKeyResponse
 def first_version(reference: MaterialRef, now: float) -> MaterialVersion:
     """The first version of a key's material, as the key store made it at `now`."""
     return MaterialVersion(reference.material_id, reference.reference, now, MaterialState.CURRENT)
-
-
-def check_key_quota(context: Context, region: str) -> None:
-    """Refuses one key more than an account may have in a Region. Raises LimitExceededException."""
-    if context.writer.count_keys(context.account, region) >= limits.KEYS_PER_ACCOUNT_REGION:
-        raise LimitExceededException(
-            f"The account has {limits.KEYS_PER_ACCOUNT_REGION} keys in {region}, the most it may have there."
-        )
 
 
 def _spec(request: CreateKeyRequest) -> KeySpec:

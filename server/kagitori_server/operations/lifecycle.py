@@ -51,6 +51,7 @@ def schedule_key_deletion(context: Context, request: ScheduleKeyDeletionRequest)
     else:
         due, state = context.now + days * limits.SECONDS_PER_DAY, KeyState.PENDING_DELETION
         context.writer.set_key_state(context.region, key.key_id, state, due)
+    context.writer.stop_billing(context.region, key.key_id, context.now)
     return ScheduleKeyDeletionResponse(
         key_id=key.arn, deletion_date=due, key_state=state, pending_window_in_days=days
     )
@@ -61,6 +62,7 @@ def cancel_key_deletion(context: Context, _request: CancelKeyDeletionRequest) ->
     CancelKeyDeletion)."""
     state = KeyState.PENDING_IMPORT if context.key.awaits_import else KeyState.DISABLED
     context.writer.set_key_state(context.region, context.key.key_id, state, None)
+    context.writer.resume_billing(context.region, context.key.key_id)
     return CancelKeyDeletionResponse(key_id=context.key.arn)
 
 

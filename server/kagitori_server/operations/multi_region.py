@@ -16,7 +16,6 @@ from kagitori_server.model.keys import Key, KeyState, MaterialVersion, Origin, T
 from kagitori_server.operations.context import Context, domain_of
 from kagitori_server.operations.imported_material import settle_waiting
 from kagitori_server.operations.key_metadata import metadata
-from kagitori_server.operations.keys import check_key_quota
 from kagitori_server.operations.policies import check_policy
 from kagitori_server.operations.shapes.empty import EMPTY, Empty
 from kagitori_server.operations.shapes.multi_region import (
@@ -78,7 +77,7 @@ def replicate_key(context: Context, request: ReplicateKeyRequest) -> ReplicateKe
     """Makes a key of the same id and material in another Region (AWS ReplicateKey). It is usable at once; one whose
     material is imported awaits its import there."""
     primary, region, services = context.key, request.replica_region, context.services
-    check_key_quota(context, region)
+    services.quotas.check_keys(context.writer.count_keys(context.account, region))
     ready: Mapping[str, MaterialRef] = context.prepared.references
     materials = []
     for version in primary.materials:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kagitori_server.model.rates import RateGroup
 from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
 from kagitori_server.operations import multi_region
@@ -26,7 +27,7 @@ MULTI_REGION: tuple[Operation, ...] = (
             Permission(action="kms:PutKeyPolicy", on=Resource.ACCOUNT, slot=None, region_member="replica_region",
                        when=lambda request: request.policy),
         ),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.OTHER,
         audit=AuditRule(
             request_shown=(
                 "key_id", "replica_region", "policy", "bypass_policy_lockout_safety_check", "description", "tags",
@@ -50,7 +51,7 @@ MULTI_REGION: tuple[Operation, ...] = (
             Permission(action="kms:UpdatePrimaryRegion", on=Resource.KEY, slot="key"),
             Permission(action="kms:UpdatePrimaryRegion", on=Resource.KEY, slot="replica"),
         ),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.OTHER,
         audit=AuditRule(request_shown=("key_id", "primary_region"), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=multi_region.check_update_primary_region, prepare=None,
         handler=multi_region.update_primary_region,

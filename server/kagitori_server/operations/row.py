@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from kagitori_server.model.keys import KeyUsage, Origin
+from kagitori_server.model.rates import CryptoRate, Rate
 from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
 from kagitori_server.policy.grants import Grant
@@ -77,8 +78,15 @@ class Resource(Enum):
     """The principal whose ARN the request member `principal_arn` holds: identity policies alone."""
     POLICY = "policy"
     """The managed policy whose ARN the request member `policy_arn` holds: identity policies alone."""
+    CHANGED = "changed"
+    """The key, user, group or role that the call supposes changed, as the request's `changed_arn` says: identity
+    policies alone."""
     ENTITY = "entity"
     """The user, role, group or managed policy that the permission's `entity` says: identity policies alone."""
+    BUDGET = "budget"
+    """The budget of the call's account that the request member `budget_name` names: identity policies alone."""
+    OIDC_PROVIDER = "OpenID Connect provider"
+    """The provider that the request is about (`oidc_providers.provider_arn`): identity policies alone."""
     ACCOUNT = "account"
     """No resource: identity policies alone."""
 
@@ -186,6 +194,8 @@ class Operation:
     """As CloudTrail's `readOnly`: cryptographic operations count as read-only."""
     writes: bool
     """Whether the handler changes the catalog: it then runs in a write transaction."""
+    rate: Rate
+    """Which calls it shares a rate with. A CryptoRate says that it uses key material: budgets count those."""
     audit: AuditRule
     cost: Cost
     check: Check | None
@@ -193,6 +203,14 @@ class Operation:
     prepare: Prepare | None
     """What a row that writes does before it holds the catalog's one write turn, such as generating a key."""
     handler: Handler
+    streams: bool = False
+    """Whether the answer is a `streams.Stream` of `response`s: it leaves after the record, which tells of its
+    beginning, and what can be refused is refused before. Only for rows that don't write."""
+
+    @property
+    def uses_keys(self) -> bool:
+        """Whether it uses key material, which budgets count."""
+        return isinstance(self.rate, CryptoRate)
 
     def slot(self, name: str) -> KeySlot:
         """The slot of that name. Raises KeyError."""

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from kagitori_server.model.keys import KeyUsage
+from kagitori_server.model.rates import CryptoRate, RateGroup
 from kagitori_server.model.shape import Shape
 from kagitori_server.model.states import StateRule
-from kagitori_server.operations import aliases, data_keys, encryption, keys, lifecycle, policies, tags
+from kagitori_server.operations import aliases, data_keys, encryption, keys, last_usage, lifecycle, policies, tags
 from kagitori_server.operations.admin_table import ADMIN
 from kagitori_server.operations.asymmetric_table import ASYMMETRIC, ASYMMETRIC_BATCHES
 from kagitori_server.operations.grant_table import GRANTS
@@ -36,6 +37,7 @@ from kagitori_server.operations.row import (
 from kagitori_server.operations.shapes import aliases as alias_shapes
 from kagitori_server.operations.shapes import crypto as crypto_shapes
 from kagitori_server.operations.shapes import keys as key_shapes
+from kagitori_server.operations.shapes import usage as usage_shapes
 from kagitori_server.operations.shapes.empty import Empty
 
 KMS = "kms"
@@ -81,7 +83,7 @@ KEYS: tuple[Operation, ...] = (
             _on_account("TagResource", when=lambda request: request.tags),
             _on_account("PutKeyPolicy", when=lambda request: request.policy),
         ),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.OTHER,
         audit=AuditRule(
             request_shown=(
                 "description", "key_spec", "customer_master_key_spec", "key_usage", "origin", "multi_region",
@@ -96,7 +98,7 @@ KEYS: tuple[Operation, ...] = (
         request=Shape(key_shapes.DescribeKeyRequest), response=key_shapes.DescribeKeyResponse,
         keys=(_key(StateRule.ANY, alias=True),), alias_member=None, account_member=None,
         permissions=(_on_key("DescribeKey"),),
-        grantable=True, cross_account=True, read_only=True, writes=False,
+        grantable=True, cross_account=True, read_only=True, writes=False, rate=RateGroup.DESCRIBE,
         audit=AuditRule(request_shown=("key_id",), answer=Answer.NOTHING),
         cost=Cost.INLINE, check=None, prepare=None, handler=keys.describe_key,
     ),
@@ -105,7 +107,7 @@ KEYS: tuple[Operation, ...] = (
         request=Shape(key_shapes.ListKeysRequest), response=key_shapes.ListKeysResponse,
         keys=(), alias_member=None, account_member=None,
         permissions=(_on_account("ListKeys"),),
-        grantable=False, cross_account=False, read_only=True, writes=False,
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.LIST,
         audit=AuditRule(request_shown=("limit", "marker", "resource_owners"), answer=Answer.NOTHING),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=keys.list_keys,
     ),
@@ -114,7 +116,7 @@ KEYS: tuple[Operation, ...] = (
         request=Shape(key_shapes.UpdateKeyDescriptionRequest), response=Empty,
         keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, account_member=None,
         permissions=(_on_key("UpdateKeyDescription"),),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.OTHER,
         audit=AuditRule(request_shown=("key_id", "description"), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=keys.update_key_description,
     ),
@@ -123,7 +125,7 @@ KEYS: tuple[Operation, ...] = (
         request=Shape(key_shapes.EnableKeyRequest), response=Empty,
         keys=(_key(StateRule.SWITCHABLE, alias=False),), alias_member=None, account_member=None,
         permissions=(_on_key("EnableKey"),),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.OTHER,
         audit=AuditRule(request_shown=("key_id",), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=lifecycle.enable_key,
     ),
@@ -132,7 +134,7 @@ KEYS: tuple[Operation, ...] = (
         request=Shape(key_shapes.DisableKeyRequest), response=Empty,
         keys=(_key(StateRule.SWITCHABLE, alias=False),), alias_member=None, account_member=None,
         permissions=(_on_key("DisableKey"),),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.OTHER,
         audit=AuditRule(request_shown=("key_id",), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=lifecycle.disable_key,
     ),
@@ -141,7 +143,7 @@ KEYS: tuple[Operation, ...] = (
         request=Shape(key_shapes.ScheduleKeyDeletionRequest), response=key_shapes.ScheduleKeyDeletionResponse,
         keys=(_key(StateRule.SCHEDULABLE, alias=False),), alias_member=None, account_member=None,
         permissions=(_on_key("ScheduleKeyDeletion"),),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.CHANGE,
         audit=AuditRule(
             request_shown=("key_id", "pending_window_in_days"), answer=Answer.MEMBERS,
             response_shown=("key_id", "key_state", "deletion_date", "pending_window_in_days"),
@@ -154,9 +156,18 @@ KEYS: tuple[Operation, ...] = (
         request=Shape(key_shapes.CancelKeyDeletionRequest), response=key_shapes.CancelKeyDeletionResponse,
         keys=(_key(StateRule.CANCELLABLE, alias=False),), alias_member=None, account_member=None,
         permissions=(_on_key("CancelKeyDeletion"),),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.OTHER,
         audit=AuditRule(request_shown=("key_id",), answer=Answer.MEMBERS, response_shown=("key_id",)),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=lifecycle.cancel_key_deletion,
+    ),
+    Operation(
+        name="GetKeyLastUsage", service=KMS,
+        request=Shape(usage_shapes.GetKeyLastUsageRequest), response=usage_shapes.GetKeyLastUsageResponse,
+        keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
+        permissions=(_on_key("GetKeyLastUsage"),),
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.OTHER,
+        audit=AuditRule(request_shown=("key_id",), answer=Answer.NOTHING),
+        cost=Cost.OFFLOAD, check=None, prepare=None, handler=last_usage.get_key_last_usage,
     ),
 )
 
@@ -168,7 +179,7 @@ ALIASES: tuple[Operation, ...] = (
                       states=StateRule.LIVE, usage=None),),
         alias_member="alias_name", account_member=None,
         permissions=(_on_alias("CreateAlias"), _on_key("CreateAlias")),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.OTHER,
         audit=AuditRule(request_shown=("alias_name", "target_key_id"), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=aliases.create_alias,
     ),
@@ -183,7 +194,7 @@ ALIASES: tuple[Operation, ...] = (
         ),
         alias_member="alias_name", account_member=None,
         permissions=(_on_alias("UpdateAlias"), _on_key("UpdateAlias", "current"), _on_key("UpdateAlias", "new")),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.OTHER,
         audit=AuditRule(request_shown=("alias_name", "target_key_id"), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=aliases.check_update_alias, prepare=None, handler=aliases.update_alias,
     ),
@@ -194,7 +205,7 @@ ALIASES: tuple[Operation, ...] = (
                       states=StateRule.ANY, usage=None),),
         alias_member="alias_name", account_member=None,
         permissions=(_on_alias("DeleteAlias"), _on_key("DeleteAlias")),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.CHANGE,
         audit=AuditRule(request_shown=("alias_name",), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=aliases.delete_alias,
     ),
@@ -203,7 +214,7 @@ ALIASES: tuple[Operation, ...] = (
         request=Shape(alias_shapes.ListAliasesRequest), response=alias_shapes.ListAliasesResponse,
         keys=(), alias_member=None, account_member=None,
         permissions=(_on_account("ListAliases"),),
-        grantable=False, cross_account=False, read_only=True, writes=False,
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.LIST,
         audit=AuditRule(request_shown=("key_id", "limit", "marker"), answer=Answer.NOTHING),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=aliases.list_aliases,
     ),
@@ -215,7 +226,7 @@ TAGS: tuple[Operation, ...] = (
         request=Shape(key_shapes.TagResourceRequest), response=Empty,
         keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, account_member=None,
         permissions=(_on_key("TagResource"),),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.TAG,
         audit=AuditRule(request_shown=("key_id", "tags"), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=tags.check_tag_resource, prepare=None, handler=tags.tag_resource,
     ),
@@ -224,7 +235,7 @@ TAGS: tuple[Operation, ...] = (
         request=Shape(key_shapes.UntagResourceRequest), response=Empty,
         keys=(_key(StateRule.LIVE, alias=False),), alias_member=None, account_member=None,
         permissions=(_on_key("UntagResource"),),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.OTHER,
         audit=AuditRule(request_shown=("key_id", "tag_keys"), answer=Answer.KEY_ARN),
         cost=Cost.OFFLOAD, check=None, prepare=None, handler=tags.untag_resource,
     ),
@@ -233,7 +244,7 @@ TAGS: tuple[Operation, ...] = (
         request=Shape(key_shapes.ListResourceTagsRequest), response=key_shapes.ListResourceTagsResponse,
         keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
         permissions=(_on_key("ListResourceTags"),),
-        grantable=False, cross_account=False, read_only=True, writes=False,
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.DESCRIBE,
         audit=AuditRule(request_shown=("key_id", "limit", "marker"), answer=Answer.NOTHING),
         cost=Cost.INLINE, check=None, prepare=None, handler=tags.list_resource_tags,
     ),
@@ -245,7 +256,7 @@ POLICIES: tuple[Operation, ...] = (
         request=Shape(key_shapes.GetKeyPolicyRequest), response=key_shapes.GetKeyPolicyResponse,
         keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
         permissions=(_on_key("GetKeyPolicy"),),
-        grantable=False, cross_account=False, read_only=True, writes=False,
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.READ_SETTINGS,
         audit=AuditRule(request_shown=("key_id", "policy_name"), answer=Answer.NOTHING),
         cost=Cost.INLINE, check=None, prepare=None, handler=policies.get_key_policy,
     ),
@@ -254,7 +265,7 @@ POLICIES: tuple[Operation, ...] = (
         request=Shape(key_shapes.PutKeyPolicyRequest), response=Empty,
         keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
         permissions=(_on_key("PutKeyPolicy"),),
-        grantable=False, cross_account=False, read_only=False, writes=True,
+        grantable=False, cross_account=False, read_only=False, writes=True, rate=RateGroup.CHANGE,
         audit=AuditRule(
             request_shown=("key_id", "policy_name", "policy", "bypass_policy_lockout_safety_check"),
             answer=Answer.KEY_ARN,
@@ -266,7 +277,7 @@ POLICIES: tuple[Operation, ...] = (
         request=Shape(key_shapes.ListKeyPoliciesRequest), response=key_shapes.ListKeyPoliciesResponse,
         keys=(_key(StateRule.ANY, alias=False),), alias_member=None, account_member=None,
         permissions=(_on_key("ListKeyPolicies"),),
-        grantable=False, cross_account=False, read_only=True, writes=False,
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.LIST_OF_KEY,
         audit=AuditRule(request_shown=("key_id", "limit", "marker"), answer=Answer.NOTHING),
         cost=Cost.INLINE, check=None, prepare=None, handler=policies.list_key_policies,
     ),
@@ -277,7 +288,7 @@ ENCRYPT = Operation(
     request=Shape(crypto_shapes.EncryptRequest), response=crypto_shapes.EncryptResponse,
     keys=(_ENCRYPTING,), alias_member=None, account_member=None,
     permissions=(_by_context("Encrypt"),),
-    grantable=True, cross_account=True, read_only=True, writes=False,
+    grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.KEY,
     audit=AuditRule(
         request_shown=("key_id", "encryption_algorithm", "encryption_context"), answer=Answer.NOTHING
     ),
@@ -288,7 +299,7 @@ DECRYPT = Operation(
     request=Shape(crypto_shapes.DecryptRequest), response=crypto_shapes.DecryptResponse,
     keys=(_DECRYPTING,), alias_member=None, account_member=None,
     permissions=(_by_context("Decrypt"),),
-    grantable=True, cross_account=True, read_only=True, writes=False,
+    grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.KEY,
     audit=AuditRule(
         request_shown=("key_id", "encryption_algorithm", "encryption_context"), answer=Answer.NOTHING
     ),
@@ -299,7 +310,7 @@ GENERATE_DATA_KEY = Operation(
     request=Shape(crypto_shapes.GenerateDataKeyRequest), response=crypto_shapes.GenerateDataKeyResponse,
     keys=(_ENCRYPTING,), alias_member=None, account_member=None,
     permissions=(_by_context("GenerateDataKey"),),
-    grantable=True, cross_account=True, read_only=True, writes=False,
+    grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.KEY,
     audit=AuditRule(
         request_shown=("key_id", "encryption_context", "key_spec", "number_of_bytes"), answer=Answer.NOTHING
     ),
@@ -325,7 +336,7 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
             _by_context("ReEncryptFrom", "source", "source_encryption_context"),
             _by_context("ReEncryptTo", "destination", "destination_encryption_context"),
         ),
-        grantable=True, cross_account=True, read_only=True, writes=False,
+        grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.KEY,
         audit=AuditRule(
             request_shown=(
                 "source_key_id", "source_encryption_algorithm", "source_encryption_context",
@@ -341,7 +352,7 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
         response=crypto_shapes.GenerateDataKeyWithoutPlaintextResponse,
         keys=(_ENCRYPTING,), alias_member=None, account_member=None,
         permissions=(_by_context("GenerateDataKeyWithoutPlaintext"),),
-        grantable=True, cross_account=True, read_only=True, writes=False,
+        grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.KEY,
         audit=AuditRule(
             request_shown=("key_id", "encryption_context", "key_spec", "number_of_bytes"), answer=Answer.NOTHING
         ),
@@ -353,7 +364,7 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
         request=Shape(crypto_shapes.GenerateRandomRequest), response=crypto_shapes.GenerateRandomResponse,
         keys=(), alias_member=None, account_member=None,
         permissions=(_on_account("GenerateRandom"),),
-        grantable=False, cross_account=False, read_only=True, writes=False,
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.SYMMETRIC,
         audit=AuditRule(request_shown=("number_of_bytes", "custom_key_store_id"), answer=Answer.NOTHING),
         cost=Cost.INLINE, check=data_keys.check_generate_random, prepare=None, handler=data_keys.generate_random,
     ),

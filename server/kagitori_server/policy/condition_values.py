@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,32}(?:\.[0-9]{1,32})?")
 _EPOCH = re.compile(r"[0-9]{5,15}(?:\.[0-9]{1,9})?")
@@ -68,6 +69,7 @@ def read_binary(text: str) -> bytes | None:
         return None
 
 
+@lru_cache(maxsize=1024)
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     # Longer than any address; what follows a % is the name of an interface, and no part of the address.
     if len(text) > 64:

@@ -20,7 +20,8 @@ from kagitori_server.policy.context import Context
 from kagitori_server.policy.operators import FAMILIES, ConditionValueError, Match
 
 _OPERATOR = re.compile(r"(?:(ForAllValues|ForAnyValue):)?([A-Za-z]{1,40}?)(IfExists)?")
-_KEY = re.compile(r"[A-Za-z0-9-]+:.+", re.DOTALL)
+_KEY = re.compile(r"[A-Za-z0-9.-]+(?:/[!-9;-~]*)?:.+", re.DOTALL)
+"""The vendor may be an OpenID Connect issuer, a host with or without a port and path: `issuer.example/path:sub`."""
 
 
 class Quantifier(Enum):
@@ -54,11 +55,11 @@ class Condition:
     def holds(self, context: Context) -> bool:
         """Whether the request fulfils the condition."""
         value = context.get(self.lookup)
-        if value is None or value == ():
+        if isinstance(value, str):
+            return self.match(context)(value) is not self.negated
+        if not value:
             return self.when_absent
         test = self.match(context)
-        if isinstance(value, str):
-            return test(value) is not self.negated
         return self.over_values(test(each) is not self.negated for each in value)
 
 

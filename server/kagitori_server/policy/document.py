@@ -51,6 +51,7 @@ from kagitori_server.policy.principals import (
     principal_form,
 )
 from kagitori_server.policy.statements import (
+    EVERY_RESOURCE,
     Effect,
     IdentityPolicy,
     KeyPolicy,
@@ -191,7 +192,6 @@ def _read(text: str, fault: Fault) -> tuple[str, list[object]]:
 
 _NO_ACTION = ActionSet.of((), negated=False)
 _NO_RESOURCE = ResourceSet.of((), negated=False, variables=False, allows=True)
-_EVERY_RESOURCE = ResourceSet.of(("*",), negated=False, variables=False, allows=True)
 
 _FORBIDDEN_IN_KEY_POLICY = re.compile(r"aws:resourcetag/.*|kms:resourcetag(/.*)?|kms:resourcealiases", re.DOTALL)
 _SINGLE_VALUED = ("kms:encryptioncontext:", "aws:requesttag/")
@@ -228,7 +228,7 @@ def _trust_statement(
         raise malformed(RESOURCE_FORBIDDEN)
     if members.raw.keys().isdisjoint(("Action", "NotAction")):
         raise malformed(NO_ACTIONS)
-    return replace(_key_statement(members, sids, resolve, bindings), resources=_EVERY_RESOURCE)
+    return replace(_key_statement(members, sids, resolve, bindings), resources=EVERY_RESOURCE)
 
 
 def _key_conditions(members: Members) -> tuple[Condition, ...]:
@@ -278,6 +278,7 @@ class _Named:
     accounts: set[str]
     roles: set[str]
     selves: set[str]
+    federated: set[str]
     everyone: bool = False
 
     def add(self, text: str, resolve: PrincipalResolver, bindings: dict[str, str]) -> None:
@@ -312,7 +313,7 @@ def _principals(
     negated = present[0] == "NotPrincipal"
     if negated and effect is Effect.ALLOW:
         raise members.fault("NotPrincipal with Allow would admit everybody else in the world")
-    named = _Named(set(), set(), set())
+    named = _Named(set(), set(), set(), set())
     element = members.raw[present[0]]
     if element == "*":
         named.everyone = True
@@ -326,7 +327,8 @@ def _principals(
             f"{present[0]} must be an object or *"
         )
     return Principals(
-        named.everyone, frozenset(named.accounts), frozenset(named.roles), frozenset(named.selves), negated
+        named.everyone, frozenset(named.accounts), frozenset(named.roles), frozenset(named.selves), negated,
+        frozenset(named.federated),
     )
 
 
@@ -341,3 +343,5 @@ def _add_principals(
             raise malformed(INVALID_PRINCIPALS)
     elif member not in ("Federated", "CanonicalUser") or not all(values) or "*" in "".join(values):
         raise malformed(INVALID_PRINCIPALS)
+    elif member == "Federated":
+        named.federated.update(values)

@@ -278,7 +278,7 @@ class _Request:
         return decision
 
     def _covered(self, statement: Statement) -> bool:
-        return statement.covers(self.action, self._query.resource_arn, self._context)
+        return statement.mismatch(self.action, self._query.resource_arn, self._context) is None
 
     def _deny(self, basis: Basis, policies: NamedPolicies) -> Decision | None:
         for name, policy in policies:

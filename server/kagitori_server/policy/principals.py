@@ -36,6 +36,8 @@ class CallerKind(enum.Enum):
     USER = "user"
     ASSUMED_ROLE = "assumed_role"
     FEDERATED = "federated"
+    WEB_IDENTITY = "web_identity"
+    """Whom a token of an OpenID Connect issuer speaks of, before it has become a role session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class Caller:
     """An authenticated principal as policies see it.
 
     `principal_id` is what AWS shows as such: `AIDA…` (user), `AROA…:session` (role session), `account:name`
-    (federated user), the account id (root). `arn` is the caller's own ARN, that of the session for a role
+    (federated user), the account id (root); of a web identity both it and `arn` are the provider's ARN, which is all
+    that trust policies can name. Else `arn` is the caller's own ARN, that of the session for a role
     session; `role_id` and `role_arn` (with path) belong to role sessions alone. ValueError when these don't
     fit the kind.
     """
@@ -132,7 +135,8 @@ def is_service_name(text: str) -> bool:
 class Principals:
     """`Principal` or, negated, `NotPrincipal` of a key policy statement, with ARNs replaced by unique ids.
 
-    Service, federated and canonical principals leave no trace here: no caller is one.
+    `federated` holds the ARNs of identity providers as they are written: only trust policies can mean them. Service
+    and canonical principals leave no trace here: no caller is one.
     """
 
     everyone: bool
@@ -140,6 +144,7 @@ class Principals:
     roles: frozenset[str]
     selves: frozenset[str]
     negated: bool = False
+    federated: frozenset[str] = frozenset()
 
     @property
     def names_anyone(self) -> bool:
@@ -148,6 +153,10 @@ class Principals:
 
     def match(self, caller: Caller) -> PrincipalMatch:
         """How the element names the caller. Negated: SELF, unless the caller is exempt, then NONE."""
+        if caller.kind is CallerKind.WEB_IDENTITY:
+            # It has no account yet, so no account that is named means it.
+            named = self.everyone or caller.principal_id in self.federated
+            return PrincipalMatch.NONE if named is self.negated else PrincipalMatch.SELF
         if self.negated:
             return PrincipalMatch.NONE if self._lists_all_of(caller) else PrincipalMatch.SELF
         if self.everyone or caller.principal_id in self.selves:

@@ -1,8 +1,9 @@
 """What a write transaction touched, in the words that views of other processes are told it.
 
 `subject` is one text: `REGION/KEY-ID` for keys, `ACCOUNT/REGION/NAME` for aliases, the ARN for principals,
-the digest in hexadecimal for tokens, the id for access keys, the name itself for certificates,
-`REGION/KEY-ID/GRANTEE-ID` for the grants of one grantee on a key.
+the digest in hexadecimal for tokens, the id for access keys, the name itself for certificates, the trust domain for
+patterns of SPIFFE IDs, the issuer for OpenID Connect providers, `REGION/KEY-ID/GRANTEE-ID` for the grants of one
+grantee on a key, the account for budgets, `REGION/KEY-ID/PRINCIPAL-ARN` for freezes.
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ class ChangeKind(StrEnum):
     ACCESS_KEY = "access-key"
     CERTIFICATE_URI = "certificate-uri"
     CERTIFICATE_SUBJECT = "certificate-subject"
+    SPIFFE_PATTERNS = "spiffe-patterns"
+    OIDC_ISSUER = "oidc-issuer"
     GRANTS = "grants"
     GRANTS_OF_KEY = "grants-of-key"
+    BUDGETS = "budgets"
+    FREEZE = "freeze"
     GRANT_TOKEN = "grant-token"  # noqa: S105 - the name of the kind, not a secret
 
 
@@ -62,11 +67,21 @@ class Change:
         """What the grant token with this SHA-256 names."""
         return cls(ChangeKind.GRANT_TOKEN, digest.hex())
 
+    @classmethod
+    def of_budgets(cls, account: str) -> Change:
+        """The budgets of an account, and whether anybody is frozen on its keys."""
+        return cls(ChangeKind.BUDGETS, account)
+
+    @classmethod
+    def of_freeze(cls, region: str, key_id: str, principal_arn: str) -> Change:
+        """Whether a principal is frozen on a key."""
+        return cls(ChangeKind.FREEZE, f"{region}/{key_id}/{principal_arn}")
+
     def parts(self) -> tuple[str, ...]:
         """What the subject was made of, in the order of the view's arguments."""
         if self.kind in (ChangeKind.KEY, ChangeKind.GRANTS_OF_KEY):
             return tuple(self.subject.split("/", 1))
-        if self.kind in (ChangeKind.ALIAS, ChangeKind.GRANTS):
+        if self.kind in (ChangeKind.ALIAS, ChangeKind.GRANTS, ChangeKind.FREEZE):
             return tuple(self.subject.split("/", 2))
         return (self.subject,)
 

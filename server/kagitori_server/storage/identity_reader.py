@@ -10,12 +10,15 @@ from sqlalchemy import ColumnElement, Row, Select, Table, func, select
 
 from kagitori_server.model.principals import (
     AccessKeyRecord,
+    CertificateRecord,
     GroupRecord,
     ManagedPolicyRecord,
+    OidcProviderRecord,
     PolicyHome,
     PolicyText,
     PrincipalRecord,
 )
+from kagitori_server.model.spiffe import SCHEME
 from kagitori_server.storage import identity_rows, rows, schema
 from kagitori_server.storage.snapshot import Snapshot
 
@@ -92,6 +95,47 @@ class IdentityReader(Snapshot):
         """How many managed policies are attached to a user, role or group."""
         own, of_group = schema.principal_attachments, schema.group_attachments
         return self._count(own, own.c.arn == holder_arn) + self._count(of_group, of_group.c.arn == holder_arn)
+
+    # OpenID Connect providers and patterns of SPIFFE IDs.
+
+    def get_oidc_provider(self, arn: str) -> OidcProviderRecord | None:
+        """The provider of that ARN."""
+        row = self._one(schema.oidc_providers, schema.oidc_providers.c.arn == arn)
+        return None if row is None else identity_rows.oidc_provider_of(row)
+
+    def oidc_providers_of(self, issuer: str) -> tuple[OidcProviderRecord, ...]:
+        """All providers of an issuer, whichever account's, in the order of ARNs."""
+        providers = schema.oidc_providers
+        statement = select(providers).where(providers.c.issuer == issuer).order_by(providers.c.arn)
+        return tuple(map(identity_rows.oidc_provider_of, self._connection.execute(statement)))
+
+    def list_oidc_providers(self, account: str, after_arn: str = "", limit: int = 100) -> list[OidcProviderRecord]:
+        """Providers of an account in the order of ARNs."""
+        providers = schema.oidc_providers.c
+        conditions = (providers.account == account, providers.arn > after_arn)
+        found = self._some(schema.oidc_providers, providers.arn, limit, *conditions)
+        return [identity_rows.oidc_provider_of(row) for row in found]
+
+    def count_oidc_providers(self, account: str) -> int:
+        """How many providers an account has."""
+        return self._count(schema.oidc_providers, schema.oidc_providers.c.account == account)
+
+    def spiffe_patterns(self, trust_domain: str) -> tuple[CertificateRecord, ...]:
+        """The mappings of patterns of SPIFFE IDs in a trust domain, oldest first."""
+        certificates = schema.certificates
+        statement = select(certificates).where(certificates.c.pattern_domain == trust_domain)
+        found = self._connection.execute(statement.order_by(certificates.c.certificate_id))
+        return tuple(map(rows.certificate_of, found))
+
+    def uris_in(self, trust_domain: str, other_than: str) -> list[str]:
+        """SPIFFE IDs and patterns in a trust domain that are mapped by other accounts than `other_than`."""
+        certificates = schema.certificates.c
+        # Upper bound of the prefix: the character after the slash.
+        start, end = f"{SCHEME}{trust_domain}/", f"{SCHEME}{trust_domain}0"
+        statement = select(certificates.uri_san).where(
+            certificates.uri_san >= start, certificates.uri_san < end, certificates.account != other_than
+        )
+        return [row.uri_san for row in self._connection.execute(statement)]
 
     # Access keys.
 

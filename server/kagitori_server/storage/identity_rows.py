@@ -1,15 +1,22 @@
-"""Rows of groups, managed policies and access keys, and the model's nouns: each way, nothing else."""
+"""Rows of groups, managed policies, access keys and OpenID Connect providers, and the model's nouns: each way, nothing
+else."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Row
 
-from kagitori_server.model.principals import AccessKeyRecord, GroupRecord, ManagedPolicyRecord
-from kagitori_server.storage.rows import session_of, session_text
+from kagitori_server.model.principals import (
+    AccessKeyRecord,
+    GroupRecord,
+    ManagedPolicyRecord,
+    OidcProviderRecord,
+)
+from kagitori_server.storage.rows import pairs_of, pairs_text, session_of, session_text
 
 
 def group_of(row: Row[Any], policies: Mapping[str, str]) -> GroupRecord:
@@ -101,4 +108,34 @@ def access_key_values(key: AccessKeyRecord) -> dict[str, Any]:
         "session_name": key.session_name,
         "session_token_digest": key.session_token_digest,
         "session": session_text(key.session),
+    }
+
+
+def oidc_provider_of(row: Row[Any]) -> OidcProviderRecord:
+    """An OpenID Connect provider from its row."""
+    return OidcProviderRecord(
+        arn=row.arn,
+        account=row.account,
+        issuer=row.issuer,
+        audiences=tuple(json.loads(row.audiences)),
+        role_arn=row.role_arn,
+        session_name_claim=row.session_name_claim,
+        tag_claims=pairs_of(row.tag_claims),
+        jwks=row.jwks,
+        created=row.created,
+    )
+
+
+def oidc_provider_values(provider: OidcProviderRecord) -> dict[str, Any]:
+    """The columns of `oidc_providers`."""
+    return {
+        "arn": provider.arn,
+        "account": provider.account,
+        "issuer": provider.issuer,
+        "audiences": json.dumps(provider.audiences, ensure_ascii=True, separators=(",", ":")),
+        "role_arn": provider.role_arn,
+        "session_name_claim": provider.session_name_claim,
+        "tag_claims": pairs_text(provider.tag_claims),
+        "jwks": provider.jwks,
+        "created": provider.created,
     }

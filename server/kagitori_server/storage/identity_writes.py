@@ -19,6 +19,7 @@ from kagitori_server.model.principals import (
     AccessKeyRecord,
     GroupRecord,
     ManagedPolicyRecord,
+    OidcProviderRecord,
     PrincipalKind,
     PrincipalRecord,
     TrustPolicy,
@@ -184,6 +185,29 @@ class IdentityWrites(Recorder):
             pass
         while self._end_access_keys(keys.principal_arn == role_arn, keys.session.is_not(None)):
             pass
+
+    # OpenID Connect providers.
+
+    def insert_oidc_provider(self, provider: OidcProviderRecord) -> None:
+        """A new provider of a role of the same account. A token of its issuer must not fit two providers."""
+        role = self._need_principal(provider.role_arn, provider.account)
+        if role.kind is not PrincipalKind.ROLE:
+            raise ValueError("only roles have sessions")
+        if self.get_oidc_provider(provider.arn) is not None:
+            raise EntityAlreadyExistsException(f"{provider.arn} exists already.")
+        taken = {audience for other in self.oidc_providers_of(provider.issuer) for audience in other.audiences}
+        if not taken.isdisjoint(provider.audiences):
+            raise EntityAlreadyExistsException("Tokens of this issuer for that audience prove another role already.")
+        self._insert(schema.oidc_providers, identity_rows.oidc_provider_values(provider))
+        self._touch(Change(ChangeKind.OIDC_ISSUER, provider.issuer))
+
+    def delete_oidc_provider(self, arn: str) -> None:
+        """Ends the trust in an issuer."""
+        provider = self.get_oidc_provider(arn)
+        if provider is None:
+            raise NoSuchEntityException("The OpenID Connect provider is not found.")
+        self._delete(schema.oidc_providers, schema.oidc_providers.c.arn == arn)
+        self._touch(Change(ChangeKind.OIDC_ISSUER, provider.issuer))
 
     # What these share.
 

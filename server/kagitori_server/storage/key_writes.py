@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from kagitori_server.model.errors import AlreadyExistsException, NotFoundException
 from kagitori_server.model.keys import Alias, Key, KeyState, Tag
 from kagitori_server.storage import rows, schema
+from kagitori_server.storage.billing_writes import BillingWrites
 from kagitori_server.storage.changes import Change
-from kagitori_server.storage.recorder import Recorder
 
 
-class KeyWrites(Recorder):
+class KeyWrites(BillingWrites):
     """Changes to keys. Each raises NotFoundException for a key or alias that isn't there."""
 
     def insert_key(self, key: Key) -> None:
@@ -32,6 +32,7 @@ class KeyWrites(Recorder):
             ),
         )
         self._insert_tags(key.region, key.key_id, key.tags)
+        self._begin_billing(key)
         self._touch_key(key)
 
     def set_key_state(
@@ -79,6 +80,7 @@ class KeyWrites(Recorder):
             self._touch(Change.of_all_grants(region, key_id))
         keys = schema.keys
         self._delete(keys, keys.c.region == region, keys.c.key_id == key_id)
+        self._close_billing(key)
         self._touch_key(key)
         self._touch(*(Change.of_alias(key.account, region, name) for name in key.aliases))
         self._scrub = True

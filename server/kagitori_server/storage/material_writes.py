@@ -9,11 +9,11 @@ from sqlalchemy import func, select
 from kagitori_server.model.errors import AlreadyExistsException, NotFoundException
 from kagitori_server.model.keys import Key, MaterialState, MaterialVersion, RotationType
 from kagitori_server.storage import rows, schema
+from kagitori_server.storage.billing_writes import BillingWrites
 from kagitori_server.storage.changes import Change
-from kagitori_server.storage.recorder import Recorder
 
 
-class MaterialWrites(Recorder):
+class MaterialWrites(BillingWrites):
     """Changes to the material of keys. Each raises NotFoundException for a key or version that isn't there.
 
     They concern the key of one Region; who changes what a multi-Region family shares does it in each.
@@ -29,6 +29,8 @@ class MaterialWrites(Recorder):
             raise AlreadyExistsException(f"Key {key_id} has material {version.material_id} already.")
         if version.state is MaterialState.CURRENT:
             self._retire_current(region, key_id)
+        if version.rotated is not None:
+            self._bill_rotation(region, key_id, version.rotated)
         number = self._next_number(region, key_id)
         self._insert(schema.materials, rows.material_values(region, key_id, number, version))
         self._touch(Change.of_key(region, key_id))
@@ -40,6 +42,7 @@ class MaterialWrites(Recorder):
         self._retire_current(region, key_id)
         values = {"state": MaterialState.CURRENT.value, "rotated": rotated, "rotation_type": rotation_type.value}
         self._set_material(region, key_id, material_id, values)
+        self._bill_rotation(region, key_id, rotated)
 
     def set_material_state(self, region: str, key_id: str, material_id: str, state: MaterialState) -> None:
         """What a version is to its key. For CURRENT use `make_material_current`."""

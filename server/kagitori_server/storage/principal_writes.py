@@ -17,6 +17,7 @@ from kagitori_server.model.principals import (
     PrincipalRecord,
     TokenRecord,
 )
+from kagitori_server.model.spiffe import SpiffeId, spiffe_id_or_none
 from kagitori_server.storage import rows, schema
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.storage.identity_writes import IdentityWrites, of_principal
@@ -52,6 +53,7 @@ class PrincipalWrites(IdentityWrites):
             + self._count(principals, principals.c.account == account)
             + self._count(schema.tokens, schema.tokens.c.account == account)
             + self._count(schema.certificates, schema.certificates.c.account == account)
+            + self._count(schema.oidc_providers, schema.oidc_providers.c.account == account)
             + self._count(schema.access_keys, schema.access_keys.c.account == account)
             + self._count(schema.groups, schema.groups.c.account == account)
             + self._count(schema.managed_policies, schema.managed_policies.c.account == account)
@@ -60,6 +62,8 @@ class PrincipalWrites(IdentityWrites):
         if left != 1 or root is None:
             raise DeleteConflictException(f"Account {account} still has keys, principals, policies or credentials.")
         self._delete(principals, principals.c.arn == root.arn)
+        self._delete(schema.budgets, schema.budgets.c.account == account)
+        self._touch(Change.of_budgets(account))
         self._delete(schema.accounts, schema.accounts.c.account == account)
         self._touch(of_principal(root.arn))
 
@@ -134,8 +138,19 @@ class PrincipalWrites(IdentityWrites):
             or self.find_certificate(uri_san=uri, subject=subject) is not None
         ):
             raise EntityAlreadyExistsException("The certificate name is mapped already.")
+        spiffe_id = None if uri is None else spiffe_id_or_none(uri)
+        if spiffe_id is not None:
+            self._check_overlap(spiffe_id, certificate.account)
         self._insert(schema.certificates, rows.certificate_values(certificate))
         self._touch(_of_certificate(certificate))
+
+    def _check_overlap(self, wanted: SpiffeId, account: str) -> None:
+        """No SPIFFE ID fits two patterns, and none that an account has mapped falls to another account's pattern."""
+        rivals = set(self.uris_in(wanted.trust_domain, account))
+        if wanted.is_pattern:
+            rivals |= {each.uri_san for each in self.spiffe_patterns(wanted.trust_domain) if each.uri_san is not None}
+        if any(other is not None and wanted.overlaps(other) for other in map(spiffe_id_or_none, rivals)):
+            raise EntityAlreadyExistsException("SPIFFE IDs that fit this one are mapped already.")
 
     def delete_certificate(self, certificate_id: str) -> None:
         """Removes a mapping: the certificate is nobody's from now on."""
@@ -174,6 +189,7 @@ def _dependents(arn: str) -> list[tuple[Table, ColumnElement[bool]]]:
     return [
         (tokens, tokens.c.principal_arn == arn),
         (certificates, certificates.c.principal_arn == arn),
+        (schema.oidc_providers, schema.oidc_providers.c.role_arn == arn),
         (access_keys, access_keys.c.principal_arn == arn),
         (schema.principal_attachments, schema.principal_attachments.c.arn == arn),
         (schema.group_members, schema.group_members.c.user_arn == arn),
@@ -181,6 +197,9 @@ def _dependents(arn: str) -> list[tuple[Table, ColumnElement[bool]]]:
 
 
 def _of_certificate(certificate: CertificateRecord) -> Change:
+    pattern = rows.pattern_of(certificate)
+    if pattern is not None:
+        return Change(ChangeKind.SPIFFE_PATTERNS, pattern.trust_domain)
     if certificate.uri_san is not None:
         return Change(ChangeKind.CERTIFICATE_URI, certificate.uri_san)
     return Change(ChangeKind.CERTIFICATE_SUBJECT, certificate.subject or "")

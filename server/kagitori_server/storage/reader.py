@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, Table, select, tuple_
+from sqlalchemy import Row, Table, func, select, tuple_
 
 from kagitori_server.model.grants import Grant, GrantToken
 from kagitori_server.model.keys import Alias, Key, KeyState, Tag
@@ -18,7 +18,11 @@ from kagitori_server.model.principals import (
     TokenRecord,
 )
 from kagitori_server.storage import rows, schema
+from kagitori_server.storage.budget_reader import BudgetReader
 from kagitori_server.storage.identity_reader import IdentityReader
+from kagitori_server.storage.usage_reader import UsageReader
+
+_SEPARATOR = " "
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Intent:
     record: bytes = field(repr=False)
 
 
-class Reader(IdentityReader):
+class Reader(IdentityReader, BudgetReader, UsageReader):
     """One snapshot: everything it returns was true at one moment. For one thread, until its `with` ends.
 
     Listings are ordered by code point and start after the name or id given ("" for the beginning).
@@ -139,6 +143,16 @@ class Reader(IdentityReader):
             .order_by(grants.grant_id)
         )
         return tuple(rows.grant_of(row) for row in self._connection.execute(statement))
+
+    def grant_ids_to(self, region: str, key_id: str, grantee_id: str) -> frozenset[str]:
+        """The ids of what `grants_to` returns, at a small part of its cost."""
+        grants = schema.grants.c
+        # One text, since a row for each id would take ten times as long.
+        statement = select(func.aggregate_strings(grants.grant_id, _SEPARATOR)).where(
+            grants.region == region, grants.key_id == key_id, grants.grantee_id == grantee_id
+        )
+        found: str | None = self._connection.scalar(statement)
+        return frozenset(found.split(_SEPARATOR)) if found else frozenset()
 
     def grants_named(self, region: str, key_id: str, name: str) -> tuple[Grant, ...]:
         """The grants of that name on the key, oldest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -35,6 +35,7 @@ from kagitori_server.model.principals import (
     TokenRecord,
     TrustPolicy,
 )
+from kagitori_server.model.spiffe import SpiffeId, spiffe_id_or_none
 
 
 def pairs_text(pairs: Mapping[str, str]) -> str:
@@ -265,8 +266,15 @@ def certificate_of(row: Row[Any]) -> CertificateRecord:
     )
 
 
+def pattern_of(certificate: CertificateRecord) -> SpiffeId | None:
+    """The pattern of SPIFFE IDs that a mapping is of; None for what is compared exactly."""
+    spiffe_id = None if certificate.uri_san is None else spiffe_id_or_none(certificate.uri_san)
+    return spiffe_id if spiffe_id is not None and spiffe_id.is_pattern else None
+
+
 def certificate_values(certificate: CertificateRecord) -> dict[str, Any]:
     """The columns of `certificates`."""
+    pattern = pattern_of(certificate)
     return {
         "certificate_id": certificate.certificate_id,
         "uri_san": certificate.uri_san,
@@ -276,31 +284,37 @@ def certificate_values(certificate: CertificateRecord) -> dict[str, Any]:
         "session_name": certificate.session_name,
         "description": certificate.description,
         "created": certificate.created,
+        "pattern_domain": None if pattern is None else pattern.trust_domain,
     }
 
 
 def grant_of(row: Row[Any]) -> Grant:
-    """A grant from its row."""
-    constraint = None
-    if row.constraint_kind is not None:
-        constraint = Constraint(ConstraintKind(row.constraint_kind), pairs_of(row.constraint_pairs))
+    """A grant from a row of all columns of `grants`."""
+    columns: Sequence[Any] = row
+    (
+        region, key_id, grant_id, name, created, grantee_arn, grantee_id, retiring_arn, retiring_id, issuing_account,
+        operations, kind, pairs,
+    ) = columns
     return Grant(
-        region=row.region,
-        key_id=row.key_id,
-        grant_id=row.grant_id,
-        name=row.name,
-        created=row.created,
-        grantee=GrantPrincipal(row.grantee_arn, row.grantee_id),
-        retiring=None if row.retiring_id is None else GrantPrincipal(row.retiring_arn, row.retiring_id),
-        issuing_account=row.issuing_account,
-        operations=_operations_of(row.operations),
-        constraint=constraint,
+        region=region,
+        key_id=key_id,
+        grant_id=grant_id,
+        name=name,
+        created=created,
+        grantee=_grant_principal(grantee_arn, grantee_id),
+        retiring=None if retiring_id is None else _grant_principal(retiring_arn, retiring_id),
+        issuing_account=issuing_account,
+        operations=_operations_of(operations),
+        constraint=None if kind is None else Constraint(ConstraintKind(kind), pairs_of(pairs)),
     )
+
+
+# Kept, since a principal with many grants mostly has the same kind of grant many times.
+_grant_principal = lru_cache(maxsize=1024)(GrantPrincipal)
 
 
 @lru_cache(maxsize=1024)
 def _operations_of(text: str) -> frozenset[GrantOperation]:
-    # Kept, since a principal with many grants mostly has the same kind of grant many times.
     return frozenset(GrantOperation(name) for name in text.split())
 
 

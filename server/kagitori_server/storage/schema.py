@@ -36,6 +36,11 @@ SESSION_MAX = 131_072
 DIGEST_BYTES = 32
 GRANT_ID_MAX = 64
 UNIQUE_ID_MAX = 128
+CONTEXT_MAX = 8_192
+"""Characters of a name or value of an encryption context, which a ciphertext bounds to less."""
+TRUST_DOMAIN_MAX = 255
+ISSUER_MAX = 255
+JWKS_MAX = 65_536
 
 metadata = MetaData(
     naming_convention={
@@ -304,9 +309,29 @@ certificates = Table(
     Column("session_name", BoundedText(64), nullable=False),
     Column("description", BoundedText(8_192), nullable=False),
     Column("created", Double, nullable=False),
+    Column("pattern_domain", BoundedText(TRUST_DOMAIN_MAX)),
     CheckConstraint("(uri_san IS NULL) <> (subject IS NULL)", name="one_name"),
     Index("ix_certificates_listing", "account", "certificate_id"),
     Index("ix_certificates_principal_arn", "principal_arn"),
+    Index("ix_certificates_pattern_domain", "pattern_domain", "certificate_id"),
+)
+"""`pattern_domain` is the trust domain of a pattern of SPIFFE IDs, null for what is compared exactly."""
+
+oidc_providers = Table(
+    "oidc_providers",
+    metadata,
+    Column("arn", BoundedText(ARN_MAX), primary_key=True),
+    Column("account", BoundedText(12), ForeignKey("accounts.account"), nullable=False),
+    Column("issuer", BoundedText(ISSUER_MAX), nullable=False),
+    Column("audiences", BoundedText(262_144), nullable=False),
+    Column("role_arn", BoundedText(ARN_MAX), ForeignKey("principals.arn"), nullable=False),
+    Column("session_name_claim", BoundedText(256), nullable=False),
+    Column("tag_claims", BoundedText(131_072), nullable=False),
+    Column("jwks", BoundedText(JWKS_MAX)),
+    Column("created", Double, nullable=False),
+    Index("ix_oidc_providers_listing", "account", "arn"),
+    Index("ix_oidc_providers_issuer", "issuer", "arn"),
+    Index("ix_oidc_providers_role_arn", "role_arn"),
 )
 
 grants = Table(
@@ -370,3 +395,62 @@ key_encryption_keys = Table(
     Column("wrapped", BoundedBytes(WRAPPED_MAX), nullable=False),
     CheckConstraint(f"length(wrapped) <= {WRAPPED_MAX}", name="wrapped_length"),
 )
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("budget_id", BoundedText(64), primary_key=True),
+    Column("account", BoundedText(12), ForeignKey("accounts.account"), nullable=False),
+    Column("name", BoundedText(128), nullable=False),
+    Column("arn", BoundedText(ARN_MAX), nullable=False),
+    Column("key_arn", BoundedText(ARN_MAX), nullable=False),
+    Column("principal_arn", BoundedText(ARN_MAX), nullable=False),
+    Column("context_key", BoundedText(CONTEXT_MAX)),
+    Column("context_value", BoundedText(CONTEXT_MAX)),
+    Column("operations", BoundedText(1_024), nullable=False),
+    Column("limits", BoundedText(1_024), nullable=False),
+    Column("on_exceed", BoundedText(16), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    UniqueConstraint("account", "name"),
+)
+"""`operations` are separated by spaces; `limits` is a JSON object of counts by window. `key_arn` and `principal_arn`
+are no foreign keys: they may be `*`, or of another account."""
+
+budget_counts = Table(
+    "budget_counts",
+    metadata,
+    Column("budget_id", BoundedText(64), ForeignKey("budgets.budget_id", ondelete="CASCADE"), primary_key=True),
+    Column("holder", BoundedBytes(DIGEST_BYTES), primary_key=True),
+    Column("value", BoundedBytes(DIGEST_BYTES), primary_key=True),
+    Column("window", BoundedText(8), primary_key=True),
+    Column("ends", BigInteger, nullable=False),
+    Column("taken", BigInteger, nullable=False),
+    CheckConstraint(f"length(holder) = {DIGEST_BYTES}", name="holder_length"),
+    CheckConstraint(f"length(value) = {DIGEST_BYTES}", name="value_length"),
+    CheckConstraint("taken >= 0", name="taken_positive"),
+    Index("ix_budget_counts_ends", "ends"),
+)
+"""`holder` is a digest of a key's and a principal's ARN, `value` of the encryption context's value. A row is of the
+newest window of its kind that anything was taken in; `ends` is its end in seconds since the epoch."""
+
+freezes = Table(
+    "freezes",
+    metadata,
+    Column("freeze_id", BoundedText(64), primary_key=True),
+    Column("account", BoundedText(12), nullable=False),
+    Column("region", BoundedText(REGION_MAX), nullable=False),
+    Column("key_id", BoundedText(KEY_ID_MAX), nullable=False),
+    Column("key_arn", BoundedText(ARN_MAX), nullable=False),
+    Column("principal_arn", BoundedText(ARN_MAX), nullable=False),
+    Column("budget_id", BoundedText(64), nullable=False),
+    Column("budget_name", BoundedText(128), nullable=False),
+    Column("window", BoundedText(8), nullable=False),
+    Column("most", BigInteger, nullable=False),
+    Column("created", Double, nullable=False),
+    ForeignKeyConstraint(["region", "key_id"], ["keys.region", "keys.key_id"], ondelete="CASCADE"),
+    UniqueConstraint("region", "key_id", "principal_arn"),
+    Index("ix_freezes_listing", "account", "freeze_id"),
+)
+"""A freeze outlives its budget and the principal: nobody gets rid of it but by lifting it or with the key."""

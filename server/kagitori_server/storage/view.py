@@ -17,32 +17,48 @@ a caller derived from a record (a compiled policy) may be kept as long as the re
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from kagitori_server.model.budgets import NO_BUDGETS, AccountBudgets, Freeze
 from kagitori_server.model.grant_set import NO_GRANTS, GrantSet
 from kagitori_server.model.grants import GrantToken
 from kagitori_server.model.keys import Key
-from kagitori_server.model.principals import AccessKeyRecord, CertificateRecord, PrincipalRecord, TokenRecord
+from kagitori_server.model.principals import (
+    AccessKeyRecord,
+    CertificateRecord,
+    OidcProviderRecord,
+    PrincipalRecord,
+    TokenRecord,
+)
 from kagitori_server.storage import schema
 from kagitori_server.storage.changes import Change, ChangeKind, Progress
 from kagitori_server.storage.column_types import storable
-from kagitori_server.storage.generations import MISSING, Records
+from kagitori_server.storage.generations import MISSING, Generations, Records
 from kagitori_server.storage.reader import Reader
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 _LOAD_ATTEMPTS = 3
+_LARGE_SET = 500
+"""Grants of one principal on one key from which on it's worth it to read only what changed."""
+_OUTDATED_SETS = 64
+_GRANTS_ONE_BY_ONE = 200
+"""Grants made since that are read one by one, rather than the whole set anew."""
 
 
 class NotLoaded(Exception):
-    """A lookup that only SQL can answer. Hand it to `View.load` in a thread and look up again."""
+    """A lookup that only SQL can answer. Hand it to `View.load` in a thread and look up again.
 
-    def __init__(self, load: Callable[[], object]) -> None:
+    `writes` says that the answer takes a write transaction.
+    """
+
+    def __init__(self, load: Callable[[], object], *, writes: bool = False) -> None:
         super().__init__("the record isn't loaded")
         self.load = load
+        self.writes = writes
 
 
 class Prover(Protocol):
@@ -138,6 +154,29 @@ class Lookups:
             self._tables.subjects, subject, lambda reader: reader.find_certificate(subject=subject)
         )
 
+    def spiffe_patterns(self, trust_domain: str) -> tuple[CertificateRecord, ...]:
+        """The mappings of patterns of SPIFFE IDs in a trust domain."""
+        found = self._tables.spiffe_patterns.get(trust_domain)
+        if found is not MISSING:
+            return found or ()
+        if not _fits(trust_domain, schema.TRUST_DOMAIN_MAX):
+            return ()
+        # None, not an empty tuple, so that absence is noted apart from records.
+        return self._missed(
+            self._tables.spiffe_patterns, trust_domain, lambda reader: reader.spiffe_patterns(trust_domain) or None
+        ) or ()
+
+    def oidc_providers(self, issuer: str) -> tuple[OidcProviderRecord, ...]:
+        """What the accounts say of an OpenID Connect issuer. The same object as long as nothing of it changes."""
+        found = self._tables.issuers.get(issuer)
+        if found is not MISSING:
+            return found or ()
+        if not _fits(issuer, schema.ISSUER_MAX):
+            return ()
+        return self._missed(
+            self._tables.issuers, issuer, lambda reader: reader.oidc_providers_of(issuer) or None
+        ) or ()
+
     def grants(self, region: str, key_id: str, grantee_id: str) -> GrantSet:
         """What this grantee is granted on the key. The same object as long as nothing of it changes."""
         place = (region, key_id, grantee_id)
@@ -150,7 +189,7 @@ class Lookups:
             and _fits(grantee_id, schema.UNIQUE_ID_MAX)
         ):
             return NO_GRANTS
-        loaded = self._missed(self._tables.grants, place, _grants_of(*place))
+        loaded = self._missed(self._tables.grants, place, self._tables.grants_of(*place))
         return NO_GRANTS if loaded is None else loaded
 
     def grant_token(self, digest: bytes) -> GrantToken | None:
@@ -161,6 +200,21 @@ class Lookups:
         if len(digest) != schema.DIGEST_BYTES:
             return None
         return self._missed(self._tables.grant_tokens, digest, lambda reader: reader.find_grant_token(digest))
+
+    def budgets(self, account: str) -> AccountBudgets:
+        """What limits the use of the account's keys."""
+        found = self._tables.budgets.get(account)
+        if found is MISSING:
+            found = self._missed(self._tables.budgets, account, lambda reader: reader.account_budgets(account))
+        return NO_BUDGETS if found is None else found
+
+    def freeze(self, region: str, key_id: str, principal_arn: str) -> Freeze | None:
+        """The freeze of that principal on that key."""
+        place = (region, key_id, principal_arn)
+        found = self._tables.freezes.get(place)
+        if found is not MISSING:
+            return found
+        return self._missed(self._tables.freezes, place, lambda reader: reader.find_freeze(*place))
 
     def _missed(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
         raise NotLoaded(lambda: self._tables.load(records, key, fetch))
@@ -252,8 +306,41 @@ class _Tables:
         self.access_keys: Records[str, AccessKeyRecord] = Records(entries)
         self.uris: Records[str, CertificateRecord] = Records(entries)
         self.subjects: Records[str, CertificateRecord] = Records(entries)
+        self.spiffe_patterns: Records[str, tuple[CertificateRecord, ...]] = Records(entries)
+        self.issuers: Records[str, tuple[OidcProviderRecord, ...]] = Records(entries)
         self.grants: Records[tuple[str, str, str], GrantSet] = Records(entries)
         self.grant_tokens: Records[bytes, GrantToken] = Records(entries)
+        self.budgets: Records[str, AccountBudgets] = Records(entries)
+        self.freezes: Records[tuple[str, str, str], Freeze] = Records(entries)
+        self._by_subject: Mapping[ChangeKind, Records[str, Any]] = {
+            ChangeKind.PRINCIPAL: self.principals,
+            ChangeKind.ACCESS_KEY: self.access_keys,
+            ChangeKind.CERTIFICATE_URI: self.uris,
+            ChangeKind.CERTIFICATE_SUBJECT: self.subjects,
+            ChangeKind.BUDGETS: self.budgets,
+            ChangeKind.SPIFFE_PATTERNS: self.spiffe_patterns,
+            ChangeKind.OIDC_ISSUER: self.issuers,
+        }
+        self._outdated_grants: Generations[tuple[str, str, str], GrantSet] = Generations(_OUTDATED_SETS)
+        """Large sets as they were before something of them changed: most of it is still true."""
+
+    def grants_of(self, region: str, key_id: str, grantee_id: str) -> Callable[[Reader], GrantSet | None]:
+        """How to read what a grantee is granted on a key. A large set that was known is brought up to date."""
+        place = (region, key_id, grantee_id)
+
+        def fetch(reader: Reader) -> GrantSet | None:
+            before = self._outdated_grants.get(place)
+            if before is not MISSING:
+                # A grant never changes under its id, so the ids tell all. Both are read in one snapshot.
+                ids = reader.grant_ids_to(*place)
+                if len(ids - before.ids) <= _GRANTS_ONE_BY_ONE:
+                    made = [reader.get_grant(region, key_id, grant_id) for grant_id in ids - before.ids]
+                    return before.changed(before.ids - ids, filter(None, made)) if ids else None
+            found = reader.grants_to(*place)
+            # None, not an empty set, so that absence is noted apart from records.
+            return GrantSet(found) if found else None
+
+        return fetch
 
     def load(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
         """Reads a record and keeps it, unless it changes all the while: then it's current, but not kept."""
@@ -272,6 +359,10 @@ class _Tables:
 
     def drop(self, change: Change) -> None:
         """Forgets one record."""
+        by_subject = self._by_subject.get(change.kind)
+        if by_subject is not None:
+            by_subject.drop(change.subject)
+            return
         match change.kind:
             case ChangeKind.KEY:
                 region, key_id = change.parts()
@@ -279,25 +370,27 @@ class _Tables:
             case ChangeKind.ALIAS:
                 account, region, name = change.parts()
                 self.aliases.drop((account, region, name))
-            case ChangeKind.PRINCIPAL:
-                self.principals.drop(change.subject)
             case ChangeKind.TOKEN:
                 self.tokens.drop(bytes.fromhex(change.subject))
-            case ChangeKind.ACCESS_KEY:
-                self.access_keys.drop(change.subject)
-            case ChangeKind.CERTIFICATE_URI:
-                self.uris.drop(change.subject)
-            case ChangeKind.CERTIFICATE_SUBJECT:
-                self.subjects.drop(change.subject)
             case ChangeKind.GRANTS:
                 region, key_id, grantee_id = change.parts()
-                self.grants.drop((region, key_id, grantee_id))
+                place = (region, key_id, grantee_id)
+                before = self.grants.get(place)
+                if isinstance(before, GrantSet) and len(before.records) >= _LARGE_SET:
+                    self._outdated_grants.put(place, before)
+                self.grants.drop(place)
             case ChangeKind.GRANTS_OF_KEY:
                 # A key with grants is gone for good, which is rare: records aren't found by their key alone.
                 self.grants.clear()
+                self._outdated_grants.clear()
                 self.grant_tokens.clear()
             case ChangeKind.GRANT_TOKEN:
                 self.grant_tokens.drop(bytes.fromhex(change.subject))
+            case ChangeKind.FREEZE:
+                region, key_id, principal_arn = change.parts()
+                self.freezes.drop((region, key_id, principal_arn))
+            case kind:
+                self._by_subject[kind].drop(change.subject)
 
     def clear(self) -> None:
         """Forgets everything."""
@@ -308,23 +401,19 @@ class _Tables:
         self.access_keys.clear()
         self.uris.clear()
         self.subjects.clear()
+        self.spiffe_patterns.clear()
+        self.issuers.clear()
         self.grants.clear()
+        self._outdated_grants.clear()
         self.grant_tokens.clear()
+        self.budgets.clear()
+        self.freezes.clear()
 
 
 def _alias_of(account: str, region: str, name: str) -> Callable[[Reader], str | None]:
     def fetch(reader: Reader) -> str | None:
         alias = reader.get_alias(account, region, name)
         return None if alias is None else alias.key_id
-
-    return fetch
-
-
-def _grants_of(region: str, key_id: str, grantee_id: str) -> Callable[[Reader], GrantSet | None]:
-    def fetch(reader: Reader) -> GrantSet | None:
-        found = reader.grants_to(region, key_id, grantee_id)
-        # None, not an empty set, so that absence is noted apart from records.
-        return GrantSet(found) if found else None
 
     return fetch
 

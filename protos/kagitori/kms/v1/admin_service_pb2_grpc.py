@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from kagitori.kms.v1 import audit_pb2 as kagitori_dot_kms_dot_v1_dot_audit__pb2
+from kagitori.kms.v1 import budgets_pb2 as kagitori_dot_kms_dot_v1_dot_budgets__pb2
 from kagitori.kms.v1 import credentials_pb2 as kagitori_dot_kms_dot_v1_dot_credentials__pb2
 from kagitori.kms.v1 import decisions_pb2 as kagitori_dot_kms_dot_v1_dot_decisions__pb2
 from kagitori.kms.v1 import identity_policies_pb2 as kagitori_dot_kms_dot_v1_dot_identity__policies__pb2
@@ -290,6 +291,36 @@ class AdminServiceStub(object):
                 '/kagitori.kms.v1.AdminService/LintPolicy',
                 request_serializer=kagitori_dot_kms_dot_v1_dot_decisions__pb2.LintPolicyRequest.SerializeToString,
                 response_deserializer=kagitori_dot_kms_dot_v1_dot_decisions__pb2.LintPolicyResponse.FromString,
+                _registered_method=True)
+        self.PutBudget = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/PutBudget',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.PutBudgetRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.PutBudgetResponse.FromString,
+                _registered_method=True)
+        self.GetBudget = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/GetBudget',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.GetBudgetRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.GetBudgetResponse.FromString,
+                _registered_method=True)
+        self.ListBudgets = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/ListBudgets',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListBudgetsRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListBudgetsResponse.FromString,
+                _registered_method=True)
+        self.DeleteBudget = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/DeleteBudget',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.DeleteBudgetRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.DeleteBudgetResponse.FromString,
+                _registered_method=True)
+        self.ListFreezes = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/ListFreezes',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListFreezesRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListFreezesResponse.FromString,
+                _registered_method=True)
+        self.LiftFreeze = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/LiftFreeze',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.LiftFreezeRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.LiftFreezeResponse.FromString,
                 _registered_method=True)
         self.LookupEvents = channel.unary_unary(
                 '/kagitori.kms.v1.AdminService/LookupEvents',
@@ -755,8 +786,10 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateOidcProvider(self, request, context):
-        """Lets tokens of an OpenID Connect issuer prove sessions of a role. Accepted signature algorithms are the
-        asymmetric ones of the server's configuration.
+        """Lets tokens of an OpenID Connect issuer prove sessions of a role. The role's trust policy has to admit them too:
+        sts:AssumeRoleWithWebIdentity for the provider's ARN as a federated principal, and sts:TagSession with session
+        tags; it can ask for claims as `ISSUER:CLAIM`, the issuer without its scheme. Accepted signature algorithms are
+        the asymmetric ones of JSON Web Algorithms: RS256 to RS512, PS256 to PS512, ES256 to ES512, EdDSA.
 
         IAM: kagitori:CreateOidcProvider, on the provider's ARN, and kagitori:CreateToken on the role's ARN.
         Errors: NoSuchEntityException (the role), EntityAlreadyExistsException, LimitExceededException.
@@ -819,12 +852,21 @@ class AdminServiceServicer(object):
 
     def SimulatePolicy(self, request, context):
         """Replays recorded calls against a change that is not made, and streams every group of calls that would
-        be answered differently. Messages of progress come at least every few seconds; the last one ends the
-        stream.
+        be answered differently, and how many could not be decided. Messages of progress come at least every few
+        seconds; findings follow when everything has been read, those that would now be refused first. Where
+        there are very many, some come earlier, and a group may come again with further calls. A last message of
+        progress ends the stream.
 
-        IAM: kagitori:SimulatePolicy, on the ARN of the key or principal that would change.
+        Only records of the account are read, and only permissions are simulated: whether an allowed call would
+        fail for another reason is no part of it, but for the state of a key that would be disabled. A refused
+        call from another account leaves no record that names the key, so it is not among them. The audit record
+        of the call itself is durable before the first message; it does not tell how far the stream got.
+
+        IAM: kagitori:SimulatePolicy, on the ARN of the key or principal that would change. It shows who called
+        what, of records that kagitori:LookupEvents shows whole.
         Errors: NoSuchEntityException, NotFoundException, InvalidGrantIdException,
-        MalformedPolicyDocumentException.
+        MalformedPolicyDocumentException, LimitExceededException, InvalidArnException, ValidationException;
+        ThrottlingException while as many simulations run as the service allows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -836,6 +878,68 @@ class AdminServiceServicer(object):
 
         IAM: kagitori:LintPolicy.
         Errors: the common ones only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutBudget(self, request, context):
+        """Makes a budget, or replaces the terms of the one of this name. What was counted so far stays counted, and
+        freezes stay.
+
+        IAM: kagitori:PutBudget on the budget.
+        Errors: NotFoundException (the key), NoSuchEntityException (a principal of the account),
+        LimitExceededException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBudget(self, request, context):
+        """Describes a budget.
+
+        IAM: kagitori:GetBudget on the budget.
+        Errors: NoSuchEntityException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBudgets(self, request, context):
+        """Lists the budgets of an account.
+
+        IAM: kagitori:ListBudgets.
+        Errors: InvalidMarkerException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBudget(self, request, context):
+        """Removes a budget and what was counted of it. Who was frozen by it stays so.
+
+        IAM: kagitori:DeleteBudget on the budget.
+        Errors: NoSuchEntityException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFreezes(self, request, context):
+        """Lists the principals that are frozen on keys of an account.
+
+        IAM: kagitori:ListFreezes.
+        Errors: InvalidMarkerException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LiftFreeze(self, request, context):
+        """Lets a principal use a key again. What the budget counted of it begins at zero.
+
+        IAM: kagitori:LiftFreeze on the budget, whether or not it still exists; nobody lifts its own freeze.
+        Errors: NoSuchEntityException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1156,6 +1260,36 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.LintPolicy,
                     request_deserializer=kagitori_dot_kms_dot_v1_dot_decisions__pb2.LintPolicyRequest.FromString,
                     response_serializer=kagitori_dot_kms_dot_v1_dot_decisions__pb2.LintPolicyResponse.SerializeToString,
+            ),
+            'PutBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutBudget,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.PutBudgetRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.PutBudgetResponse.SerializeToString,
+            ),
+            'GetBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBudget,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.GetBudgetRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.GetBudgetResponse.SerializeToString,
+            ),
+            'ListBudgets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBudgets,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListBudgetsRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListBudgetsResponse.SerializeToString,
+            ),
+            'DeleteBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBudget,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.DeleteBudgetRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.DeleteBudgetResponse.SerializeToString,
+            ),
+            'ListFreezes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFreezes,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListFreezesRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListFreezesResponse.SerializeToString,
+            ),
+            'LiftFreeze': grpc.unary_unary_rpc_method_handler(
+                    servicer.LiftFreeze,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.LiftFreezeRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_budgets__pb2.LiftFreezeResponse.SerializeToString,
             ),
             'LookupEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.LookupEvents,
@@ -2540,6 +2674,168 @@ class AdminService(object):
             '/kagitori.kms.v1.AdminService/LintPolicy',
             kagitori_dot_kms_dot_v1_dot_decisions__pb2.LintPolicyRequest.SerializeToString,
             kagitori_dot_kms_dot_v1_dot_decisions__pb2.LintPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/PutBudget',
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.PutBudgetRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.PutBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/GetBudget',
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.GetBudgetRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.GetBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBudgets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/ListBudgets',
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListBudgetsRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListBudgetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/DeleteBudget',
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.DeleteBudgetRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.DeleteBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFreezes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/ListFreezes',
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListFreezesRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.ListFreezesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LiftFreeze(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/LiftFreeze',
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.LiftFreezeRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_budgets__pb2.LiftFreezeResponse.FromString,
             options,
             channel_credentials,
             insecure,

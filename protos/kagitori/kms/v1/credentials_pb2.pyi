@@ -172,7 +172,7 @@ class CertificateMapping(_message.Message):
     principal_arn: _builtins.str
     """ARN of the user, role or account root."""
     uri_san: _builtins.str
-    """Its single URI subject alternative name, such as a SPIFFE id."""
+    """Its single URI subject alternative name, or a pattern of SPIFFE IDs."""
     subject: _builtins.str
     """Its subject, in the string form of RFC 4514."""
     description: _builtins.str
@@ -771,13 +771,19 @@ class RegisterCertificateRequest(_message.Message):
     principal_arn: _builtins.str
     """ARN of the user, role or account root."""
     uri_san: _builtins.str
-    """Its single URI subject alternative name, such as a SPIFFE id; at most 2,048 characters."""
+    """Its single URI subject alternative name; at most 2,048 characters. One that begins with `spiffe://` must be a
+    valid SPIFFE ID, or for a role a pattern of them: segments of its path that are `*` stand for any one segment,
+    as in `spiffe://example.org/ns/*/sa/web`. No certificate fits two patterns; a mapping of just its ID goes
+    before a pattern. No account can map what another account has mapped, by its ID or by a pattern.
+    """
     subject: _builtins.str
     """Its subject, in the string form of RFC 4514; at most 2,048 characters."""
     description: _builtins.str
     """What the credential is for, at most 256 characters."""
     session_name: _builtins.str
-    """Name of the session; required for a role, refused otherwise."""
+    """Name of the session; required for a role, refused otherwise and for a pattern of SPIFFE IDs: there, each ID
+    without its scheme names its own session, made a session name as by CreateOidcProvider.
+    """
     def __init__(
         self,
         *,
@@ -994,22 +1000,31 @@ class CreateOidcProviderRequest(_message.Message):
     account_id: _builtins.str
     """Account the call is about, 12 digits; the caller's own when absent."""
     issuer_url: _builtins.str
-    """The issuer, `https://` and at most 255 characters, exactly as in the token's `iss`."""
+    """The issuer, `https://` and at most 255 characters, exactly as in the token's `iss`. On a loopback address
+    `http://` will do.
+    """
     role_arn: _builtins.str
     """The role whose sessions its tokens are, of the same account."""
     session_name_claim: _builtins.str
-    """Claim that names the session; `sub` when absent. Characters that a session name can't hold become `-`."""
+    """Claim that names the session; `sub` when absent. Characters that a session name can't hold become `-`. A name
+    that was changed or cut ends in `-` and 16 hexadecimal digits of the claim's SHA-256, so that no two values
+    name the same session. A name that begins with `/` is a JSON Pointer (RFC 6901) into nested objects.
+    """
     jwks_document: _builtins.str
-    """The issuer's keys, a JSON Web Key Set of at most 65,536 bytes; fetched from the issuer and refreshed
-    when absent.
+    """The issuer's keys, a JSON Web Key Set of at most 65,536 bytes; fetched from the issuer (OpenID Connect
+    Discovery) and refreshed when absent.
     """
     @_builtins.property
     def audiences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Values of `aud` to accept, 1 to 100, each at most 255 characters."""
+        """Values of `aud` to accept, 1 to 100, each at most 255 characters. No two providers of an issuer share one,
+        whichever account has them.
+        """
 
     @_builtins.property
     def tag_claims(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Claims that become session tags, by the name of the tag; at most 50."""
+        """Claims that become session tags, by the name of the tag; at most 50. Pointers as above are possible. A claim
+        that a token doesn't have makes no tag, and one that can't be a tag's value has the token refused.
+        """
 
     def __init__(
         self,

@@ -391,22 +391,26 @@ class SimulationProgress(_message.Message):
     RECORDS_READ_FIELD_NUMBER: _builtins.int
     RECORDS_TOTAL_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    CALLS_DECIDED_FIELD_NUMBER: _builtins.int
     records_read: _builtins.int
-    """Audit records read so far."""
+    """Audit records read so far, of whatever calls."""
     records_total: _builtins.int
-    """Audit records to read, as far as is known."""
+    """Audit records to read, as far as is known; records left out unread count as read once it has finished."""
     finished: _builtins.bool
-    """True in the last message of the stream only, and there always."""
+    """True in the last message of the stream only, and there always: without it the result is not whole."""
+    calls_decided: _builtins.int
+    """Calls so far that the change concerns and that were decided, whatever came out."""
     def __init__(
         self,
         *,
         records_read: _builtins.int = ...,
         records_total: _builtins.int = ...,
         finished: _builtins.bool = ...,
+        calls_decided: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "records_read", b"records_read", "records_total", b"records_total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls_decided", b"calls_decided", "finished", b"finished", "records_read", b"records_read", "records_total", b"records_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -414,7 +418,12 @@ Global___SimulationProgress: _TypeAlias = SimulationProgress  # noqa: Y015
 
 @_typing.final
 class SimulationFinding(_message.Message):
-    """Calls whose outcome the change would turn: all with the same principal, action and resource."""
+    """Calls whose outcome the change would turn: all with the same principal, action, resource and outcomes.
+
+    What is compared are two decisions about the call as it was made: by the policies, groups and grants as
+    they are now, and by the same with the change. What was decided when the call was made may differ from
+    both, since other things may have changed since, and is told beside them.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -428,20 +437,23 @@ class SimulationFinding(_message.Message):
     LAST_SEEN_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     STATEMENT_FIELD_NUMBER: _builtins.int
+    REFUSED_WHEN_MADE_FIELD_NUMBER: _builtins.int
     principal_arn: _builtins.str
-    """Who called."""
+    """Who called: the ARN of a user, account root or role session."""
     action: _builtins.str
     """IAM action, such as `kms:Decrypt`."""
     resource_arn: _builtins.str
-    """ARN of the key."""
+    """ARN of the key or of what else the action was asked on."""
     before: Global___Decision.ValueType
-    """Outcome on record."""
+    """Outcome as things are now. One of `before` and `after` is ALLOWED, the other is not."""
     after: Global___Decision.ValueType
     """Outcome under the change; IMPLICIT_DENY for use of a key that would be disabled."""
     calls: _builtins.int
     """How many calls were seen."""
     event_id: _builtins.str
     """Audit record of the last one."""
+    refused_when_made: _builtins.int
+    """How many of them were refused for want of permission when they were made."""
     @_builtins.property
     def first_seen(self) -> _timestamp_pb2.Timestamp:
         """The first of them."""
@@ -452,7 +464,7 @@ class SimulationFinding(_message.Message):
 
     @_builtins.property
     def statement(self) -> Global___StatementReference:
-        """The statement that would decide; absent where none does."""
+        """The statement that would decide the last one; absent where none does."""
 
     def __init__(
         self,
@@ -467,14 +479,59 @@ class SimulationFinding(_message.Message):
         last_seen: _timestamp_pb2.Timestamp | None = ...,
         event_id: _builtins.str = ...,
         statement: Global___StatementReference | None = ...,
+        refused_when_made: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_seen", b"first_seen", "last_seen", b"last_seen", "statement", b"statement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "before", b"before", "calls", b"calls", "event_id", b"event_id", "first_seen", b"first_seen", "last_seen", b"last_seen", "principal_arn", b"principal_arn", "resource_arn", b"resource_arn", "statement", b"statement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "before", b"before", "calls", b"calls", "event_id", b"event_id", "first_seen", b"first_seen", "last_seen", b"last_seen", "principal_arn", b"principal_arn", "refused_when_made", b"refused_when_made", "resource_arn", b"resource_arn", "statement", b"statement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SimulationFinding: _TypeAlias = SimulationFinding  # noqa: Y015
+
+@_typing.final
+class SimulationUndecided(_message.Message):
+    """Calls that the change may concern and that can't be decided, all for the same reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Stable name of the reason:
+    `NOT_SHOWN`: a policy asks for something that the record does not show;
+    `OTHER_ACCOUNT`: a caller of another account, whom the record of the key's owner does not name;
+    `PRINCIPAL_GONE`: the caller has been deleted since, or made anew;
+    `SESSION_GONE`: of the role session it is no longer known what its own policy and tags were;
+    `KEY_GONE`: the key has been deleted since;
+    `GRANT_GONE`: the grant that the call retired is gone;
+    `NOT_SIMULATED`: a call that other rules decide as well, such as AssumeRole, or that is refused before it
+    is decided;
+    `DAMAGED`: lines of the trail that are no records (VerifyAuditTrail tells where).
+    """
+    calls: _builtins.int
+    """How many."""
+    event_id: _builtins.str
+    """Audit record of the last one; empty for damaged lines."""
+    detail: _builtins.str
+    """What a record did not show, or what was not simulated, of the last one; empty for other reasons."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        calls: _builtins.int = ...,
+        event_id: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "detail", b"detail", "event_id", b"event_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulationUndecided: _TypeAlias = SimulationUndecided  # noqa: Y015
 
 @_typing.final
 class ExplainAccessRequest(_message.Message):
@@ -669,11 +726,11 @@ class SimulatePolicyRequest(_message.Message):
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Calls from here on; 90 days ago when absent."""
+        """Calls from here on; 90 days ago when absent. Times count to the second."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Calls before this time; now when absent."""
+        """Calls before this time; when absent, all that were recorded before the simulation began."""
 
     def __init__(
         self,
@@ -709,6 +766,7 @@ class SimulatePolicyResponse(_message.Message):
 
     PROGRESS_FIELD_NUMBER: _builtins.int
     FINDING_FIELD_NUMBER: _builtins.int
+    UNDECIDED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def progress(self) -> Global___SimulationProgress:
         """How far it has come."""
@@ -717,17 +775,22 @@ class SimulatePolicyResponse(_message.Message):
     def finding(self) -> Global___SimulationFinding:
         """Calls that would be answered differently."""
 
+    @_builtins.property
+    def undecided(self) -> Global___SimulationUndecided:
+        """Calls that can't be decided."""
+
     def __init__(
         self,
         *,
         progress: Global___SimulationProgress | None = ...,
         finding: Global___SimulationFinding | None = ...,
+        undecided: Global___SimulationUndecided | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finding", b"finding", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finding", b"finding", "progress", b"progress", "undecided", b"undecided"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finding", b"finding", "progress", b"progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finding", b"finding", "progress", b"progress", "undecided", b"undecided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "finding"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "finding", "undecided"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

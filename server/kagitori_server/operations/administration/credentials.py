@@ -9,6 +9,7 @@ from cryptography import x509
 
 from kagitori_server.model.errors import LimitExceededException, NoSuchEntityException, ValidationException
 from kagitori_server.model.principals import CertificateRecord, TokenRecord
+from kagitori_server.model.spiffe import SpiffeId, SpiffeIdRefused, is_spiffe, parse_spiffe_id
 from kagitori_server.operations.administration.pages import read_page
 from kagitori_server.operations.administration.reach import find_certificate, find_token, principal_at
 from kagitori_server.operations.context import Context
@@ -97,9 +98,15 @@ def drop_expired(context: Context, principal_arn: str) -> None:
 
 def check_register_certificate(context: Context, request: shapes.RegisterCertificateRequest) -> None:
     """Refuses what `check_session_name` refuses, and any number of identities but one, readable one."""
-    check_session_name(context, request)
     if (request.uri_san is None) == (request.subject is None):
         raise ValidationException("Exactly one of uriSan and subject must be given.")
+    if request.uri_san is not None and is_spiffe(request.uri_san) and _spiffe_id(request.uri_san).is_pattern:
+        if not request.principal_arn.split(":", 5)[5].startswith("role/"):
+            raise ValidationException("A pattern of SPIFFE IDs can only stand for sessions of a role.")
+        if request.session_name is not None:
+            raise ValidationException("Each SPIFFE ID that fits a pattern has a session name of its own.")
+    else:
+        check_session_name(context, request)
     if request.subject is not None:
         _normal_subject(request.subject)
 
@@ -165,6 +172,14 @@ def get_caller_identity(context: Context, _request: NoMembers) -> shapes.GetCall
 def credential_id(context: Context, prefix: str) -> str:
     """An id that sorts by the time of making: milliseconds since the epoch, then 16 random digits, in hex."""
     return f"{prefix}-{int(context.now * 1000):011x}-{context.services.ids.uuid().replace('-', '')[:16]}"
+
+
+def _spiffe_id(text: str) -> SpiffeId:
+    """The SPIFFE ID or pattern. Raises ValidationException."""
+    try:
+        return parse_spiffe_id(text, pattern=True)
+    except SpiffeIdRefused as refusal:
+        raise ValidationException(f"The URI is no valid SPIFFE ID: {refusal}.") from None
 
 
 def _expired(token: TokenRecord, now: float) -> bool:

@@ -161,18 +161,16 @@ def _role(context: Context, reader: Reader, name: str, arn: str) -> PrincipalRec
 def _explanation(caller: Caller, key: Key | None, explained: ExplainedCall) -> shapes.ExplainAccessResponse:
     decision = explained.explanation.decision
     if decision.allowed:
-        outcome = shapes.Outcome.ALLOWED
         text = (
             f"User: {caller.arn} is authorized to perform: {explained.action} on resource: {explained.resource} "
             f"because {decision.basis.reason}"
         )
     else:
-        outcome = shapes.Outcome.EXPLICIT_DENY if decision.explicit_deny else shapes.Outcome.IMPLICIT_DENY
         text = decision.denial_text(caller.arn, explained.action, explained.resource)
     return shapes.ExplainAccessResponse(
-        decision=outcome,
+        decision=outcome_of(decision),
         explanation=text,
-        decided_by=_decided_by(decision, key),
+        decided_by=decided_by(decision, key),
         evaluations=_evaluations(explained.explanation, key),
         condition_values={
             name: shapes.ContextValues(values=_values(value)) for name, value in explained.context.items()
@@ -184,7 +182,15 @@ def _values(value: ContextValue) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
 
 
-def _decided_by(decision: Decision, key: Key | None) -> shapes.StatementReference | None:
+def outcome_of(decision: Decision) -> shapes.Outcome:
+    """The decision as the contract has it."""
+    if decision.allowed:
+        return shapes.Outcome.ALLOWED
+    return shapes.Outcome.EXPLICIT_DENY if decision.explicit_deny else shapes.Outcome.IMPLICIT_DENY
+
+
+def decided_by(decision: Decision, key: Key | None) -> shapes.StatementReference | None:
+    """The statement or grant that decided on `key`, or without one by identity policies alone."""
     if decision.grant is not None:
         return _grant(decision.grant)
     if decision.statement is None:

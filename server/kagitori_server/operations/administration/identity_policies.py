@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from kagitori_server.model.errors import LimitExceededException, NoSuchEntityException
-from kagitori_server.model.principals import GroupRecord
+from kagitori_server.model.principals import GroupRecord, PrincipalRecord
 from kagitori_server.operations.administration.pages import read_page
 from kagitori_server.operations.administration.reach import holder_at
 from kagitori_server.operations.context import Context
@@ -19,14 +21,18 @@ _KINDS = {"user": IdentityKind.USER, "role": IdentityKind.ROLE, "group": Identit
 
 def check_put_identity_policy(_context: Context, request: shapes.PutIdentityPolicyRequest) -> None:
     """Refuses documents that wouldn't be enforced to the letter, before the transaction begins."""
+    check_document(request.principal_arn, request.policy_document)
+
+
+def check_document(holder_arn: str, document: str) -> None:
+    """Raises MalformedPolicyDocumentException or LimitExceededException for what can't be a policy of that holder."""
     # The ARN itself says what it names.
-    parse_identity_policy(request.policy_document, _KINDS[request.principal_arn.split(":", 5)[5].split("/", 1)[0]])
+    parse_identity_policy(document, _KINDS[holder_arn.split(":", 5)[5].split("/", 1)[0]])
 
 
-def put_identity_policy(context: Context, request: shapes.PutIdentityPolicyRequest) -> Empty:
-    """Writes an inline policy, replacing one of the same name (AWS IAM PutUserPolicy and its kin)."""
-    entity = holder_at(context, context.writer, request.principal_arn)
-    policies = {**entity.policies, request.policy_name: request.policy_document}
+def policies_with(entity: PrincipalRecord | GroupRecord, name: str, document: str) -> Mapping[str, str]:
+    """The inline policies of `entity` once it has that one. Raises LimitExceededException."""
+    policies = {**entity.policies, name: document}
     if len(policies) > POLICIES_MAX:
         raise LimitExceededException(f"{entity.name} has {POLICIES_MAX} inline policies, the most it may have.")
     kind = "group" if isinstance(entity, GroupRecord) else entity.kind.value
@@ -35,6 +41,20 @@ def put_identity_policy(context: Context, request: shapes.PutIdentityPolicyReque
         raise LimitExceededException(
             f"Maximum policy size of {most} bytes exceeded for {kind} {entity.name}."
         )
+    return policies
+
+
+def policies_without(entity: PrincipalRecord | GroupRecord, name: str) -> Mapping[str, str]:
+    """The inline policies of `entity` once it has that one no more. Raises NoSuchEntityException."""
+    if name not in entity.policies:
+        raise _unknown(name)
+    return {each: document for each, document in entity.policies.items() if each != name}
+
+
+def put_identity_policy(context: Context, request: shapes.PutIdentityPolicyRequest) -> Empty:
+    """Writes an inline policy, replacing one of the same name (AWS IAM PutUserPolicy and its kin)."""
+    entity = holder_at(context, context.writer, request.principal_arn)
+    policies_with(entity, request.policy_name, request.policy_document)
     if isinstance(entity, GroupRecord):
         context.writer.put_group_policy(entity.arn, request.policy_name, request.policy_document)
     else:
@@ -77,8 +97,7 @@ def list_identity_policies(
 def delete_identity_policy(context: Context, request: shapes.IdentityPolicyRequest) -> Empty:
     """Removes an inline policy (AWS IAM DeleteUserPolicy, DeleteRolePolicy)."""
     entity = holder_at(context, context.writer, request.principal_arn)
-    if request.policy_name not in entity.policies:
-        raise _unknown(request.policy_name)
+    policies_without(entity, request.policy_name)
     if isinstance(entity, GroupRecord):
         context.writer.delete_group_policy(entity.arn, request.policy_name)
     else:

@@ -1,4 +1,5 @@
-"""What administration needs of parts that operations may not know: the audit trail, the root key, the process.
+"""What administration needs of parts that operations may not know: the audit trail, its
+follower, the root key, the process.
 
 Wiring fits them. Results are described by the attributes that are read of them, so that the records of the audit
 fit as they are.
@@ -17,7 +18,10 @@ from kagitori_server.policy.context import ContextValue
 from kagitori_server.policy.explain import Explanation
 
 if TYPE_CHECKING:
+    from kagitori_server.operations.administration.changes import Change
     from kagitori_server.operations.context import Context  # which has a field for these ports
+    from kagitori_server.operations.shapes.simulation import SimulatePolicyResponse
+    from kagitori_server.operations.streams import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +242,31 @@ class DecisionPort(Protocol):
         ...
 
 
+class SimulationPort(Protocol):
+    """Recorded calls, decided again under a change."""
+
+    def start(
+        self, context: Context, change: Change, start: float, end: float | None, /
+    ) -> Stream[SimulatePolicyResponse]:
+        """What the change would turn, of the records of `context.account` from `start` to before `end` (seconds since
+        the epoch, None for up to now). `context` is that of SimulatePolicy.
+
+        Raises ThrottlingException when as many simulations run as may.
+        """
+        ...
+
+
+class UsagePort(Protocol):
+    """Who counts what the service is used for (`metering.Meter`)."""
+
+    def catch_up(self, seconds: float, /) -> None:
+        """Counts all that this process knows to have happened by now. Blocks.
+
+        Raises DependencyTimeoutException when there is more than can be counted in that time.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Administration:
     """The ports of AdminService's operations. Made once, by wiring."""
@@ -245,9 +274,13 @@ class Administration:
     audit: AuditPort
     root_key: RootKeyPort
     decisions: DecisionPort
+    simulations: SimulationPort
+    usage: UsagePort
     server: ServerFacts
     uptime: Callable[[], float]
     """Seconds since the process started."""
+    counted_actions: frozenset[str]
+    """KMS actions, without prefix, that budgets can count: those of served operations that use key material."""
     secrets: SecretWrapping
     """Wraps the secrets of access keys; it writes to the catalog, so not within a write transaction."""
     may_assume: AssumptionPort

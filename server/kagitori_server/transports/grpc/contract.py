@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from kagitori.kms.v1 import admin_service_pb2, crypto_service_pb2, key_service_pb2
-from kagitori_server.operations.row import BatchOperation, Cost, Row, Table
+from kagitori_server.operations.row import BatchOperation, Cost, Operation, Row, Table
 from kagitori_server.transports.grpc.marshal import (
     Decoder,
     Encoder,
@@ -36,6 +36,8 @@ class Method:
     detached: bool
     """Whether it must be worked to its end when its caller has gone. Not so for what is done in one go: its record is
     on its way before there is anything to give up."""
+    streams: bool
+    """Whether the answer is a stream of messages, each of which `encode` writes."""
 
 
 def methods(table: Table) -> Mapping[str, Method]:
@@ -50,8 +52,9 @@ def methods(table: Table) -> Mapping[str, Method]:
         rpc = rpcs.get(name)
         if rpc is None or row.name != name:
             raise ContractMismatch(f"No rpc of the contract is called {name}.")
-        if rpc.client_streaming or rpc.server_streaming:
-            raise ContractMismatch(f"{name} is a stream, its row is not.")
+        streams = isinstance(row, Operation) and row.streams
+        if rpc.client_streaming or rpc.server_streaming != streams:
+            raise ContractMismatch(f"Of the rpc {name} and its row, one is a stream and the other is not.")
         served[path(rpc)] = _method(rpc, row)
     return served
 
@@ -68,10 +71,12 @@ def _method(rpc: MethodDescriptor, row: Row) -> Method:
             batch_decoder(rpc.input_type, row.item.request.cls),
             batch_encoder(rpc.output_type, row.item.response),
             detached=True,
+            streams=False,
         )
     return Method(
         row.name,
         request_decoder(rpc.input_type, row.request.cls),
         response_encoder(rpc.output_type, row.response),
         detached=row.writes or row.cost is not Cost.INLINE,
+        streams=row.streams,
     )

@@ -1,4 +1,5 @@
-"""One dispatcher: (method path, metadata, peer, request bytes) -> (status with details, response bytes).
+"""One dispatcher: (method path, metadata, peer, request bytes) -> (status with details, response bytes), or the bytes
+of many responses and then the status.
 
 It knows neither the library nor the socket that a call came by; whoever hosts it calls `dispatch` in the event
 loop.
@@ -9,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -25,6 +27,7 @@ from kagitori_server.model.errors import (
     ValidationException,
 )
 from kagitori_server.operations.row import Table
+from kagitori_server.operations.streams import Stream
 from kagitori_server.transports.grpc.contract import Method, methods
 from kagitori_server.transports.grpc.peer import Metadata, Peer, read_metadata
 from kagitori_server.transports.grpc.status import DETAILS_KEY, failure
@@ -77,7 +80,9 @@ class Dispatcher:
         self._methods: Mapping[str, Method] = methods(pipeline.table)
         self._request_ids = request_ids
         self.most_in_flight = most_in_flight
-        self._running: set[asyncio.Task[Answer]] = set()
+        self.streaming = frozenset(where for where, method in self._methods.items() if method.streams)
+        """The paths whose answers are streams: `stream` takes these, `dispatch` all others."""
+        self._running: set[asyncio.Task[Any]] = set()
         self._attached = 0
 
     @property
@@ -93,8 +98,7 @@ class Dispatcher:
             unknown = UnknownOperationException(f"{shortened(path)} is not an operation of this service.")
             return refusal(unknown, request_id)
         if self.in_flight >= self.most_in_flight:
-            busy = ThrottlingException("The service is busy. Please try again.", retry_after=_RETRY_SECONDS)
-            return refusal(busy, request_id)
+            return _busy(request_id)
         if not method.detached:
             self._attached += 1
             try:
@@ -109,6 +113,47 @@ class Dispatcher:
         self._running.add(task)
         task.add_done_callback(partial(self._done, waiter))
         return await waiter
+
+    async def stream(
+        self, path: str, metadata: Metadata, peer: Peer, body: bytes
+    ) -> AsyncGenerator[bytes | Answer, None]:
+        """Answer one call whose answer is a stream: the bodies of its messages, then how it ended.
+
+        The call's record is durable before the first message. The host closes the generator when its caller has
+        gone; the work stops then.
+        """
+        request_id, method = self._request_ids(), self._methods[path]
+        if self.in_flight >= self.most_in_flight:
+            yield _busy(request_id)
+            return
+        self._attached += 1
+        try:
+            opened = await self._opened(self._call(method, request_id, metadata, peer, body))
+            with closing(opened):
+                loop = asyncio.get_running_loop()
+                # In the loop's own threads: whoever hands out streams bounds how many there are.
+                while (item := await loop.run_in_executor(None, opened.pull)) is not None:
+                    yield method.encode(item)
+        except KmsError as error:
+            yield refusal(error, request_id)
+        except Exception as bug:  # noqa: BLE001 - whatever it is, the caller must get an answer that says nothing
+            yield _internal(method.operation, request_id, bug)
+        else:
+            yield Answer(StatusCode.OK, "", b"", ((REQUEST_ID_KEY, request_id),))
+        finally:
+            self._attached -= 1
+
+    async def _opened(self, call: Call) -> Stream[Any]:
+        """The stream that answers a call. Its record doesn't depend on anybody waiting for it, as in `dispatch`."""
+        task = asyncio.get_running_loop().create_task(self._handle(call))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            stream: Stream[Any] = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_close_unwanted)
+            raise
+        return stream
 
     def _done(self, waiter: asyncio.Future[Answer], task: asyncio.Task[Answer]) -> None:
         self._running.discard(task)
@@ -127,19 +172,21 @@ class Dispatcher:
         while self._running:
             await asyncio.wait(self._running)
 
-    async def _answer(self, method: Method, request_id: str, metadata: Metadata, peer: Peer, body: bytes) -> Answer:
+    def _call(self, method: Method, request_id: str, metadata: Metadata, peer: Peer, body: bytes) -> Call:
         sent = read_metadata(metadata, peer)
         decode: Callable[[], Mapping[str, Any]] = partial(method.decode, body)
         if sent.region_problem is not None:
             decode = partial(_refuse, sent.region_problem)
-        call = Call(method.operation, request_id, sent.evidence, sent.region, decode)
+        return Call(method.operation, request_id, sent.evidence, sent.region, decode)
+
+    async def _answer(self, method: Method, request_id: str, metadata: Metadata, peer: Peer, body: bytes) -> Answer:
+        call = self._call(method, request_id, metadata, peer, body)
         try:
             encoded = method.encode(await self._handle(call))
         except KmsError as error:
             return refusal(error, request_id)
         except Exception as bug:  # noqa: BLE001 - whatever it is, the caller must get an answer that says nothing
-            _log_bug(method.operation, request_id, bug)
-            return refusal(KMSInternalException("An internal error occurred."), request_id)
+            return _internal(method.operation, request_id, bug)
         return Answer(StatusCode.OK, "", encoded, ((REQUEST_ID_KEY, request_id),))
 
 
@@ -147,6 +194,22 @@ def refusal(error: KmsError, request_id: str) -> Answer:
     """The answer that tells of `error`."""
     told = failure(error, request_id)
     return Answer(told.code, told.message, b"", ((REQUEST_ID_KEY, request_id), (DETAILS_KEY, told.details)))
+
+
+def _busy(request_id: str) -> Answer:
+    busy = ThrottlingException("The service is busy. Please try again.", retry_after=_RETRY_SECONDS)
+    return refusal(busy, request_id)
+
+
+def _internal(operation: str, request_id: str, bug: BaseException) -> Answer:
+    _log_bug(operation, request_id, bug)
+    return refusal(KMSInternalException("An internal error occurred."), request_id)
+
+
+def _close_unwanted(task: asyncio.Task[Any]) -> None:
+    """Closes the stream that a call was answered with whose caller had gone by then."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
 
 
 def _refuse(problem: ValidationException) -> Mapping[str, Any]:

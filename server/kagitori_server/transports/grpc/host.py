@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from functools import lru_cache
 from pathlib import Path
 
@@ -140,6 +141,19 @@ class _Everything(grpc.GenericRpcHandler):
             context.set_trailing_metadata(answer.trailers)
             return answer.body
 
+        async def handle_stream(body: bytes, context: _Context) -> None:
+            # Closed when the caller goes away, which grpcio tells by cancelling this.
+            async with aclosing(self._dispatcher.stream(path, metadata, peer_of(context), body)) as messages:
+                async for message in messages:
+                    if isinstance(message, bytes):
+                        await context.write(message)
+                    elif message.code is not grpc.StatusCode.OK:
+                        await context.abort(message.code, message.message, message.trailers)
+                    else:
+                        context.set_trailing_metadata(message.trailers)
+
+        if path in self._dispatcher.streaming:
+            return grpc.unary_stream_rpc_method_handler(handle_stream)
         return grpc.unary_unary_rpc_method_handler(handle)
 
 

@@ -13,8 +13,8 @@ from kagitori_server.model.arn import REGION, shortened
 from kagitori_server.model.call import Evidence, TlsFacts
 from kagitori_server.model.errors import FieldViolation, ValidationException
 
-AUTHORIZATION_MAX = 4_096
-"""Characters of the `authorization` metadata."""
+AUTHORIZATION_MAX = 8_192 + 7
+"""Characters of the `authorization` metadata: the longest token of an OpenID Connect issuer, after `Bearer `."""
 USER_AGENT_MAX = 256
 """Characters of the user agent that are recorded."""
 
@@ -30,9 +30,9 @@ and neither a certificate nor the local socket can stand in for it."""
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Peer:
-    """What the host knows of the connection that a call came by."""
+    """What the host knows of the connection that a call came by. Made for every call, so not frozen: that costs."""
 
     source_ip: str = ""
     local_socket: bool = False

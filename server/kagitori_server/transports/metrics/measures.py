@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
-    Counter,
     Gauge,
-    Histogram,
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from kagitori_server.model.errors import every_error
 
@@ -28,7 +29,7 @@ SECONDS_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
 
 
 class Measures:
-    """Counts calls, for the pipeline, and tells them, for the listener. Thread-safe.
+    """Counts calls, for the pipeline, and tells them, for the listener.
 
     Each instance has its own registry, so several may live in one process.
     """
@@ -44,40 +45,70 @@ class Measures:
         self._registry = CollectorRegistry()
         self._operations = frozenset(operations)
         self._codes = frozenset(error.code() for error in every_error())
-        self._calls = Counter(
-            "kagitori_calls", "Calls that were answered.", ("operation", "code"), registry=self._registry
-        )
-        self._seconds = Histogram(
-            "kagitori_call_seconds", "Time from a call's arrival in the pipeline to its answer.", ("operation",),
-            buckets=SECONDS_BUCKETS, registry=self._registry,
-        )
+        self._calls = _Calls()
+        self._registry.register(self._calls)
         gauge = Gauge("kagitori_calls_in_flight", "Calls that are worked on now.", registry=self._registry)
         gauge.set_function(in_flight)
         self._registry.register(_AuditPosition(audit_position))
         ProcessCollector(registry=self._registry)
-        # Looking labels up costs more than counting, so the counters of a pair are kept at hand.
-        self._at_hand: dict[tuple[str, str | None], tuple[Counter, Histogram]] = {}
 
     def observed(self, operation: str, error_code: str | None, seconds: float) -> None:
         """A call ended: with an answer (no code), or with the AWS exception of that name."""
-        pair = self._at_hand.get((operation, error_code))
-        if pair is None:
-            pair = self._pair(operation, error_code)
-        counter, histogram = pair
-        counter.inc()
-        histogram.observe(seconds)
+        self._calls.count(
+            operation if operation in self._operations else OTHER,
+            SUCCESS if error_code is None else error_code if error_code in self._codes else OTHER,
+            seconds,
+        )
 
     def exposition(self) -> bytes:
         """All metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
-    def _pair(self, operation: str, error_code: str | None) -> tuple[Counter, Histogram]:
-        known = operation if operation in self._operations else OTHER
-        code = SUCCESS if error_code is None else error_code if error_code in self._codes else OTHER
-        pair = (self._calls.labels(known, code), self._seconds.labels(known))
-        if known != OTHER and code != OTHER:
-            self._at_hand[operation, error_code] = pair
-        return pair
+
+class _Tally:
+    """The calls of one operation with one outcome."""
+
+    __slots__ = ("buckets", "seconds")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(SECONDS_BUCKETS) + 1)
+        """How many took so long, by the first bound that they didn't exceed; above all bounds, the last."""
+        self.seconds = 0.0
+
+
+class _Calls(Collector):
+    """Calls and their times. Prometheus's own counters take a lock for each of three numbers, several times as long.
+
+    Calls are counted in one thread, the event loop's; they may be collected in any.
+    """
+
+    def __init__(self) -> None:
+        self._tallies: dict[tuple[str, str], _Tally] = {}
+
+    def count(self, operation: str, code: str, seconds: float) -> None:
+        """One call more."""
+        tally = self._tallies.get((operation, code))
+        if tally is None:
+            tally = self._tallies.setdefault((operation, code), _Tally())
+        tally.buckets[bisect_left(SECONDS_BUCKETS, seconds)] += 1
+        tally.seconds += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        calls = CounterMetricFamily("kagitori_calls", "Calls that were answered.", labels=("operation", "code"))
+        times = HistogramMetricFamily(
+            "kagitori_call_seconds", "Time from a call's arrival in the pipeline to its answer.", labels=("operation",)
+        )
+        by_operation: dict[str, list[_Tally]] = {}
+        for (operation, code), tally in sorted(self._tallies.items()):
+            calls.add_metric((operation, code), sum(tally.buckets))
+            by_operation.setdefault(operation, []).append(tally)
+        for operation, tallies in by_operation.items():
+            counts = [sum(numbers) for numbers in zip(*(tally.buckets for tally in tallies), strict=True)]
+            bounds = [*map(floatToGoString, SECONDS_BUCKETS), "+Inf"]
+            below = list(zip(bounds, accumulate(counts), strict=True))
+            times.add_metric((operation,), below, sum(tally.seconds for tally in tallies))
+        yield calls
+        yield times
 
 
 class _AuditPosition(Collector):

@@ -1,0 +1,199 @@
+"""Reading a period of the trail from its beginning, fast: what a line needs to hold is looked for before it's parsed.
+
+Chains are read one after the other, each forwards, as far as they went when the reading began. Memory is bounded by
+one block and one line. Blocks on file I/O, and returns after each block, so that whoever reads can rest or stop.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from kagitori_server.audit.backwards import (
+    CLOCK_SLACK_SECONDS,
+    Cursor,
+    chain_backwards,
+    chain_end,
+    event_time,
+)
+from kagitori_server.audit.chain import (
+    MAX_LINE_BYTES,
+    chain_names,
+    parse_line,
+    segment_name,
+    segment_numbers,
+)
+from kagitori_server.audit.lookup import second_text
+
+_BLOCK_BYTES = 64 * 1024
+_FIRST_BYTES = MAX_LINE_BYTES + 1
+_OPENING, _CLOSING = b'{"seq":', b"}}"
+_EVENT = b'"event":{'
+_TIME = b',"eventTime":"'
+_TIME_BYTES = len("2026-01-01T00:00:00Z")
+_REQUEST_ID = b',"requestID":"'
+_EVENT_ID = b'","eventID":"'
+_AFTER_IDS = b'","readOnly":'
+
+
+class Occasion(NamedTuple):
+    """A call as its line tells it, apart in what repeats from call to call and what doesn't."""
+
+    what: bytes
+    """Everything but time and ids: two calls with the same are the same call, made at two times."""
+    when: str
+    """`YYYY-MM-DDTHH:MM:SSZ`."""
+    event_id: str
+
+
+# Names and values are whatever callers chose, with quotes and backslashes escaped.
+_TEXT = rb'"(?:[^"\\]|\\.)*"'
+_PAIRS = re.compile(rb'"encryptionContext":\{(?:' + _TEXT + rb":" + _TEXT + rb",?)*+\}")
+_PARAMETERS = b',"requestParameters":{'
+
+
+def without_context(what: bytes) -> bytes:
+    """A call without its encryption context, which is often the only thing in which calls differ; the same if it has
+    none. Contexts of other members, such as those of ReEncrypt, stay."""
+    begin = what.find(_PARAMETERS)
+    found = _PAIRS.search(what, begin) if begin >= 0 else None
+    return what if found is None else what[: found.start()] + what[found.end() :]
+
+
+class Block(NamedTuple):
+    """A stretch of a chain."""
+
+    lines: list[bytes]
+    """Those that hold everything wanted, whatever their time."""
+    read: int
+    """How many lines there were."""
+    damaged: int
+    """How many of them were no lines of a chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A segment to read, up to a size."""
+
+    path: Path
+    size: int
+
+
+class Replay:
+    """The lines of all chains under `root` of the period (epoch seconds, None for no end) that hold all of `needles`.
+
+    Segments wholly outside the period are skipped. Lines outside it within a segment are not: look at their times.
+    """
+
+    def __init__(self, root: Path, start: float, end: float | None, needles: Sequence[bytes]) -> None:
+        oldest = second_text(start - CLOCK_SLACK_SECONDS)
+        newest = None if end is None else second_text(end + CLOCK_SLACK_SECONDS)
+        self._needles = tuple(needles)
+        self._parts: list[_Part] = []
+        self.total = 0
+        """How many lines there are to read, by the numbers that they bear."""
+        for chain in chain_names(root):
+            parts, lines = _plan(root / chain, oldest, newest)
+            self._parts += parts
+            self.total += lines
+
+    def blocks(self) -> Iterator[Block]:
+        """All of it, block after block."""
+        for part in self._parts:
+            for lines in _blocks_of(part):
+                damaged = sum(1 for line in lines if not (line.startswith(_OPENING) and line.endswith(_CLOSING)))
+                wanted = lines
+                for needle in self._needles:
+                    wanted = [line for line in wanted if needle in line]
+                yield Block(wanted, len(lines), damaged)
+
+
+def occasion(line: bytes) -> Occasion | None:
+    """The call in a line, without parsing it; None for a line that tells of none.
+
+    Names and values that callers choose can't be taken for members of a record: quotes within texts are escaped,
+    what callers name stands within `requestParameters` and its like, between the time and the last request id.
+    """
+    begin = line.find(_EVENT)
+    at = line.find(_TIME, begin)
+    ids = line.rfind(_REQUEST_ID)
+    event_id = line.find(_EVENT_ID, ids)
+    rest = line.find(_AFTER_IDS, event_id)
+    if not 0 <= begin < at < ids < event_id < rest:
+        return None
+    time = at + len(_TIME)
+    what = b"".join((line[begin:at], line[time + _TIME_BYTES : ids], line[rest:]))
+    id_text = line[event_id + len(_EVENT_ID) : rest].decode("ascii", "replace")
+    return Occasion(what, line[time : time + _TIME_BYTES].decode("ascii", "replace"), id_text)
+
+
+def _plan(chain_dir: Path, oldest: str, newest: str | None) -> tuple[list[_Part], int]:
+    """The segments of a chain that the period may be in, and how many lines they have."""
+    end = chain_end(chain_dir)
+    firsts = [(number, *_first(chain_dir / segment_name(number))) for number in segment_numbers(chain_dir)]
+    parts: list[_Part] = []
+    first_seq = 0
+    stop_seq = _last_seq(chain_dir, end) + 1
+    for place, (number, seq, when) in enumerate(firsts):
+        following = firsts[place + 1] if place + 1 < len(firsts) else None
+        if following is not None and following[2] and following[2] < oldest:
+            continue
+        if newest is not None and when and when > newest:
+            stop_seq = seq
+            break
+        if not parts:
+            first_seq = seq
+        path = chain_dir / segment_name(number)
+        parts.append(_Part(path, end.offset if number == end.segment else _size(path)))
+    return parts, max(0, stop_seq - first_seq) if parts else 0
+
+
+def _first(path: Path) -> tuple[int, str]:
+    """Number and time of a segment's first line; 0 and nothing if it can't be read."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(_FIRST_BYTES).removesuffix(b"\n")
+    except FileNotFoundError:
+        return 0, ""
+    parsed = parse_line(line)
+    return (0, "") if parsed is None else (parsed.seq, event_time(line))
+
+
+def _last_seq(chain_dir: Path, end: Cursor) -> int:
+    for line in chain_backwards(chain_dir, end):
+        parsed = parse_line(line.data)
+        if parsed is not None:
+            return parsed.seq
+    return 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _blocks_of(part: _Part) -> Iterator[list[bytes]]:
+    """Complete lines, in bunches. Of an overlong one the end is left, which is no line; a torn end is skipped."""
+    try:
+        file = part.path.open("rb", buffering=0)
+    except FileNotFoundError:
+        # A writer's repair removed it meanwhile: nothing in it was ever durable.
+        return
+    with file:
+        position, carried = 0, b""
+        while position < part.size:
+            block = os.pread(file.fileno(), min(_BLOCK_BYTES, part.size - position), position)
+            if not block:
+                return
+            position += len(block)
+            lines = (carried + block).split(b"\n")
+            carried = lines.pop()
+            if len(carried) > MAX_LINE_BYTES:
+                carried = b"overlong "
+            yield lines

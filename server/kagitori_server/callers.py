@@ -1,0 +1,85 @@
+"""From the evidence of a call to its caller: authentication, and for tokens of OpenID Connect issuers what it takes
+before and after it.
+
+Before: the issuer's keys are fetched and the signature is checked away from the event loop. After: the role's trust
+policy has to admit who the token speaks of (AWS STS AssumeRoleWithWebIdentity).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from kagitori_server.authn.authenticator import Authenticator
+from kagitori_server.authn.web_tokens import WebTokens
+from kagitori_server.authz.assumption import may_assume_with_web_identity
+from kagitori_server.authz.condition_keys import Asked
+from kagitori_server.federation.issuer_keys import IssuerKeys
+from kagitori_server.federation.tokens import looks_signed
+from kagitori_server.model.call import Call
+from kagitori_server.model.errors import AccessDeniedException
+from kagitori_server.model.lookup import Lookup
+from kagitori_server.model.principals import Caller
+from kagitori_server.storage.view import View
+
+_ASSUME = "sts:AssumeRoleWithWebIdentity"
+
+
+class Callers:
+    """Establishes who calls. `meet` runs in the event loop, `establish` anywhere."""
+
+    def __init__(
+        self, authenticator: Authenticator, web_tokens: WebTokens, keys: IssuerKeys, view: View, reads: Executor,
+        default_region: str, clock: Callable[[], float],
+    ) -> None:
+        """`view` and `reads` are those that the pipeline uses."""
+        self._authenticator = authenticator
+        self._web_tokens = web_tokens
+        self._keys = keys
+        self._view = view
+        self._reads = reads
+        self._default_region = default_region
+        self._clock = clock
+
+    def is_stranger(self, call: Call) -> bool:
+        """Whether `meet` has to be awaited before `establish`."""
+        token = call.evidence.token
+        return token is not None and looks_signed(token) and not self._web_tokens.is_known(token)
+
+    async def meet(self, call: Call) -> None:
+        """Has what a token needs brought here, and checks its signature in a thread. Raises as `establish`."""
+        token = call.evidence.token or ""
+        if not self._view.prove_now():
+            await self._view.prove()
+        loop = asyncio.get_running_loop()
+        provider, key_id = await loop.run_in_executor(self._reads, self._web_tokens.provider_of, token, self._view)
+        await self._keys.ready(provider, key_id)
+        await loop.run_in_executor(self._reads, self._authenticator.authenticate, call.evidence, self._view)
+
+    def establish(self, call: Call, lookup: Lookup) -> Caller:
+        """The caller that the call's evidence proves.
+
+        Raises what `Authenticator.authenticate` raises, AccessDeniedException when the role's trust policy doesn't
+        admit whom a token speaks of, NotLoaded where `lookup` does.
+        """
+        caller = self._authenticator.authenticate(call.evidence, lookup)
+        if caller.web_identity is not None and not self._is_admitted(caller, call):
+            raise AccessDeniedException(f"Not authorized to perform {_ASSUME}")
+        return caller
+
+    def _is_admitted(self, caller: Caller, call: Call) -> bool:
+        asked = Asked(
+            action=_ASSUME,
+            caller=caller,
+            request=None,
+            evidence=call.evidence,
+            region=call.region or self._default_region,
+            resource_account=caller.account,
+            now=self._clock(),
+            key=None,
+            named=None,
+            pairs={},
+            same_key=lambda: None,
+        )
+        return may_assume_with_web_identity(asked)

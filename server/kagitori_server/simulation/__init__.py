@@ -1,0 +1,1 @@
+"""SimulatePolicy's work: recorded calls are read, decided again with and without a change, and counted."""
