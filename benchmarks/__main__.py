@@ -125,7 +125,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.keys is None:
         report_hostile_policies()
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, deployed(Path(name)) as deployment:
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="benchmark-") as name, deployed(Path(name)) as deployment:
         if options.keys is None:
             _report(deployment, options.rounds, options.calls)
             print()
