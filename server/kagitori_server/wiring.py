@@ -58,7 +58,7 @@ from kagitori_server.transports.grpc.host import GrpcHost
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused, TlsFiles
 from kagitori_server.transports.metrics.listener import MetricsListener
 from kagitori_server.transports.metrics.measures import Measures
-from kagitori_server.workers import DeletionWorker, RotationWorker, every, recover_intents
+from kagitori_server.workers import DeletionWorker, ExpirationWorker, RotationWorker, every, recover_intents
 
 _FILE_MAX = 1_048_576
 _ROOT_KEY_LOOKS = 3
@@ -166,10 +166,12 @@ class Server:
                 raise ListenerRefused(f"Can't listen on {listen.metrics}: {error.strerror}") from None
         deletion = DeletionWorker(self._services, self._events)
         rotation = RotationWorker(self._services, self._events)
+        expiration = ExpirationWorker(self._services, self._events)
         seconds = self._config.limits.deletion_check_seconds
         for job, name in (
             (deletion.run_once, "destroying due keys"),
             (rotation.run_once, "rotating due keys"),
+            (expiration.run_once, "deleting expired key material"),
             (self._pipeline.settle, "settling intents"),
             (self._events.keep, "recording what was done"),
         ):
