@@ -67,6 +67,8 @@ _log = logging.getLogger(__name__)
 
 _LOADS_PER_CALL = 8
 """Records that a call may have fetched one by one before it is moved to a thread."""
+_ADMISSION_SECONDS = 0.05
+"""How long an admitted call may wait for a thread before it is admitted anew."""
 _BATCH_BREATH = 32
 """Items of a batch between two moments in which other calls get their turn."""
 
@@ -202,8 +204,7 @@ class Pipeline:
         except NotLoaded:
             await self._inline(partial(self._run, trace, row))
         if trace.elsewhere is not None:
-            pool, context = trace.elsewhere
-            trace.answer = await loop.run_in_executor(pool, self._handled, context)
+            trace.answer = await loop.run_in_executor(trace.elsewhere, self._perform_elsewhere, trace, row)
         return ()
 
     async def _inline(self, step: Callable[[Lookup], None]) -> None:
@@ -232,11 +233,24 @@ class Pipeline:
         """Performs what was admitted, unless that takes too long for here: then `trace.elsewhere` says where."""
         cost = context.operation.cost
         if cost is Cost.GENERATION:
-            trace.elsewhere = self._pools.generation, context
+            trace.elsewhere, trace.admitted = self._pools.generation, self._monotonic()
         elif cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values()):
-            trace.elsewhere = self._pools.computing, context
+            trace.elsewhere, trace.admitted = self._pools.computing, self._monotonic()
         else:
             trace.answer = self._handled(context)
+
+    def _perform_elsewhere(self, trace: Trace, row: Operation) -> Any:
+        """In `trace.elsewhere`: what an admission long ago rested on may have changed, so it is made again."""
+        context = trace.context
+        if context is None:
+            message = "a call is performed before it is admitted"
+            raise RuntimeError(message)
+        if self._monotonic() - trace.admitted > _ADMISSION_SECONDS:
+            self._limiter.give_back(context)
+            self._view.prove_blocking()
+            trace.caller = self._callers.establish(trace.call, self._view)
+            context = self._admit(trace, row, self._view)
+        return self._handled(context)
 
     def _handled(self, context: Context) -> Any:
         try:
@@ -423,8 +437,8 @@ class Pipeline:
             try:
                 await self._inline(partial(self._item, item, batch, values))
                 if item.elsewhere is not None:
-                    pool, context = item.elsewhere
-                    computed = asyncio.get_running_loop().run_in_executor(pool, self._handled, context)
+                    loop = asyncio.get_running_loop()
+                    computed = loop.run_in_executor(item.elsewhere, self._perform_elsewhere, item, batch.item)
             except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
                 item.error = _as_kms_error(failure)
             begun.append((item, computed))
