@@ -89,6 +89,35 @@ def test_keys_that_openssl_made(cli: CommandLine, spec: str, usage: str, made: t
         assert cli.done("public-key", key).out == public
 
 
+@pytest.mark.parametrize(("algorithm", "form"), [("RSAES_OAEP_SHA_256", "pem"), ("RSAES_OAEP_SHA_1", "der")])
+def test_material_that_was_wrapped_elsewhere(cli: CommandLine, algorithm: str, form: str) -> None:
+    """By openssl, as an HSM or a machine without network does it; token and public key are files."""
+    key = _external(cli)
+    given = cli.json(
+        "key", "import-parameters", key, "--public-key-out", "wrap", "--token-out", "token", "--algorithm", algorithm,
+        "--form", form,
+    )
+    assert (given["key_id"], given["public_key_out"], given["token_out"]) == (key, "wrap", "token")
+    assert {(cli.folder / name).stat().st_mode & 0o777 for name in ("wrap", "token")} == {0o600}
+    assert cli("key", "import-parameters", key, "--public-key-out", "wrap", "--token-out", "new").code == 2
+    assert cli("key", "import-parameters", key, "--public-key-out", "a", "--token-out", "a").code == 2
+    (cli.folder / "key.bin").write_bytes(AES)
+    digest = "sha256" if algorithm.endswith("256") else "sha1"
+    _openssl(
+        cli.folder, "pkeyutl", "-encrypt", "-in", "key.bin", "-out", "wrapped", "-pubin", "-inkey", "wrap", "-keyform",
+        form.upper(), "-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", f"rsa_oaep_md:{digest}", "-pkeyopt",
+        f"rsa_mgf1_md:{digest}",
+    )
+    imported = cli.json("key", "import", key, "--wrapped", "wrapped", "--token", "token", "--expires", "1d")
+    assert imported == cli.json("key", "import", key, "--material", "key.bin")
+    other = _external(cli)
+    refused = cli("key", "import", other, "--wrapped", "wrapped", "--token", "token")
+    assert (refused.code, "InvalidImportTokenException" in refused.err) == (1, True)
+    (cli.folder / "wrapped").write_bytes(b"x")
+    refused = cli("key", "import", key, "--wrapped", "wrapped", "--token", "token")
+    assert (refused.code, refused.err.startswith("error: InvalidCiphertextException: ")) == (4, True)
+
+
 def test_others_who_may_read_the_file(cli: CommandLine) -> None:
     """A warning; the import goes on."""
     key = _external(cli)
@@ -156,7 +185,13 @@ def test_families(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (("import", "KEY"), "material"),
+    (("import", "KEY"), "give --material FILE"),
+    (("import", "KEY", "--wrapped", "key"), "give --material FILE"),
+    (("import", "KEY", "--token", "key"), "give --material FILE"),
+    (("import", "KEY", "--material", "key", "--wrapped", "key", "--token", "key"), "give --material FILE"),
+    (("import", "KEY", "--wrapped", "key", "--token", "key", "--form", "raw"), "are for --material"),
+    (("import", "KEY", "--wrapped", "empty", "--token", "key"), "empty is empty: that is no wrapped key material"),
+    (("import-parameters", "KEY", "--token-out", "t"), "--public-key-out"),
     (("import", "KEY", "--material", "missing"), "missing"),
     (("import", "KEY", "--material", "empty"), "empty is empty: that is no key material"),
     (("import", "KEY", "--material", "short"), "no private key in PEM or DER"),
