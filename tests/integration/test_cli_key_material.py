@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -156,32 +157,52 @@ def test_rotation(cli: CommandLine) -> None:
     assert _state(cli, mine) == "PendingImport"
 
 
-def test_families(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A key of one Region comes to another, waits there for its material, and becomes the primary."""
+@pytest.fixture
+def two_regions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[CommandLine]:
+    """The command line of a server of its own, which serves two Regions and looks for what is due all the time."""
     settings: dict[str, dict[str, Any]] = {
         "listen": {"grpc": "localhost:0"}, "service": {"regions": ["us-east-1", "eu-west-1"]},
-        "log": {"level": "error"},
+        "limits": {"deletion_check_seconds": 0.2}, "log": {"level": "error"},
     }
     data = tmp_path / "data"
     with WholeServer(data, settings) as server:
-        cli = CommandLine(monkeypatch, {
+        yield CommandLine(monkeypatch, {
             "KAGITORI_ENDPOINT": f"https://{server.addresses.grpc}", "KAGITORI_CA_FILE": str(data / "tls" / "ca.crt"),
             "KAGITORI_TOKEN_FILE": str(data / "credentials" / "root.token"), "KAGITORI_REGION": "us-east-1",
         }, tmp_path)
-        there = ("--region", "eu-west-1")
-        key = _external(cli, "--multi-region")
-        importing = ("key", "import", key.rpartition("/")[2], "--material", "-")
-        cli.done(*importing, stdin=AES)
-        replica = cli.json("key", "replicate", key, "eu-west-1", "--tag", "a=b", "--description", "there")
-        assert (replica["arn"], replica["description"]) == (key.replace("us-east-1", "eu-west-1"), "there")
-        assert _state(cli, replica["arn"], *there) == "PendingImport"
-        cli.done(*importing, *there, stdin=AES)
-        assert _state(cli, replica["arn"], *there) == "Enabled"
-        cli.done("key", "set-primary", key, "eu-west-1")
-        told = cli.json("key", "show", key)["multi_region_configuration"]
-        assert (told["multi_region_key_type"], told["primary_key"]["region"]) == ("REPLICA", "eu-west-1")
-        refused = cli("key", "replicate", key, "eu-west-1")
-        assert (refused.code, "UnsupportedOperationException" in refused.err) == (1, True)
+
+
+def test_families(two_regions: CommandLine) -> None:
+    """A key of one Region comes to another, waits there for its material, and becomes the primary."""
+    cli, there = two_regions, ("--region", "eu-west-1")
+    key = _external(cli, "--multi-region")
+    importing = ("key", "import", key.rpartition("/")[2], "--material", "-")
+    cli.done(*importing, stdin=AES)
+    replica = cli.json("key", "replicate", key, "eu-west-1", "--tag", "a=b", "--description", "there")
+    assert (replica["arn"], replica["description"]) == (key.replace("us-east-1", "eu-west-1"), "there")
+    assert _state(cli, replica["arn"], *there) == "PendingImport"
+    cli.done(*importing, *there, stdin=AES)
+    assert _state(cli, replica["arn"], *there) == "Enabled"
+    cli.done("key", "set-primary", key, "eu-west-1")
+    told = cli.json("key", "show", key)["multi_region_configuration"]
+    assert (told["multi_region_key_type"], told["primary_key"]["region"]) == ("REPLICA", "eu-west-1")
+    refused = cli("key", "replicate", key, "eu-west-1")
+    assert (refused.code, "UnsupportedOperationException" in refused.err) == (1, True)
+
+
+def test_a_running_server_deletes_what_has_expired(two_regions: CommandLine) -> None:
+    """By its own clock, with a record."""
+    key = _external(two_regions)
+    two_regions.done("key", "import", key, "--material", "-", "--expires", "3s", stdin=AES)
+    assert _state(two_regions, key) == "Enabled"
+    deadline = time.monotonic() + 20
+    search = ("audit", "tail", "--filter", "event-name=DeleteExpiredKeyMaterial")
+    while not (told := two_regions.done(*search).text):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    assert told.count("DeleteExpiredKeyMaterial") == 1
+    assert key.rpartition("/")[2] in told
+    assert _state(two_regions, key) == "PendingImport"
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
