@@ -67,6 +67,8 @@ _log = logging.getLogger(__name__)
 
 _LOADS_PER_CALL = 8
 """Records that a call may have fetched one by one before it is moved to a thread."""
+_ADMISSION_SECONDS = 0.05
+"""How long an admitted call may wait for a thread before it is admitted anew."""
 _BATCH_BREATH = 32
 """Items of a batch between two moments in which other calls get their turn."""
 _COMPUTED_TOGETHER = 8
@@ -205,8 +207,7 @@ class Pipeline:
         except NotLoaded:
             await self._inline(partial(self._run, trace, row))
         if trace.elsewhere is not None:
-            pool, context = trace.elsewhere
-            trace.answer = await loop.run_in_executor(pool, self._handled, context)
+            trace.answer = await loop.run_in_executor(trace.elsewhere, self._perform_elsewhere, trace, row)
         return ()
 
     async def _inline(self, step: Callable[[Lookup], None]) -> None:
@@ -235,11 +236,24 @@ class Pipeline:
         """Performs what was admitted, unless that takes too long for here: then `trace.elsewhere` says where."""
         cost = context.operation.cost
         if cost is Cost.GENERATION:
-            trace.elsewhere = self._pools.generation, context
+            trace.elsewhere, trace.admitted = self._pools.generation, self._monotonic()
         elif cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values()):
-            trace.elsewhere = self._pools.computing, context
+            trace.elsewhere, trace.admitted = self._pools.computing, self._monotonic()
         else:
             trace.answer = self._handled(context)
+
+    def _perform_elsewhere(self, trace: Trace, row: Operation) -> Any:
+        """In `trace.elsewhere`: what an admission long ago rested on may have changed, so it is made again."""
+        context = trace.context
+        if context is None:
+            message = "a call is performed before it is admitted"
+            raise RuntimeError(message)
+        if self._monotonic() - trace.admitted > _ADMISSION_SECONDS:
+            self._limiter.give_back(context)
+            self._view.prove_blocking()
+            trace.caller = self._callers.establish(trace.call, self._view)
+            context = self._admit(trace, row, self._view)
+        return self._handled(context)
 
     def _handled(self, context: Context) -> Any:
         try:
@@ -432,7 +446,7 @@ class Pipeline:
             if item.elsewhere is not None:
                 together.append(item)
             if together and (len(together) == _COMPUTED_TOGETHER or number == len(items)):
-                computed.append(loop.run_in_executor(self._pools.computing, self._compute, together))
+                computed.append(loop.run_in_executor(self._pools.computing, self._compute, batch, together))
                 together = []
             if number % _BATCH_BREATH == 0:
                 await asyncio.sleep(0)
@@ -445,12 +459,11 @@ class Pipeline:
         trace.answer = BatchResponse(outcomes=tuple(outcomes))
         return records
 
-    def _compute(self, items: Sequence[Trace]) -> None:
+    def _compute(self, batch: BatchOperation, items: Sequence[Trace]) -> None:
         """What a few admitted items of a batch still lack, one after the other; never raises."""
         for item in items:
             try:
-                if item.elsewhere is not None:
-                    item.answer = self._handled(item.elsewhere[1])
+                item.answer = self._perform_elsewhere(item, batch.item)
             except Exception as failure:  # noqa: BLE001 - as above
                 item.error = _as_kms_error(failure)
 

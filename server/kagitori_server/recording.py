@@ -46,8 +46,10 @@ class Trace:
     context: Context | None = None
     prepared: Any = None
     """What the row's `prepare` made."""
-    elsewhere: tuple[Executor, Context] | None = None
-    """Where an admitted call is performed if not in the event loop, and as what."""
+    elsewhere: Executor | None = None
+    """Where an admitted call is performed if not in the event loop."""
+    admitted: float = 0.0
+    """When it was admitted to be performed elsewhere, by the monotonic clock."""
     answer: Any = None
     error: KmsError | None = None
     rated: bool = False
