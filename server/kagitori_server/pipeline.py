@@ -68,7 +68,9 @@ _log = logging.getLogger(__name__)
 _LOADS_PER_CALL = 8
 """Records that a call may have fetched one by one before it is moved to a thread."""
 _ADMISSION_SECONDS = 0.05
-"""How long an admitted call may wait for a thread before it is admitted anew."""
+"""How long an admitted call may wait for a thread before it is looked whether the catalog has changed meanwhile."""
+_ADMISSION_SECONDS_MAX = 5.0
+"""How long before it is admitted anew though nothing has changed: credentials and material expire by the clock."""
 _BATCH_BREATH = 32
 """Items of a batch between two moments in which other calls get their turn."""
 _COMPUTED_TOGETHER = 8
@@ -230,29 +232,35 @@ class Pipeline:
     def _run(self, trace: Trace, row: Operation, lookup: Lookup) -> None:
         trace.caller = self._callers.establish(trace.call, lookup)
         trace.request = row.request.build(trace.call.decode())
+        trace.version = self._view.version
         self._begin(trace, self._admit(trace, row, lookup))
 
     def _begin(self, trace: Trace, context: Context) -> None:
         """Performs what was admitted, unless that takes too long for here: then `trace.elsewhere` says where."""
         cost = context.operation.cost
         if cost is Cost.GENERATION:
-            trace.elsewhere, trace.admitted = self._pools.generation, self._monotonic()
+            self._defer(trace, self._pools.generation)
         elif cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values()):
-            trace.elsewhere, trace.admitted = self._pools.computing, self._monotonic()
+            self._defer(trace, self._pools.computing)
         else:
             trace.answer = self._handled(context)
 
+    def _defer(self, trace: Trace, pool: Executor) -> None:
+        trace.elsewhere, trace.admitted = pool, self._monotonic()
+
     def _perform_elsewhere(self, trace: Trace, row: Operation) -> Any:
-        """In `trace.elsewhere`: what an admission long ago rested on may have changed, so it is made again."""
+        """In `trace.elsewhere`. What an admission some time ago rested on may have changed: then it is made again."""
         context = trace.context
         if context is None:
             message = "a call is performed before it is admitted"
             raise RuntimeError(message)
-        if self._monotonic() - trace.admitted > _ADMISSION_SECONDS:
-            self._limiter.give_back(context)
+        waited = self._monotonic() - trace.admitted
+        if waited > _ADMISSION_SECONDS:
             self._view.prove_blocking()
-            trace.caller = self._callers.establish(trace.call, self._view)
-            context = self._admit(trace, row, self._view)
+            if waited > _ADMISSION_SECONDS_MAX or self._view.version != trace.version:
+                self._limiter.give_back(context)
+                trace.caller = self._callers.establish(trace.call, self._view)
+                context = self._admit(trace, row, self._view)
         return self._handled(context)
 
     def _handled(self, context: Context) -> Any:
@@ -469,6 +477,7 @@ class Pipeline:
 
     def _item(self, item: Trace, batch: BatchOperation, values: Any, lookup: Lookup) -> None:
         item.request = batch.item.request.build(values)
+        item.version = self._view.version
         self._begin(item, self._admit(item, batch.item, lookup))
 
 

@@ -50,6 +50,8 @@ class Trace:
     """Where an admitted call is performed if not in the event loop."""
     admitted: float = 0.0
     """When it was admitted to be performed elsewhere, by the monotonic clock."""
+    version: int = 0
+    """What the view had learnt of the catalog before that."""
     answer: Any = None
     error: KmsError | None = None
     rated: bool = False
