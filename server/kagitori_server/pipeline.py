@@ -230,9 +230,9 @@ class Pipeline:
         self._run(trace, row, self._view)
 
     def _run(self, trace: Trace, row: Operation, lookup: Lookup) -> None:
+        trace.version = self._view.version
         trace.caller = self._callers.establish(trace.call, lookup)
         trace.request = row.request.build(trace.call.decode())
-        trace.version = self._view.version
         self._begin(trace, self._admit(trace, row, lookup))
 
     def _begin(self, trace: Trace, context: Context) -> None:
@@ -436,6 +436,7 @@ class Pipeline:
         items: list[Any] = []
 
         def open_batch(lookup: Lookup) -> None:
+            trace.version = self._view.version
             trace.caller = self._callers.establish(trace.call, lookup)
             items[:] = _items(trace.call)
 
@@ -445,7 +446,7 @@ class Pipeline:
         computed: list[asyncio.Future[None]] = []
         loop = asyncio.get_running_loop()
         for number, values in enumerate(items, 1):
-            item = Trace(trace.call, operation=batch.item, caller=trace.caller)
+            item = Trace(trace.call, operation=batch.item, caller=trace.caller, version=trace.version)
             begun.append(item)
             try:
                 await self._inline(partial(self._item, item, batch, values))
@@ -477,7 +478,6 @@ class Pipeline:
 
     def _item(self, item: Trace, batch: BatchOperation, values: Any, lookup: Lookup) -> None:
         item.request = batch.item.request.build(values)
-        item.version = self._view.version
         self._begin(item, self._admit(item, batch.item, lookup))
 
 
