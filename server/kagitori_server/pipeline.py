@@ -2,7 +2,7 @@
 
     1. what this process holds of the catalog is proven current
     2. authenticate          evidence -> caller
-    3. shape                 body -> request, every constraint checked
+    3. shape                 body -> request, every constraint checked; the document of an attested recipient
     4. resolve               the keys that the request names
     5. authorise             every permission of the row; default deny
     6. rate, freezes         a token for the call, allowed or not; whether its caller is frozen on its keys
@@ -32,6 +32,7 @@ from typing import Any, Protocol
 
 from kagitori_keystore.base import KeyStoreError
 from kagitori_server.asking import decide_on_key, question
+from kagitori_server.attesting import Attesting, Unverified
 from kagitori_server.audit.trail import Trail
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.callers import Callers
@@ -53,6 +54,7 @@ from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
 from kagitori_server.operations.grant_names import check_grant_tokens, resolve_grant
 from kagitori_server.operations.identity_resources import identity_resource
+from kagitori_server.operations.recipients import RECIPIENT, shown
 from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
 from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Resource, Table
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
@@ -100,6 +102,7 @@ class Pipeline:
         table: Table,
         services: Services,
         callers: Callers,
+        attesting: Attesting,
         authorizer: Authorizer,
         limiter: Limiter,
         recording: Recording,
@@ -113,6 +116,7 @@ class Pipeline:
         self._services = services
         self._view = services.catalog.view
         self._callers = callers
+        self._attesting = attesting
         self._authorizer = authorizer
         self._limiter = limiter
         self._recording = recording
@@ -214,6 +218,8 @@ class Pipeline:
                 step(self._view.kept)
             except NotLoaded as missing:
                 pool = self._pools.writes if missing.writes else self._pools.reads
+                if isinstance(missing, Unverified):
+                    pool = self._pools.computing
                 await loop.run_in_executor(pool, self._view.load, missing)
             else:
                 return
@@ -233,7 +239,9 @@ class Pipeline:
         cost = context.operation.cost
         if cost is Cost.GENERATION:
             trace.elsewhere = self._pools.generation, context
-        elif cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values()):
+        elif context.attestation is not None or (
+            cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values())
+        ):
             trace.elsewhere = self._pools.computing, context
         else:
             trace.answer = self._handled(context)
@@ -306,6 +314,9 @@ class Pipeline:
             self._rate(trace, context)
         self._choose_account(context, row, request)
         try:
+            if (recipient := getattr(request, "recipient", None)) is not None:
+                context.attestation = self._attesting.attest(recipient, trace.attested, blocks=lookup is self._view)
+                context.extra[RECIPIENT] = shown(context.attestation)
             for permission in row.permissions:
                 if permission.when is None or permission.when(request):
                     self._permit(context, permission, request)
@@ -419,7 +430,7 @@ class Pipeline:
         for number, values in enumerate(items):
             if number and number % _BATCH_BREATH == 0:
                 await asyncio.sleep(0)
-            item, computed = Trace(trace.call, operation=batch.item, caller=trace.caller), None
+            item, computed = Trace(trace.call, operation=batch.item, caller=trace.caller, attested=trace.attested), None
             try:
                 await self._inline(partial(self._item, item, batch, values))
                 if item.elsewhere is not None:
