@@ -14,11 +14,13 @@ from tests.support.attestations import (
     MODULE,
     NOW,
     PCR0,
+    Change,
     Hypervisor,
     enclave_key,
     hypervisor,
     put,
     spki,
+    verify,
 )
 from tests.support.inprocess import ALLOW_ALL, HOME, FakeClock, InProcess
 from tests.support.kms_calls import (
@@ -46,6 +48,7 @@ from tests.support.recipients import (
     recipient,
     signed_by_another,
 )
+from tests.support.simulations import identity_change, simulate
 
 from kagitori_server.attestation import Attestation, AttestationVerifier
 from kagitori_server.model.errors import (
@@ -55,6 +58,7 @@ from kagitori_server.model.errors import (
     ThrottlingException,
     ValidationException,
 )
+from kagitori_server.operations.recipients import read_shown, shown
 from kagitori_server.operations.shapes.keys import KeyMetadata
 
 
@@ -149,8 +153,8 @@ def test_no_document_reaches_a_record(scene: Scene) -> None:
     scene.answer("GenerateDataKey", document)
     text = json.dumps(last_record(scene.service))
     for secret in (hidden, spki(enclave_key())[-32:], document[-32:], hypervisor().leaf.der[-32:]):
-        for shown in (secret.hex(), base64.b64encode(secret).decode()[:-4], repr(secret)[2:-1]):
-            assert shown not in text
+        for written in (secret.hex(), base64.b64encode(secret).decode()[:-4], repr(secret)[2:-1]):
+            assert written not in text
 
 
 @pytest.mark.parametrize("operation", [name for name in ATTESTED if name != "GenerateRandom"])
@@ -286,3 +290,63 @@ def test_budgets_count_attested_calls_that_come_to_something(tmp_path: Path) -> 
             assert answer.ciphertext_for_recipient
         sent = {**values, "recipient": recipient(hypervisor().document())}
         refused(service, ThrottlingException, "GenerateDataKey", sent)
+
+
+def test_what_if_a_document_were_shown(scene: Scene) -> None:
+    """ExplainAccess supposes measurements; who asks by it has none."""
+    service, user = scene.service, "explained"
+    service.new_user(user)
+    named = "kms:RecipientAttestation:PCR0"
+    key = _attested_key(service, user, {"StringEquals": {named: IMAGE}})
+    values = {"principal_arn": user_arn(user), "action": "kms:Decrypt", "resource_arn": key.arn}
+
+    def explained(**given: str) -> Any:
+        supposed = {name: {"values": [value]} for name, value in given.items()}
+        return service.call("ExplainAccess", {**values, "condition_values": supposed})
+
+    answer = explained()
+    assert answer.decision == "IMPLICIT_DENY"
+    assert named.lower() not in answer.condition_values
+    assert explained(**{named: OTHER_IMAGE.hex()}).decision == "IMPLICIT_DENY"
+    for supposed in (named, named.upper()):
+        answer = explained(**{supposed: IMAGE})
+        assert (answer.decision, answer.condition_values[named.lower()].values) == ("ALLOWED", (IMAGE,))
+
+
+@pytest.mark.parametrize("change", [None, of_tpm])
+def test_recorded_calls_are_simulated_with_their_documents(tmp_path: Path, change: Change | None) -> None:
+    """A policy that asks for the image turns those of other images and those without a document, and no others."""
+    required = "PCR15" if change is None else "NitroTPMPCR23"
+    with open_service(tmp_path) as service:
+        key, token = new_key(service), service.new_user("worker", policies={"p": ALLOW_ALL})
+        values = {"key_id": key.key_id, "number_of_bytes": 16}
+        right = recipient(hypervisor().document(change))
+        wrong = recipient(hypervisor().document(put(pcrs={0: OTHER_IMAGE, 15: PCR0})))
+        for given in ({"recipient": right}, {"recipient": right}, {"recipient": wrong}, {}, {"recipient": right}):
+            service.call("GenerateDataKey", {**values, **given}, token=token)
+        document = {"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Action": "kms:GenerateDataKey", "Resource": "*",
+            "Condition": {"StringEquals": {f"kms:RecipientAttestation:{required}": OTHER_IMAGE.hex()}},
+        }]}
+        service.clock.advance(1)
+        result = simulate(service, **identity_change("worker", json.dumps(document), "p"))
+        assert result.found == [("worker", "kms:GenerateDataKey", "ALLOWED", "IMPLICIT_DENY", 2)]
+        assert result.reasons == {}
+        # And the other way: what was refused for want of the right image.
+        service.call("PutIdentityPolicy", {
+            "principal_arn": user_arn("worker"), "policy_name": "p", "policy_document": json.dumps(document),
+        })
+        for given in ({"recipient": wrong}, {}):
+            refused(service, AccessDeniedException, "GenerateDataKey", {**values, **given}, token=token)
+        looser = json.dumps(document).replace(required, "PCR0")
+        service.clock.advance(1)
+        result = simulate(service, **identity_change("worker", looser, "p"))
+        turned = {(before, after): calls for _, _, before, after, calls in result.found}
+        assert turned == {("IMPLICIT_DENY", "ALLOWED"): 2, ("ALLOWED", "IMPLICIT_DENY"): 3}
+
+
+@pytest.mark.parametrize("change", [None, of_tpm, put(pcrs={0: PCR0}), put(pcrs={1: PCR0})])
+def test_records_show_all_that_conditions_can_ask_for(change: Change | None) -> None:
+    """What is read from a record again has the same condition keys."""
+    attestation = verify(hypervisor().document(change))
+    assert read_shown(shown(attestation), NOW).condition_values() == attestation.condition_values()
