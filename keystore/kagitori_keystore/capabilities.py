@@ -209,6 +209,7 @@ class GeneralKeyStore(
     KeyAgreement,
     KeyEncapsulation,
     DataKeyPairs,
+    MaterialImport,
     MaterialReplication,
     Protocol,
 ):

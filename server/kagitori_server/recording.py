@@ -49,8 +49,10 @@ class Trace:
     """The documents of its recipient that were verified; a batch shares it with its items."""
     prepared: Any = None
     """What the row's `prepare` made."""
-    elsewhere: tuple[Executor, Context] | None = None
-    """Where an admitted call is performed if not in the event loop, and as what."""
+    elsewhere: Executor | None = None
+    """Where an admitted call is performed if not in the event loop."""
+    admitted: float = 0.0
+    """When it was admitted to be performed elsewhere, by the monotonic clock."""
     answer: Any = None
     error: KmsError | None = None
     rated: bool = False

@@ -51,7 +51,7 @@ from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
-from kagitori_server.service_events import FreezeEvents
+from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.storage.changes import Change, ChangeKind
@@ -60,7 +60,7 @@ from kagitori_server.transports.grpc.host import GrpcHost
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused, TlsFiles
 from kagitori_server.transports.metrics.listener import MetricsListener
 from kagitori_server.transports.metrics.measures import Measures
-from kagitori_server.workers import DeletionWorker, RotationWorker, every, recover_intents
+from kagitori_server.workers import DeletionWorker, ExpirationWorker, RotationWorker, every, recover_intents
 
 _FILE_MAX = 1_048_576
 _ROOT_KEY_LOOKS = 3
@@ -147,8 +147,8 @@ class Server:
             computing=ThreadPoolExecutor(os.cpu_count() or 1, "computing"),
             generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
         )
-        self._freezes = FreezeEvents(self._catalog, self._recording, self._trail)
-        leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, self._freezes)
+        self._events = ServiceEvents(self._catalog, self._recording, self._trail)
+        leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, FreezeEvents(self._events))
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
         self._metering = ThreadPoolExecutor(1, "metering")
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
@@ -167,14 +167,16 @@ class Server:
                 await self._metrics.start()
             except OSError as error:
                 raise ListenerRefused(f"Can't listen on {listen.metrics}: {error.strerror}") from None
-        deletion = DeletionWorker(self._services, self._recording, self._trail)
-        rotation = RotationWorker(self._services, self._recording, self._trail)
+        deletion = DeletionWorker(self._services, self._events)
+        rotation = RotationWorker(self._services, self._events)
+        expiration = ExpirationWorker(self._services, self._events)
         seconds = self._config.limits.deletion_check_seconds
         for job, name in (
             (deletion.run_once, "destroying due keys"),
             (rotation.run_once, "rotating due keys"),
+            (expiration.run_once, "deleting expired key material"),
             (self._pipeline.settle, "settling intents"),
-            (self._freezes.bring, "recording freezes"),
+            (self._events.keep, "recording what was done"),
         ):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
         seconds = self._config.limits.usage_count_seconds
@@ -202,7 +204,7 @@ class Server:
             pool.shutdown()
         self._issuer_keys.close()
         try:
-            self._freezes.bring()
+            self._events.keep()
             self._pipeline.settle()
         except KmsError as error:
             _log.warning("the catalog could not be told that all records are in the trail: %s", error.code())

@@ -160,6 +160,10 @@ class Session:
             table.add_row(*(cell(row.get(column)) for column in columns))
         _console().print(table, markup=False, highlight=False)
 
+    def text(self, text: str) -> None:
+        """Prints text as it stands."""
+        sys.stdout.write(text)
+
     def done(self, text: str, **facts: Plain) -> None:
         """Prints that something was done: JSON with the facts, or the words."""
         if self.as_json:

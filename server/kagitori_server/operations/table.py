@@ -18,6 +18,7 @@ from kagitori_server.operations import aliases, data_keys, encryption, keys, las
 from kagitori_server.operations.admin_table import ADMIN
 from kagitori_server.operations.asymmetric_table import ASYMMETRIC, ASYMMETRIC_BATCHES
 from kagitori_server.operations.grant_table import GRANTS
+from kagitori_server.operations.import_table import IMPORTS
 from kagitori_server.operations.multi_region_table import MULTI_REGION
 from kagitori_server.operations.rotation_table import ROTATION
 from kagitori_server.operations.row import (
@@ -376,8 +377,8 @@ BATCHES: tuple[BatchOperation, ...] = (
 )
 
 _ROWS: tuple[Row, ...] = (
-    *KEYS, *ALIASES, *TAGS, *POLICIES, *ROTATION, *MULTI_REGION, *GRANTS, *CRYPTOGRAPHY, *ASYMMETRIC, *BATCHES,
-    *ASYMMETRIC_BATCHES, *ADMIN,
+    *KEYS, *ALIASES, *TAGS, *POLICIES, *ROTATION, *IMPORTS, *MULTI_REGION, *GRANTS, *CRYPTOGRAPHY, *ASYMMETRIC,
+    *BATCHES, *ASYMMETRIC_BATCHES, *ADMIN,
 )
 
 TABLE: Table = {row.name: row for row in _ROWS}
