@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +24,17 @@ from tests.support.attestations import (
     spki,
     verify,
 )
-from tests.support.inprocess import ALLOW_ALL, HOME, FakeClock, InProcess
+from tests.support.inprocess import ALLOW_ALL, HOME, REGION, FakeClock, InProcess
 from tests.support.kms_calls import (
     ABSENT_ID,
     OTHER,
     delegating,
     encrypt,
+    key_policy,
     last_record,
     new_key,
     refused,
+    root,
     statement,
     user_arn,
 )
@@ -60,6 +64,7 @@ from kagitori_server.model.errors import (
 )
 from kagitori_server.operations.recipients import read_shown, shown
 from kagitori_server.operations.shapes.keys import KeyMetadata
+from kagitori_server.storage.catalog import open_catalog
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +244,39 @@ def test_documents_are_verified_once_and_elsewhere(tmp_path: Path) -> None:
         service.call("GenerateDataKey", {"key_id": "alias/fresh", "number_of_bytes": 16}, token=token)
     assert len(verifier.threads) == 4
     assert threading.current_thread().name not in verifier.threads
+
+
+class Meanwhile(AttestationVerifier):
+    """Something happens while it verifies."""
+
+    def __init__(self, roots: frozenset[bytes], event: Callable[[], None]) -> None:
+        super().__init__(roots)
+        self.event = event
+
+    def verify(self, attestation_document: bytes, now: float) -> Attestation:
+        self.event()
+        return super().verify(attestation_document, now)
+
+
+def test_what_changes_while_a_document_is_verified_counts(tmp_path: Path) -> None:
+    """Another process closes the key: the call, which waited for its turn to be verified, hears of it."""
+    verifier = Meanwhile(hypervisor().roots, lambda: None)
+    with open_service(tmp_path, attestation=verifier) as service, contextlib.closing(
+        open_catalog(tmp_path / "kagitori.db", monotonic=time.monotonic)
+    ) as others:
+        key = new_key(service)
+        values = {"key_id": key.key_id, "number_of_bytes": 16}
+        sent = {**values, "recipient": recipient(hypervisor().document())}
+        assert service.call("GenerateDataKey", sent).ciphertext_for_recipient
+
+        def close() -> None:
+            with others.write() as writer:
+                policy = key_policy(statement(root(HOME), "kms:DescribeKey"))
+                writer.set_key_policy(REGION, key.key_id, policy, {root(HOME): HOME})
+
+        verifier.event = close
+        with pytest.raises(AccessDeniedException):
+            service.call("GenerateDataKey", sent)
 
 
 def test_batches(scene: Scene) -> None:
