@@ -2,7 +2,7 @@
 
     1. what this process holds of the catalog is proven current
     2. authenticate          evidence -> caller
-    3. shape                 body -> request, every constraint checked
+    3. shape                 body -> request, every constraint checked; the document of an attested recipient
     4. resolve               the keys that the request names
     5. authorise             every permission of the row; default deny
     6. rate, freezes         a token for the call, allowed or not; whether its caller is frozen on its keys
@@ -32,6 +32,7 @@ from typing import Any, Protocol
 
 from kagitori_keystore.base import KeyStoreError
 from kagitori_server.asking import decide_on_key, question
+from kagitori_server.attesting import Attesting, Unverified
 from kagitori_server.audit.trail import Trail
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.callers import Callers
@@ -53,6 +54,7 @@ from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
 from kagitori_server.operations.grant_names import check_grant_tokens, resolve_grant
 from kagitori_server.operations.identity_resources import identity_resource
+from kagitori_server.operations.recipients import RECIPIENT, shown
 from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
 from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Resource, Table
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
@@ -107,6 +109,7 @@ class Pipeline:
         table: Table,
         services: Services,
         callers: Callers,
+        attesting: Attesting,
         authorizer: Authorizer,
         limiter: Limiter,
         recording: Recording,
@@ -120,6 +123,7 @@ class Pipeline:
         self._services = services
         self._view = services.catalog.view
         self._callers = callers
+        self._attesting = attesting
         self._authorizer = authorizer
         self._limiter = limiter
         self._recording = recording
@@ -219,6 +223,12 @@ class Pipeline:
             try:
                 step(self._view.kept)
             except NotLoaded as missing:
+                if isinstance(missing, Unverified):
+                    await loop.run_in_executor(self._pools.computing, missing.load)
+                    # There may have been a queue, and what is decided next must not rest on what was known before it.
+                    if not self._view.prove_now():
+                        await self._view.prove()
+                    continue
                 pool = self._pools.writes if missing.writes else self._pools.reads
                 await loop.run_in_executor(pool, self._view.load, missing)
             else:
@@ -240,7 +250,9 @@ class Pipeline:
         cost = context.operation.cost
         if cost is Cost.GENERATION:
             self._defer(trace, self._pools.generation)
-        elif cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values()):
+        elif context.attestation is not None or (
+            cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values())
+        ):
             self._defer(trace, self._pools.computing)
         else:
             trace.answer = self._handled(context)
@@ -331,6 +343,9 @@ class Pipeline:
             self._rate(trace, context)
         self._choose_account(context, row, request)
         try:
+            if (recipient := getattr(request, "recipient", None)) is not None:
+                context.attestation = self._attesting.attest(recipient, trace.attested, blocks=lookup is self._view)
+                context.extra[RECIPIENT] = shown(context.attestation)
             for permission in row.permissions:
                 if permission.when is None or permission.when(request):
                     self._permit(context, permission, request)
@@ -446,7 +461,9 @@ class Pipeline:
         computed: list[asyncio.Future[None]] = []
         loop = asyncio.get_running_loop()
         for number, values in enumerate(items, 1):
-            item = Trace(trace.call, operation=batch.item, caller=trace.caller, version=trace.version)
+            item = Trace(
+                trace.call, operation=batch.item, caller=trace.caller, version=trace.version, attested=trace.attested
+            )
             begun.append(item)
             try:
                 await self._inline(partial(self._item, item, batch, values))

@@ -23,6 +23,8 @@ from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_server import __version__
 from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.asking import lockout_check, may_assume_role
+from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
+from kagitori_server.attesting import Attesting
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
 from kagitori_server.authn.web_tokens import WebTokens
@@ -111,6 +113,7 @@ class Server:
         config, data = self._config, self._data
         check_metrics_address(config)
         throttle = configured_throttle(config, self._clocks.monotonic)
+        self._attesting = Attesting(open_attestation(config), self._clocks.wall)
         self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
         root_key = open_root_key(config, data)
         check_root_key(root_key, self._catalog)
@@ -261,6 +264,7 @@ class Server:
                 Authenticator(self._clocks.wall, config.service.partition, socket, web_tokens), web_tokens,
                 self._issuer_keys, self._catalog.view, self._pools.reads, config.service.region, self._clocks.wall,
             ),
+            attesting=self._attesting,
             authorizer=self._authorizer,
             limiter=limiter,
             recording=self._recording,
@@ -392,6 +396,17 @@ def open_issuer_keys(config: Config, monotonic: Callable[[], float]) -> IssuerKe
             raise ConfigurationError(f"{oidc.ca_file} holds no certificates in PEM form") from None
     ages = KeyAges(refresh=oidc.refresh_seconds, maximum=oidc.max_age_seconds, wait=oidc.fetch_seconds + 1)
     return IssuerKeys(HttpsFetcher(trusted, oidc.fetch_seconds), monotonic, ages)
+
+
+def open_attestation(config: Config) -> AttestationVerifier:
+    """What verifies attestation documents. Raises ConfigurationError."""
+    attestation = config.attestation
+    pem = read_file(attestation.roots_file) if attestation.roots_file else AWS_NITRO_ROOT_PEM
+    try:
+        roots = read_roots(pem)
+    except ValueError:
+        raise ConfigurationError(f"{attestation.roots_file} holds no certificates in PEM form") from None
+    return AttestationVerifier(roots, max_age=attestation.max_age_seconds)
 
 
 def check_root_key(root_key: RootKeyProvider, catalog: Catalog) -> None:
