@@ -31,7 +31,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from kagitori_keystore.base import KeyStoreError
-from kagitori_server.asking import decide_on_key, question
+from kagitori_server.admission import Admission
 from kagitori_server.attesting import Attesting, Unverified
 from kagitori_server.audit.trail import Trail
 from kagitori_server.authz.authorizer import Authorizer
@@ -39,31 +39,21 @@ from kagitori_server.callers import Callers
 from kagitori_server.counting import Limiter
 from kagitori_server.model.call import Call
 from kagitori_server.model.errors import (
-    AccessDeniedException,
-    DryRunOperationException,
-    InvalidKeyUsageException,
     KmsError,
     KMSInternalException,
     UnknownOperationException,
-    UnsupportedOperationException,
     ValidationException,
 )
 from kagitori_server.model.key_specs import KEY_SPECS
 from kagitori_server.model.limits import BATCH_ITEMS_MAX
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
-from kagitori_server.operations.grant_names import check_grant_tokens, resolve_grant
-from kagitori_server.operations.identity_resources import identity_resource
-from kagitori_server.operations.recipients import RECIPIENT, shown
-from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
-from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Resource, Table
+from kagitori_server.operations.row import BatchOperation, Cost, Operation, Table
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
 from kagitori_server.operations.store_errors import as_kms_error
 from kagitori_server.operations.streams import Stream
-from kagitori_server.policy.evaluate import Basis
 from kagitori_server.recording import Record, Recording, SettledIntents, Trace
 from kagitori_server.storage.view import NotLoaded
-from kagitori_server.storage.writer import Writer
 
 _log = logging.getLogger(__name__)
 
@@ -123,14 +113,12 @@ class Pipeline:
         self._services = services
         self._view = services.catalog.view
         self._callers = callers
-        self._attesting = attesting
-        self._authorizer = authorizer
         self._limiter = limiter
+        self._admission = Admission(services, attesting, authorizer, limiter, default_region)
         self._recording = recording
         self._trail = trail
         self._pools = pools
         self._observer = observer
-        self._default_region = default_region
         self._monotonic = monotonic
         self._settled = SettledIntents()
         self._owed: deque[Record] = deque()
@@ -243,7 +231,7 @@ class Pipeline:
         trace.version = self._view.version
         trace.caller = self._callers.establish(trace.call, lookup)
         trace.request = row.request.build(trace.call.decode())
-        self._begin(trace, self._admit(trace, row, lookup))
+        self._begin(trace, self._admission.admit(trace, row, lookup))
 
     def _begin(self, trace: Trace, context: Context) -> None:
         """Performs what was admitted, unless that takes too long for here: then `trace.elsewhere` says where."""
@@ -272,7 +260,7 @@ class Pipeline:
             if waited > _ADMISSION_SECONDS_MAX or self._view.version != trace.version:
                 self._limiter.give_back(context)
                 trace.caller = self._callers.establish(trace.call, self._view)
-                context = self._admit(trace, row, self._view)
+                context = self._admission.admit(trace, row, self._view)
         return self._handled(context)
 
     def _handled(self, context: Context) -> Any:
@@ -288,7 +276,7 @@ class Pipeline:
         self._view.prove_blocking()
         trace.caller = self._callers.establish(trace.call, self._view)
         trace.request = row.request.build(trace.call.decode())
-        context = self._admit(trace, row, self._view)
+        context = self._admission.admit(trace, row, self._view)
         if row.prepare is not None:
             row.prepare(context, trace.request)
         trace.prepared = context.prepared
@@ -301,7 +289,7 @@ class Pipeline:
         settled = self._settled.peek()
         with self._services.catalog.write() as writer:
             trace.caller = self._callers.establish(trace.call, self._view)
-            context = self._admit(trace, row, self._view, writer)
+            context = self._admission.admit(trace, row, self._view, writer)
             context.prepared = trace.prepared
             trace.answer = self._handled(context)
             records = self._recording.of_call(trace)
@@ -311,135 +299,6 @@ class Pipeline:
             writer.clear_intents(settled)
         self._settled.forget(settled)
         return records
-
-    # --- steps 4 to 9 ----------------------------------------------------------------------------------------
-
-    def _admit(self, trace: Trace, row: Operation, lookup: Lookup, writer: Writer | None = None) -> Context:
-        """Resolves and authorises, checks limits, state, usage and parameters. Raises what the call is refused with.
-
-        `writer` is there in the admission within the transaction; a dry run never gets there.
-        """
-        caller, request = trace.caller, trace.request
-        if caller is None:
-            message = "a call is admitted before its caller is known"
-            raise RuntimeError(message)
-        region = trace.call.region or self._default_region
-        if region not in self._services.regions:
-            served = ", ".join(self._services.regions)
-            raise ValidationException(f"The Region {region!r} is not served here; these are: {served}.")
-        context = trace.context = Context(
-            operation=row,
-            caller=caller,
-            request=request,
-            evidence=trace.call.evidence,
-            account=caller.account,
-            region=region,
-            services=self._services,
-            now=self._services.clock(),
-            lookup=lookup,
-            writer_or_none=writer,
-        )
-        if not row.uses_keys:
-            self._rate(trace, context)
-        self._choose_account(context, row, request)
-        try:
-            if (recipient := getattr(request, "recipient", None)) is not None:
-                context.attestation = self._attesting.attest(recipient, trace.attested, blocks=lookup is self._view)
-                context.extra[RECIPIENT] = shown(context.attestation)
-            for permission in row.permissions:
-                if permission.when is None or permission.when(request):
-                    self._permit(context, permission, request)
-        except KmsError:
-            self._rate(trace, context)
-            raise
-        self._rate(trace, context)
-        limited = self._limiter.check_frozen(context)
-        self._check(context, row, request)
-        if writer is None and getattr(request, "dry_run", False):
-            raise DryRunOperationException
-        if limited:
-            self._limiter.count(context, blocks=lookup is self._view)
-        return context
-
-    def _check(self, context: Context, row: Operation, request: Any) -> None:
-        """Step 7: grant tokens, state, usage, and what the row itself checks."""
-        # An operation without keys of its own may take the tokens of a call that it only speaks of.
-        if row.keys and (tokens := getattr(request, "grant_tokens", ())):
-            check_grant_tokens(context, tokens)
-        for slot in row.keys:
-            key = context.keys[slot.name]
-            if slot.origins is not None and key.origin not in slot.origins:
-                raise UnsupportedOperationException(
-                    f"{key.arn} origin is {key.origin} which is not valid for this operation."
-                )
-            refusal = slot.states.refusal(key)
-            if refusal is not None:
-                raise refusal
-            if slot.usage is not None and key.usage is not slot.usage:
-                raise InvalidKeyUsageException(
-                    f"{key.arn} key usage is {key.usage} which is not valid for {row.name}."
-                )
-        if row.check is not None:
-            row.check(context, request)
-
-    def _rate(self, trace: Trace, context: Context) -> None:
-        """Step 6, once for a call however often it is begun anew."""
-        if not trace.rated:
-            trace.rated = True
-            self._limiter.rate(context)
-
-    def _choose_account(self, context: Context, row: Operation, request: Any) -> None:
-        """Lets the home account's administrators work in the account that the request names."""
-        named: str | None = getattr(request, row.account_member) if row.account_member else None
-        if named is None:
-            return
-        parts = named.split(":", 5)
-        account = parts[4] if len(parts) == 6 else named
-        if account == context.caller.account:
-            return
-        if context.caller.account != self._services.home_account:
-            action = row.permissions[0].action
-            raise AccessDeniedException(
-                f"User: {context.caller.arn} is not authorized to perform: {action} in another account"
-            )
-        context.account = account
-
-    def _permit(self, context: Context, permission: Permission, request: Any) -> None:
-        """Steps 4 and 5 for one permission. Raises AccessDeniedException with AWS's sentence."""
-        row, caller, action = context.operation, context.caller, permission.action
-        if permission.on is Resource.KEY:
-            slot = row.slot(permission.slot or "")
-            key = context.keys.get(slot.name)
-            if key is None:
-                key = context.keys[slot.name] = resolve_slot(context, slot, request, action)
-            decision = decide_on_key(self._authorizer, context, permission, slot, key)
-            resource = key.arn
-            if not decision.allowed and key.account != caller.account:
-                # Neither the answer nor the record, which the caller's account may read, tells that it exists.
-                del context.keys[slot.name]
-                admitted = decision.basis is Basis.NO_IDENTITY_POLICY
-                reason = decision.basis.reason.format(action=action) if admitted else ""
-                raise foreign_refusal(context, slot, request, action, reason)
-        elif permission.on is Resource.GRANT:
-            slot = row.slot(permission.slot or "")
-            key, grant = resolve_grant(context, slot, request, action)
-            decision = self._authorizer.on_grant(question(context, permission, slot, key, key.account), key, grant)
-            resource = key.arn
-            if decision.allowed or key.account == caller.account:
-                context.keep_grant(slot, key, grant)
-            else:
-                raise foreign_refusal(context, slot, request, action)
-        else:
-            on = identity_resource(context, permission, request)
-            asked, resource = question(context, permission, None, None, on.account), on.shown
-            decision = self._authorizer.on_identity(asked, on.arn, on.governing)
-            on.note(context, allowed=decision.allowed)
-            if not decision.allowed and on.unknown_arn != on.arn:
-                # Who would be refused likewise if it weren't there doesn't hear from the reason that it is.
-                unknown = self._authorizer.on_identity(asked, on.unknown_arn, on.governing)
-                decision = decision if unknown.allowed else unknown
-        if not decision.allowed:
-            raise AccessDeniedException(decision.denial_text(caller.arn, action, resource))
 
     # --- batches ---------------------------------------------------------------------------------------------
 
@@ -495,7 +354,7 @@ class Pipeline:
 
     def _item(self, item: Trace, batch: BatchOperation, values: Any, lookup: Lookup) -> None:
         item.request = batch.item.request.build(values)
-        self._begin(item, self._admit(item, batch.item, lookup))
+        self._begin(item, self._admission.admit(item, batch.item, lookup))
 
 
 def _outcome(item: Trace) -> BatchOutcome:
