@@ -37,6 +37,7 @@ def question(context: Context, permission: Permission, slot: KeySlot | None, key
         named=getattr(request, slot.member) if slot is not None else None,
         pairs=(getattr(request, permission.context_member) or _NO_PAIRS) if permission.context_member else _NO_PAIRS,
         same_key=lambda: _same_key(context),
+        hurried=context.lookup is context.services.catalog.view.kept,
     )
 
 

@@ -33,7 +33,7 @@ from typing import Any, Protocol
 from kagitori_keystore.base import KeyStoreError
 from kagitori_server.asking import decide_on_key, question
 from kagitori_server.audit.trail import Trail
-from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.authz.authorizer import Authorizer, Lengthy
 from kagitori_server.callers import Callers
 from kagitori_server.counting import Limiter
 from kagitori_server.model.call import Call
@@ -65,7 +65,7 @@ from kagitori_server.storage.writer import Writer
 
 _log = logging.getLogger(__name__)
 
-_LOADS_PER_CALL = 8
+_LOADS_PER_CALL = 16
 """Records that a call may have fetched one by one before it is moved to a thread."""
 _BATCH_BREATH = 32
 """Items of a batch between two moments in which other calls get their turn."""
@@ -85,6 +85,8 @@ class Pools:
     reads: Executor
     writes: Executor
     """One thread: writes are made one after the other anyway."""
+    deciding: Executor
+    """For decisions by policies made to take long, or long as they are: these hold up nothing but each other."""
     computing: Executor
     """A thread per core, for signatures and the like: their computations release the interpreter lock."""
     generation: Executor
@@ -199,7 +201,7 @@ class Pipeline:
             await self._view.prove()
         try:
             self._run(trace, row, self._view.kept)
-        except NotLoaded:
+        except (NotLoaded, Lengthy):
             await self._inline(partial(self._run, trace, row))
         if trace.elsewhere is not None:
             pool, context = trace.elsewhere
@@ -215,9 +217,11 @@ class Pipeline:
             except NotLoaded as missing:
                 pool = self._pools.writes if missing.writes else self._pools.reads
                 await loop.run_in_executor(pool, self._view.load, missing)
+            except Lengthy:
+                return await loop.run_in_executor(self._pools.deciding, step, self._view)
             else:
-                return
-        await loop.run_in_executor(self._pools.reads, step, self._view)
+                return None
+        return await loop.run_in_executor(self._pools.reads, step, self._view)
 
     def _blocking(self, trace: Trace, row: Operation) -> None:
         self._view.prove_blocking()
