@@ -36,7 +36,7 @@ from kagitori_server.audit.trail import Trail
 from kagitori_server.authz.authorizer import Authorizer, Lengthy
 from kagitori_server.callers import Callers
 from kagitori_server.counting import Limiter
-from kagitori_server.model.call import Call
+from kagitori_server.model.call import LARGE_BYTES, Call, Unread
 from kagitori_server.model.errors import (
     AccessDeniedException,
     DryRunOperationException,
@@ -67,8 +67,8 @@ _log = logging.getLogger(__name__)
 
 _LOADS_PER_CALL = 16
 """Records that a call may have fetched one by one before it is moved to a thread."""
-_BATCH_BREATH = 32
-"""Items of a batch between two moments in which other calls get their turn."""
+_BATCH_TURN = 0.002
+"""Seconds that a batch may work on its items before other calls get their turn."""
 
 
 class Observer(Protocol):
@@ -194,15 +194,15 @@ class Pipeline:
             if row.prepare is not None:
                 await loop.run_in_executor(self._pools.generation, self._prepare, trace, row)
             return await loop.run_in_executor(self._pools.writes, self._write, trace, row)
-        if row.cost is Cost.OFFLOAD:
+        if row.cost is Cost.OFFLOAD or trace.call.size > LARGE_BYTES:
             await loop.run_in_executor(self._pools.reads, self._blocking, trace, row)
-            return ()
-        if not self._view.prove_now():
-            await self._view.prove()
-        try:
-            self._run(trace, row, self._view.kept)
-        except (NotLoaded, Lengthy):
-            await self._inline(partial(self._run, trace, row))
+        else:
+            if not self._view.prove_now():
+                await self._view.prove()
+            try:
+                self._run(trace, row, self._view.kept)
+            except (NotLoaded, Lengthy):
+                await self._inline(partial(self._run, trace, row))
         if trace.elsewhere is not None:
             pool, context = trace.elsewhere
             trace.answer = await loop.run_in_executor(pool, self._handled, context)
@@ -412,20 +412,25 @@ class Pipeline:
         wrong with one is its outcome; only what is wrong with the whole refuses the whole."""
         if not self._view.prove_now():
             await self._view.prove()
-        items: list[Any] = []
+        items: Sequence[Any] = ()
 
         def open_batch(lookup: Lookup) -> None:
+            nonlocal items
             trace.caller = self._callers.establish(trace.call, lookup)
-            items[:] = _items(trace.call)
+            items = _items(trace.call)
 
         await self._inline(open_batch)
         begun: list[tuple[Trace, asyncio.Future[Any] | None]] = []
-        for number, values in enumerate(items):
-            if number and number % _BATCH_BREATH == 0:
-                await asyncio.sleep(0)
+        turn = _Turn(self._monotonic)
+        for number in range(len(items)):
+            await turn.pause()
             item, computed = Trace(trace.call, operation=batch.item, caller=trace.caller), None
             try:
-                await self._inline(partial(self._item, item, batch, values))
+                step = partial(self._item, item, batch, items, number)
+                if isinstance(items, Unread) and items.is_large(number):
+                    await asyncio.get_running_loop().run_in_executor(self._pools.reads, step, self._view)
+                else:
+                    await self._inline(step)
                 if item.elsewhere is not None:
                     pool, context = item.elsewhere
                     computed = asyncio.get_running_loop().run_in_executor(pool, self._handled, context)
@@ -440,14 +445,29 @@ class Pipeline:
                     item.answer = await computed
             except Exception as failure:  # noqa: BLE001 - as above
                 item.error = _as_kms_error(failure)
+            await turn.pause()
             outcomes.append(_outcome(item))
             records += self._recording.of_call(item)
         trace.answer = BatchResponse(outcomes=tuple(outcomes))
         return records
 
-    def _item(self, item: Trace, batch: BatchOperation, values: Any, lookup: Lookup) -> None:
-        item.request = batch.item.request.build(values)
+    def _item(self, item: Trace, batch: BatchOperation, items: Sequence[Any], number: int, lookup: Lookup) -> None:
+        item.request = batch.item.request.build(items[number])
         self._begin(item, self._admit(item, batch.item, lookup))
+
+
+class _Turn:
+    """The time that a batch has in the event loop before others are let in."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._began = monotonic()
+
+    async def pause(self) -> None:
+        """Lets others in when it's over; then another begins."""
+        if self._monotonic() - self._began > _BATCH_TURN:
+            await asyncio.sleep(0)
+            self._began = self._monotonic()
 
 
 def _outcome(item: Trace) -> BatchOutcome:

@@ -13,10 +13,12 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from benchmarks.hostile import SHAPES, allow, compiles, decide, document, hostile_context
+from benchmarks.hostile import PRINCIPALS, SHAPES, allow, compiles, decide, document, hostile_context
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kagitori_server.policy import parse_key_policy
+from kagitori_server.policy.effort import Effort, Size, static_steps
 from kagitori_server.policy.globs import GlobSet
 from kagitori_server.policy.places import Places
 from kagitori_server.policy.strict_json import MAX_NESTING, PolicyJsonError, read_json
@@ -25,6 +27,10 @@ STEPS_PER_BYTE = 120
 """Of reading and compiling. Most is needed by short patterns, and by single characters between stars."""
 STEPS = 3_000
 """Of any document, however small."""
+STEPS_OF_EFFORT = 25
+"""For each step of the effort that was known before, which is half a microsecond."""
+STEPS_OF_CHARACTER = 15
+"""Of a request: where each stands is written down once, when it is asked about by patterns."""
 STEPS_OF_CONDITION = 30
 """Of deciding, for each condition in the document and each character that it is held against."""
 
@@ -73,6 +79,20 @@ def test_the_worst_that_fits_is_bounded(shape: Callable[[int], str]) -> None:
 @given(st.sampled_from(list(SHAPES.values())), st.integers(400, 6_000), st.integers(0, 600))
 def test_steps_grow_with_sizes_alone(shape: Callable[[int], str], size: int, characters: int) -> None:
     _is_bounded(shape(size), characters)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(list(SHAPES.values())), st.integers(400, 32_768), st.integers(0, 2_000))
+def test_effort_is_known_before(shape: Callable[[int], str], size: int, characters: int) -> None:
+    """What a decision was going to take at most, by the sizes of policy and request, bounds what it takes."""
+    text = shape(size)
+    if not compiles(text):
+        return
+    context = hostile_context(characters)
+    lists = [value for value in context.values() if isinstance(value, tuple)]
+    said = Size(max(map(len, lists), default=0), sum(len("".join(value)) for value in context.values()))
+    known = Effort.of([parse_key_policy(text, PRINCIPALS.get)]).steps(said) + static_steps(len(text))
+    assert steps(decide(text, context)) <= STEPS + STEPS_OF_EFFORT * known + STEPS_OF_CHARACTER * said.characters
 
 
 PATTERNS = st.text(alphabet="aab*?*?", min_size=1, max_size=120)

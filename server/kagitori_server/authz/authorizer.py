@@ -45,6 +45,8 @@ _DECISIONS_PER_RECORD = 1_000
 _NARROWED_STATEMENTS = 100_000
 """Statements kept in all narrowed policies together, each entry counting as one more: some 50 MB."""
 _CREATE_GRANT = "kms:creategrant"
+_EXPLAINED_GRANTS = 100
+"""Of a grantee on a key, that an explanation tells of; and one more that permits the call."""
 _HURRIED_STEPS = 2_000
 """A millisecond, at most."""
 _HURRIED_CHARACTERS = 1_024
@@ -169,12 +171,25 @@ class Authorizer:
             return explain_identity(query, who.policies, limits=who.limits), context
         grants: tuple[policy_grants.Grant, ...] = ()
         if grantable and asked.action.lower() != _CREATE_GRANT:
-            grants = tuple(self._grant(grant)[0] for held in _held(who, key, lookup) for grant in held.records)
+            grants = tuple(grant for held in _held(who, key, lookup) for grant in self._explained(query, held))
         policy = self._key(key, asked).policy
         explanation = explain_key(
             query, policy, who.policies, cross_account_capable=cross_account, limits=who.limits, grants=grants
         )
         return explanation, context
+
+    def _explained(self, query: Query, held: GrantSet) -> Iterator[policy_grants.Grant]:
+        """The first grants of a grantee, and one that permits, if any does: one is as good as another."""
+        action = query.action.lower()
+        shown = held.records[:_EXPLAINED_GRANTS]
+        yield from (self._grant(record)[0] for record in shown)
+        if len(held.records) > len(shown):
+            for record in held.candidates(query.action.partition(":")[2], query.encryption_context):
+                grant = self._grant(record)[0]
+                if grant.mismatch(query.caller, action, query.encryption_context) is None:
+                    if record not in shown:
+                        yield grant
+                    return
 
     def check_lockout(self, asked: Asked, candidate: KeyPolicy, key_arn: str) -> None:
         """Refuse a key policy under which the caller could not put the next one.
