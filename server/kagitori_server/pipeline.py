@@ -34,6 +34,7 @@ from kagitori_keystore.base import KeyStoreError
 from kagitori_server.asking import decide_on_key, question
 from kagitori_server.audit.trail import Trail
 from kagitori_server.authz.authorizer import Authorizer, Lengthy
+from kagitori_server.batches import Turn, items_of, outcome_of
 from kagitori_server.callers import Callers
 from kagitori_server.counting import Limiter
 from kagitori_server.model.call import LARGE_BYTES, Call, Unread
@@ -48,14 +49,13 @@ from kagitori_server.model.errors import (
     ValidationException,
 )
 from kagitori_server.model.key_specs import KEY_SPECS
-from kagitori_server.model.limits import BATCH_ITEMS_MAX
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
 from kagitori_server.operations.grant_names import check_grant_tokens, resolve_grant
 from kagitori_server.operations.identity_resources import identity_resource
 from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
 from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Resource, Table
-from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
+from kagitori_server.operations.shapes.crypto import BatchOutcome, BatchResponse
 from kagitori_server.operations.store_errors import as_kms_error
 from kagitori_server.operations.streams import Stream
 from kagitori_server.policy.evaluate import Basis
@@ -67,8 +67,6 @@ _log = logging.getLogger(__name__)
 
 _LOADS_PER_CALL = 16
 """Records that a call may have fetched one by one before it is moved to a thread."""
-_BATCH_TURN = 0.002
-"""Seconds that a batch may work on its items before other calls get their turn."""
 
 
 class Observer(Protocol):
@@ -417,11 +415,11 @@ class Pipeline:
         def open_batch(lookup: Lookup) -> None:
             nonlocal items
             trace.caller = self._callers.establish(trace.call, lookup)
-            items = _items(trace.call)
+            items = items_of(trace.call)
 
         await self._inline(open_batch)
         begun: list[tuple[Trace, asyncio.Future[Any] | None]] = []
-        turn = _Turn(self._monotonic)
+        turn = Turn(self._monotonic)
         for number in range(len(items)):
             await turn.pause()
             item, computed = Trace(trace.call, operation=batch.item, caller=trace.caller), None
@@ -446,7 +444,7 @@ class Pipeline:
             except Exception as failure:  # noqa: BLE001 - as above
                 item.error = _as_kms_error(failure)
             await turn.pause()
-            outcomes.append(_outcome(item))
+            outcomes.append(outcome_of(item))
             records += self._recording.of_call(item)
         trace.answer = BatchResponse(outcomes=tuple(outcomes))
         return records
@@ -454,36 +452,6 @@ class Pipeline:
     def _item(self, item: Trace, batch: BatchOperation, items: Sequence[Any], number: int, lookup: Lookup) -> None:
         item.request = batch.item.request.build(items[number])
         self._begin(item, self._admit(item, batch.item, lookup))
-
-
-class _Turn:
-    """The time that a batch has in the event loop before others are let in."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._began = monotonic()
-
-    async def pause(self) -> None:
-        """Lets others in when it's over; then another begins."""
-        if self._monotonic() - self._began > _BATCH_TURN:
-            await asyncio.sleep(0)
-            self._began = self._monotonic()
-
-
-def _outcome(item: Trace) -> BatchOutcome:
-    if item.error is None:
-        return BatchOutcome(response=item.answer)
-    return BatchOutcome(error=BatchItemError(code=item.error.code(), message=item.error.message))
-
-
-def _items(call: Call) -> Sequence[Any]:
-    items = call.decode().get("items") or ()
-    if not 1 <= len(items) <= BATCH_ITEMS_MAX:
-        raise ValidationException(
-            f"1 validation error detected: Value at 'items' failed to satisfy constraint: "
-            f"Member must have between 1 and {BATCH_ITEMS_MAX} elements, it has {len(items)}"
-        )
-    return items
 
 
 def _as_kms_error(failure: Exception) -> KmsError:
