@@ -44,6 +44,8 @@ _FLAGS = {
     "region": ("service", "region", "NAME", "Region of calls that name none"),
     "log_level": ("log", "level", "LEVEL", "debug, info, warning or error"),
 }
+SWITCH_SECONDS = 0.0005
+"""How long a thread of a pool that computes may keep the event loop waiting for the interpreter lock."""
 _COLLECT_AFTER = 20_000
 """Objects more than before until the garbage collector looks at the youngest; Python's default is 700."""
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -175,7 +177,8 @@ async def _until_signalled(server: Server, say_ready: Any) -> int:
         await asyncio.to_thread(server.open)
         try:
             say_ready(await server.start())
-            _spare_the_collector()
+            spare_the_collector()
+            sys.setswitchinterval(SWITCH_SECONDS)
             await stop.wait()
         finally:
             await server.stop()
@@ -186,7 +189,7 @@ async def _until_signalled(server: Server, say_ready: Any) -> int:
     return 0
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Lets the garbage collector leave alone what is there for as long as the server runs, and look seldom: a call
     makes hundreds of objects, and no cycles."""
     gc.collect()

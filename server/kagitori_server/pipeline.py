@@ -34,22 +34,21 @@ from kagitori_keystore.base import KeyStoreError
 from kagitori_server.admission import Admission
 from kagitori_server.attesting import Attesting, Unverified
 from kagitori_server.audit.trail import Trail
-from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.authz.authorizer import Authorizer, Lengthy
+from kagitori_server.batches import Turn, items_of, outcome_of
 from kagitori_server.callers import Callers
 from kagitori_server.counting import Limiter
-from kagitori_server.model.call import Call
+from kagitori_server.model.call import LARGE_BYTES, Call, Unread
 from kagitori_server.model.errors import (
     KmsError,
     KMSInternalException,
     UnknownOperationException,
-    ValidationException,
 )
 from kagitori_server.model.key_specs import KEY_SPECS
-from kagitori_server.model.limits import BATCH_ITEMS_MAX
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
 from kagitori_server.operations.row import BatchOperation, Cost, Operation, Table
-from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
+from kagitori_server.operations.shapes.crypto import BatchOutcome, BatchResponse
 from kagitori_server.operations.store_errors import as_kms_error
 from kagitori_server.operations.streams import Stream
 from kagitori_server.recording import Record, Recording, SettledIntents, Trace
@@ -57,14 +56,12 @@ from kagitori_server.storage.view import NotLoaded
 
 _log = logging.getLogger(__name__)
 
-_LOADS_PER_CALL = 8
+_LOADS_PER_CALL = 16
 """Records that a call may have fetched one by one before it is moved to a thread."""
 _ADMISSION_SECONDS = 0.05
 """How long an admitted call may wait for a thread before it is looked whether the catalog has changed meanwhile."""
 _ADMISSION_SECONDS_MAX = 5.0
 """How long before it is admitted anew though nothing has changed: credentials and material expire by the clock."""
-_BATCH_BREATH = 32
-"""Items of a batch between two moments in which other calls get their turn."""
 _COMPUTED_TOGETHER = 8
 """Items of a batch that a computing thread is handed at once: handing over and back costs some 50 µs, and what takes
 the longest (RSA_4096) keeps the thread from other calls for 12 ms."""
@@ -84,6 +81,8 @@ class Pools:
     reads: Executor
     writes: Executor
     """One thread: writes are made one after the other anyway."""
+    deciding: Executor
+    """For decisions by policies made to take long, or long as they are: these hold up nothing but each other."""
     computing: Executor
     """A thread per core, for signatures and the like: their computations release the interpreter lock."""
     generation: Executor
@@ -191,15 +190,15 @@ class Pipeline:
             if row.prepare is not None:
                 await loop.run_in_executor(self._pools.generation, self._prepare, trace, row)
             return await loop.run_in_executor(self._pools.writes, self._write, trace, row)
-        if row.cost is Cost.OFFLOAD:
+        if row.cost is Cost.OFFLOAD or trace.call.size > LARGE_BYTES:
             await loop.run_in_executor(self._pools.reads, self._blocking, trace, row)
-            return ()
-        if not self._view.prove_now():
-            await self._view.prove()
-        try:
-            self._run(trace, row, self._view.kept)
-        except NotLoaded:
-            await self._inline(partial(self._run, trace, row))
+        else:
+            if not self._view.prove_now():
+                await self._view.prove()
+            try:
+                self._run(trace, row, self._view.kept)
+            except (NotLoaded, Lengthy):
+                await self._inline(partial(self._run, trace, row))
         if trace.elsewhere is not None:
             trace.answer = await loop.run_in_executor(trace.elsewhere, self._perform_elsewhere, trace, row)
         return ()
@@ -219,9 +218,11 @@ class Pipeline:
                     continue
                 pool = self._pools.writes if missing.writes else self._pools.reads
                 await loop.run_in_executor(pool, self._view.load, missing)
+            except Lengthy:
+                return await loop.run_in_executor(self._pools.deciding, step, self._view)
             else:
-                return
-        await loop.run_in_executor(self._pools.reads, step, self._view)
+                return None
+        return await loop.run_in_executor(self._pools.reads, step, self._view)
 
     def _blocking(self, trace: Trace, row: Operation) -> None:
         self._view.prove_blocking()
@@ -307,39 +308,45 @@ class Pipeline:
         wrong with one is its outcome; only what is wrong with the whole refuses the whole."""
         if not self._view.prove_now():
             await self._view.prove()
-        items: list[Any] = []
+        items: Sequence[Any] = ()
 
         def open_batch(lookup: Lookup) -> None:
+            nonlocal items
             trace.version = self._view.version
             trace.caller = self._callers.establish(trace.call, lookup)
-            items[:] = _items(trace.call)
+            items = items_of(trace.call)
 
         await self._inline(open_batch)
         begun: list[Trace] = []
         together: list[Trace] = []
         computed: list[asyncio.Future[None]] = []
         loop = asyncio.get_running_loop()
-        for number, values in enumerate(items, 1):
+        turn = Turn(self._monotonic)
+        for number in range(len(items)):
+            await turn.pause()
             item = Trace(
                 trace.call, operation=batch.item, caller=trace.caller, version=trace.version, attested=trace.attested
             )
             begun.append(item)
             try:
-                await self._inline(partial(self._item, item, batch, values))
+                step = partial(self._item, item, batch, items, number)
+                if isinstance(items, Unread) and items.is_large(number):
+                    await loop.run_in_executor(self._pools.reads, step, self._view)
+                else:
+                    await self._inline(step)
             except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
                 item.error = _as_kms_error(failure)
             if item.elsewhere is not None:
                 together.append(item)
-            if together and (len(together) == _COMPUTED_TOGETHER or number == len(items)):
+            if together and (len(together) == _COMPUTED_TOGETHER or number + 1 == len(items)):
                 computed.append(loop.run_in_executor(self._pools.computing, self._compute, batch, together))
                 together = []
-            if number % _BATCH_BREATH == 0:
-                await asyncio.sleep(0)
         await asyncio.gather(*computed)
         outcomes: list[BatchOutcome] = []
         records: list[Record] = []
         for item in begun:
-            outcomes.append(_outcome(item))
+            await turn.pause()
+            outcomes.append(outcome_of(item))
             records += self._recording.of_call(item)
         trace.answer = BatchResponse(outcomes=tuple(outcomes))
         return records
@@ -352,25 +359,9 @@ class Pipeline:
             except Exception as failure:  # noqa: BLE001 - as above
                 item.error = _as_kms_error(failure)
 
-    def _item(self, item: Trace, batch: BatchOperation, values: Any, lookup: Lookup) -> None:
-        item.request = batch.item.request.build(values)
+    def _item(self, item: Trace, batch: BatchOperation, items: Sequence[Any], number: int, lookup: Lookup) -> None:
+        item.request = batch.item.request.build(items[number])
         self._begin(item, self._admission.admit(item, batch.item, lookup))
-
-
-def _outcome(item: Trace) -> BatchOutcome:
-    if item.error is None:
-        return BatchOutcome(response=item.answer)
-    return BatchOutcome(error=BatchItemError(code=item.error.code(), message=item.error.message))
-
-
-def _items(call: Call) -> Sequence[Any]:
-    items = call.decode().get("items") or ()
-    if not 1 <= len(items) <= BATCH_ITEMS_MAX:
-        raise ValidationException(
-            f"1 validation error detected: Value at 'items' failed to satisfy constraint: "
-            f"Member must have between 1 and {BATCH_ITEMS_MAX} elements, it has {len(items)}"
-        )
-    return items
 
 
 def _as_kms_error(failure: Exception) -> KmsError:

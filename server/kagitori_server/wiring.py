@@ -66,6 +66,8 @@ _FILE_MAX = 1_048_576
 _ROOT_KEY_LOOKS = 3
 """Another process may rotate the root key between two looks at once."""
 _GENERATION_THREADS = 2
+_DECIDING_THREADS = 1
+"""They run nothing that releases the interpreter lock, so more would only take more of the event loop's turns."""
 _METER_REST = 0.001
 """Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
 _log = logging.getLogger(__name__)
@@ -144,6 +146,7 @@ class Server:
         self._pools = Pools(
             reads=ThreadPoolExecutor(config.limits.read_threads, "reads"),
             writes=ThreadPoolExecutor(1, "writes"),
+            deciding=ThreadPoolExecutor(_DECIDING_THREADS, "deciding"),
             computing=ThreadPoolExecutor(os.cpu_count() or 1, "computing"),
             generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
         )
@@ -200,7 +203,7 @@ class Server:
     def _close(self) -> None:
         self._meter.stop()
         pools = self._pools
-        for pool in (self._metering, pools.generation, pools.computing, pools.writes, pools.reads):
+        for pool in (self._metering, pools.generation, pools.computing, pools.deciding, pools.writes, pools.reads):
             pool.shutdown()
         self._issuer_keys.close()
         try:

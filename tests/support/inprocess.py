@@ -106,8 +106,8 @@ class InProcess:
         self.meter = Meter(self.catalog, self.audit_folder, self.trail, PRICES, time.monotonic, lambda: None)
         self._authorizer = Authorizer()
         self._pools = Pools(
-            reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1), computing=ThreadPoolExecutor(2),
-            generation=ThreadPoolExecutor(1),
+            reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1), deciding=ThreadPoolExecutor(1),
+            computing=ThreadPoolExecutor(2), generation=ThreadPoolExecutor(1),
         )
         self._runner = asyncio.Runner()
         first = FirstStart(self.catalog, self.clock, self.ids, "aws", HOME)
@@ -181,7 +181,8 @@ class InProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._runner.close()
-        for pool in (self._pools.reads, self._pools.writes, self._pools.computing, self._pools.generation):
+        pools = self._pools
+        for pool in (pools.reads, pools.writes, pools.deciding, pools.computing, pools.generation):
             pool.shutdown()
         self.issuer_keys.close()
         self.trail.close()
