@@ -78,6 +78,13 @@ class Observer(Protocol):
         """A call ended: with an answer (no code), or with the AWS exception of that name."""
 
 
+class Faults(Protocol):
+    """What goes wrong in an instance for tests."""
+
+    def strike(self, context: Context) -> tuple[float, KmsError | None]:
+        """What befalls a call that was allowed: by how many seconds its answer is late, what it is refused with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pools:
     """Where work that blocks is done."""
@@ -108,8 +115,11 @@ class Pipeline:
         observer: Observer,
         default_region: str,
         monotonic: Callable[[], float],
+        faults: Faults | None = None,
     ) -> None:
+        """`faults` is for instances for tests alone."""
         self.table = table
+        self._faults = faults
         self._services = services
         self._view = services.catalog.view
         self._callers = callers
@@ -148,6 +158,8 @@ class Pipeline:
                 self._owed.extend(records)
         else:
             self._settled.add(records, written=trace.writes)
+        if trace.delay:
+            await asyncio.sleep(trace.delay)
         self._observer.observed(
             call.operation, None if error is None else error.code(), self._monotonic() - started
         )
@@ -313,6 +325,8 @@ class Pipeline:
             self._rate(trace, context)
             raise
         self._rate(trace, context)
+        if self._faults is not None:
+            self._befall(trace, context, self._faults)
         limited = self._limiter.check_frozen(context)
         self._check(context, row, request)
         if writer is None and getattr(request, "dry_run", False):
@@ -347,6 +361,14 @@ class Pipeline:
         if not trace.rated:
             trace.rated = True
             self._limiter.rate(context)
+
+    def _befall(self, trace: Trace, context: Context, faults: Faults) -> None:
+        """What a test wants to go wrong with the call, once however often it is begun anew."""
+        if not trace.befallen:
+            trace.befallen = True
+            trace.delay, refusal = faults.strike(context)
+            if refusal is not None:
+                raise refusal
 
     def _choose_account(self, context: Context, row: Operation, request: Any) -> None:
         """Lets the home account's administrators work in the account that the request names."""
@@ -427,6 +449,7 @@ class Pipeline:
                     computed = asyncio.get_running_loop().run_in_executor(pool, self._handled, context)
             except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
                 item.error = _as_kms_error(failure)
+            trace.delay = max(trace.delay, item.delay)
             begun.append((item, computed))
         outcomes: list[BatchOutcome] = []
         records: list[Record] = []
