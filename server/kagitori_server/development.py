@@ -17,6 +17,7 @@ from kagitori_server.laboratory.planting import Planter
 from kagitori_server.laboratory.seed import Seed
 from kagitori_server.operations.context import Identifiers
 from kagitori_server.operations.dev_table import dev_table
+from kagitori_server.operations.row import Operation
 from kagitori_server.wiring import Addresses, Clocks, Server
 
 
@@ -36,7 +37,7 @@ class DevelopmentServer(Server):
         self._clock = clock
         self._names = FixedIdentifiers(self._ids)
         self._time_machine = TimeMachine(clock)
-        faults = Faults(frozenset(self._table))
+        faults = Faults(frozenset(row.name for row in self._table.values() if isinstance(row, Operation)))
         self._faults = faults
         self._table = {**self._table, **dev_table(self._time_machine, faults)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -20,10 +21,11 @@ from kagitori.kms.v1.cryptography_pb2 import (
     DeriveSharedSecretRequest,
     EncryptRequest,
     GenerateMacRequest,
+    GetPublicKeyRequest,
     SignRequest,
 )
 from kagitori.kms.v1.grants_pb2 import ListGrantsRequest
-from kagitori.kms.v1.key_material_pb2 import GetPublicKeyRequest, IncludeKeyMaterial, ListKeyRotationsRequest
+from kagitori.kms.v1.key_material_pb2 import IncludeKeyMaterial, ListKeyRotationsRequest
 from kagitori.kms.v1.keys_pb2 import DescribeKeyRequest, GetKeyPolicyRequest, ListResourceTagsRequest
 from kagitori.kms.v1.resources_pb2 import (
     EncryptionAlgorithm,
@@ -36,6 +38,11 @@ from kagitori.kms.v1.resources_pb2 import (
 )
 from kagitori_client import ServiceError
 from kagitori_client.testing import NotStarted, Service, running
+from kagitori_server.bootstrap.data_directory import open_data_directory
+from kagitori_server.config import ConfigurationError, load_config
+from kagitori_server.development import DevelopmentServer
+from kagitori_server.laboratory.seed import load_seed
+from kagitori_server.laboratory.seed_principals import Surroundings
 
 UUID = "0b8f52c4-9d3e-4a57-8f0c-6f1d4c2f9a1"
 SYMMETRIC, MAC, RSA, EDWARDS, AGREEING, IMPORTED, DYING, RULED = (UUID + digit for digit in "01234567")
@@ -105,7 +112,10 @@ name = "deployer"
 boundary = "readers"
 [roles.trust]
 Version = "2012-10-17"
-Statement = [{{ Effect = "Allow", Principal = {{ AWS = "arn:aws:iam::000000000000:user/bob" }}, Action = "sts:AssumeRole" }}]
+[[roles.trust.Statement]]
+Effect = "Allow"
+Principal = {{ AWS = "arn:aws:iam::000000000000:user/bob" }}
+Action = "sts:AssumeRole"
 
 [[keys]]
 id = "{SYMMETRIC}"
@@ -217,7 +227,7 @@ def test_keys_are_as_the_seed_says(service: Service) -> None:
 
 def test_material_is_the_seed_s(service: Service) -> None:
     """What is deterministic equals what the library computes from the same key on its own."""
-    crypto, keys = service.client.crypto, service.client.keys
+    crypto = service.client.crypto
     algorithm = MacAlgorithm.MAC_ALGORITHM_HMAC_SHA_256
     mac = crypto.GenerateMac(GenerateMacRequest(key_id=MAC, message=b"m", mac_algorithm=algorithm)).mac
     assert mac == hmac.digest(MATERIAL, b"m", hashlib.sha256)
@@ -231,7 +241,7 @@ def test_material_is_the_seed_s(service: Service) -> None:
         )
         assert crypto.Sign(request).signature == local
     for key_id, key in ((RSA, RSA_KEY), (EDWARDS, EDWARDS_KEY), (AGREEING, AGREEING_KEY)):
-        assert keys.GetPublicKey(GetPublicKeyRequest(key_id=key_id)).public_key == spki(key)
+        assert crypto.GetPublicKey(GetPublicKeyRequest(key_id=key_id)).public_key == spki(key)
     peer = ec.generate_private_key(ec.SECP256R1())
     agreed = crypto.DeriveSharedSecret(DeriveSharedSecretRequest(
         key_id=AGREEING, public_key=spki(peer),
@@ -313,7 +323,7 @@ KEY = f'[[keys]]\nid = "{SYMMETRIC}"\n'
         (f'{KEY}spec = "HMAC_256"\nmaterials = ["{text(MATERIAL)}", "{text(MATERIAL)}"]',
          "keys[0]: RotateKeyOnDemand: UnsupportedOperationException"),
         (f"{KEY}{KEY}", "keys[1]: CreateKey: AlreadyExistsException"),
-        (f'{KEY}aliases = ["orders"]', "keys[0]: CreateAlias: ValidationException"),
+        (f'{KEY}aliases = ["orders"]', "keys[0]: CreateAlias: InvalidAliasNameException"),
         (f'{KEY}aliases = ["alias/aws/x"]', "keys[0]: CreateAlias: "),
         (f"{KEY}rotation_days = 1", "keys[0]: EnableKeyRotation: ValidationException"),
         (f'{KEY}replicas = ["eu-west-1"]', "keys[0]: ReplicateKey: "),
@@ -333,14 +343,37 @@ KEY = f'[[keys]]\nid = "{SYMMETRIC}"\n'
         ('[[accounts]]\nid = "111122223333"\n[[accounts]]\nid = "111122223333"',
          "accounts[1]: CreateAccount: EntityAlreadyExistsException"),
     ],
+    ids=lambda value: value.replace(": ", "-")[:60] if value.count(": ") else "",
 )
 def test_what_the_service_would_refuse_is_refused_of_a_seed(tmp_path: Path, seed_text: str, message: str) -> None:
     """With the place in the file, the operation and the exception; and nothing listens."""
     (tmp_path / "seed.toml").write_text(seed_text)
+    seed = load_seed(tmp_path / "seed.toml", Surroundings("aws", "000000000000", "us-east-1"))
+    config = load_config(None, {}, {"listen": {"grpc": "127.0.0.1:0"}})
+    server = DevelopmentServer(config, open_data_directory(tmp_path / "data"), seed)
+
+    async def start() -> None:
+        await asyncio.to_thread(server.open)
+        try:
+            await server.start()
+        finally:
+            await server.stop()
+
+    with pytest.raises(ConfigurationError) as refused:
+        asyncio.run(start())
+    assert str(refused.value).startswith(f"seed: {message}")
+    assert refused.value.__suppress_context__
+
+
+def test_a_process_says_why_it_refuses_a_seed(tmp_path: Path) -> None:
+    """In one line, and never with what is secret."""
+    (tmp_path / "seed.toml").write_text(f'{KEY}materials = ["{text(MATERIAL)}"]\nspec = "HMAC_512"')
     with pytest.raises(NotStarted) as refused, running(seed=tmp_path / "seed.toml"):
         raise AssertionError("it started")
-    assert f"seed: {message}" in refused.value.message
-    assert "Traceback" not in refused.value.message
+    assert refused.value.message == (
+        "kagitori-server ended with status 1: kagitori-server: seed: keys[0]: CreateKey: "
+        "IncorrectKeyMaterialException: The key material is not one key of the KMS key's spec."
+    )
 
 
 def test_data_survive_a_restart_with_their_clock(tmp_path: Path, seed: Path) -> None:

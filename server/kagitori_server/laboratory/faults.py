@@ -41,7 +41,7 @@ class Faults:
     """The faults in force, each with a number that it has alone. Thread-safe."""
 
     def __init__(self, operations: frozenset[str]) -> None:
-        """`operations` are those that can go wrong."""
+        """`operations` are those that can go wrong. Of a batch, its items do."""
         self._befallable = operations
         self._numbers = count(1)
         self._faults: dict[str, Fault] = {}
