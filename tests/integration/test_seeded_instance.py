@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -407,3 +408,15 @@ def test_instances_for_tests_and_others_keep_out_of_each_other_s_data(tmp_path: 
         raise AssertionError("it started")
     with pytest.raises(NotStarted, match=r"catalog\.url"), running(arguments=["--set", "catalog.url=postgresql://h/x"]):
         raise AssertionError("it started")
+
+
+def test_the_seed_of_the_documentation_is_one(tmp_path: Path) -> None:
+    """The examples of docs/testing.md together, but for the members of which a key has one only."""
+    page = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    written = "\n".join(blocks).replace('replicas = ["eu-west-1"]', "")
+    (tmp_path / "seed.toml").write_text(written)
+    with running(seed=tmp_path / "seed.toml") as service:
+        assert described(service, "alias/orders").description == "orders"
+        assert service.with_token(f"kgt_{'alice':x<43}").arn.endswith(":user/alice")
+        assert service.with_token(f"kgt_{'deployer':x<43}").arn.endswith(":assumed-role/deployer/ci")
