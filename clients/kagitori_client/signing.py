@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import IO
+from typing import Protocol
 
 from kagitori.kms.v1.resources_pb2 import MessageType, SigningAlgorithm
 from kagitori_client.errors import InvalidPublicKey, MessageLength
@@ -25,7 +25,14 @@ MU_BYTES = 64
 _CHUNK = 1 << 20
 _ML_DSA_PUBLIC_BYTES = {0x11: 1312, 0x12: 1952, 0x13: 2592}
 """Last byte of the object identifier (2.16.840.1.101.3.4.3.17 to 19) -> length of the public key (FIPS 204)."""
-_ML_DSA_ARC = bytes.fromhex("300b06096086480165030403")
+_SPKI_START_BYTES = 22
+
+
+class Readable(Protocol):
+    """A binary stream: a file, a pipe."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes, none at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class Prepared:
 
 
 def signable(
-    content: IO[bytes], algorithm: SigningAlgorithm.ValueType, public_key: Callable[[], bytes]
+    content: Readable, algorithm: SigningAlgorithm.ValueType, public_key: Callable[[], bytes]
 ) -> Prepared:
     """Reads `content` to its end. `public_key` answers the key's DER SubjectPublicKeyInfo; it is called for ML-DSA
     messages that are empty or longer than 4,096 bytes alone.
@@ -77,13 +84,13 @@ def digest_name(algorithm: SigningAlgorithm.ValueType) -> str | None:
     return f"sha{size}" if size and family != "ED25519" else None
 
 
-def _hashed(content: IO[bytes], digest: hashlib._Hash) -> bytes:
+def _hashed(content: Readable, digest: hashlib._Hash) -> bytes:
     while chunk := content.read(_CHUNK):
         digest.update(chunk)
     return digest.digest()
 
 
-def _read(content: IO[bytes], size: int) -> bytes:
+def _read(content: Readable, size: int) -> bytes:
     """Up to `size` bytes, less at the end only: pipes give what they have."""
     read = b""
     while len(read) < size and (chunk := content.read(size - len(read))):
@@ -94,10 +101,15 @@ def _read(content: IO[bytes], size: int) -> bytes:
 def _mu_prefix(public_key: bytes) -> bytes:
     """What comes before the message in the input of mu: the hash of the public key, and the framing of a message
     without context (FIPS 204, algorithms 2 and 7)."""
-    arc = public_key[4:16]
-    length = _ML_DSA_PUBLIC_BYTES.get(public_key[16]) if len(public_key) > 16 else None
-    raw = public_key[22:]
-    framed = len(public_key) - 4 == int.from_bytes(public_key[2:4]) and public_key[:2] == b"\x30\x82"
-    if arc != _ML_DSA_ARC or not framed or len(raw) != length:
+    raw = public_key[_SPKI_START_BYTES:]
+    starts = (_spki_start(arc, size) for arc, size in _ML_DSA_PUBLIC_BYTES.items() if size == len(raw))
+    if public_key[:_SPKI_START_BYTES] not in starts:
         raise InvalidPublicKey("the key's public key is not one of ML-DSA")
     return hashlib.shake_256(raw).digest(MU_BYTES) + b"\x00\x00"
+
+
+def _spki_start(arc: int, size: int) -> bytes:
+    """What DER puts before the bytes of an ML-DSA public key (RFC 9881): lengths, algorithm, and no unused bits."""
+    algorithm = bytes.fromhex("300b06096086480165030403") + bytes([arc])
+    bits = b"\x03\x82" + (size + 1).to_bytes(2) + b"\x00"
+    return b"\x30\x82" + (len(algorithm) + len(bits) + size).to_bytes(2) + algorithm + bits

@@ -67,8 +67,15 @@ _log = logging.getLogger(__name__)
 
 _LOADS_PER_CALL = 8
 """Records that a call may have fetched one by one before it is moved to a thread."""
+_ADMISSION_SECONDS = 0.05
+"""How long an admitted call may wait for a thread before it is looked whether the catalog has changed meanwhile."""
+_ADMISSION_SECONDS_MAX = 5.0
+"""How long before it is admitted anew though nothing has changed: credentials and material expire by the clock."""
 _BATCH_BREATH = 32
 """Items of a batch between two moments in which other calls get their turn."""
+_COMPUTED_TOGETHER = 8
+"""Items of a batch that a computing thread is handed at once: handing over and back costs some 50 µs, and what takes
+the longest (RSA_4096) keeps the thread from other calls for 12 ms."""
 
 
 class Observer(Protocol):
@@ -214,8 +221,7 @@ class Pipeline:
         except NotLoaded:
             await self._inline(partial(self._run, trace, row))
         if trace.elsewhere is not None:
-            pool, context = trace.elsewhere
-            trace.answer = await loop.run_in_executor(pool, self._handled, context)
+            trace.answer = await loop.run_in_executor(trace.elsewhere, self._perform_elsewhere, trace, row)
         return ()
 
     async def _inline(self, step: Callable[[Lookup], None]) -> None:
@@ -236,6 +242,7 @@ class Pipeline:
         self._run(trace, row, self._view)
 
     def _run(self, trace: Trace, row: Operation, lookup: Lookup) -> None:
+        trace.version = self._view.version
         trace.caller = self._callers.establish(trace.call, lookup)
         trace.request = row.request.build(trace.call.decode())
         self._begin(trace, self._admit(trace, row, lookup))
@@ -244,11 +251,29 @@ class Pipeline:
         """Performs what was admitted, unless that takes too long for here: then `trace.elsewhere` says where."""
         cost = context.operation.cost
         if cost is Cost.GENERATION:
-            trace.elsewhere = self._pools.generation, context
+            self._defer(trace, self._pools.generation)
         elif cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values()):
-            trace.elsewhere = self._pools.computing, context
+            self._defer(trace, self._pools.computing)
         else:
             trace.answer = self._handled(context)
+
+    def _defer(self, trace: Trace, pool: Executor) -> None:
+        trace.elsewhere, trace.admitted = pool, self._monotonic()
+
+    def _perform_elsewhere(self, trace: Trace, row: Operation) -> Any:
+        """In `trace.elsewhere`. What an admission some time ago rested on may have changed: then it is made again."""
+        context = trace.context
+        if context is None:
+            message = "a call is performed before it is admitted"
+            raise RuntimeError(message)
+        waited = self._monotonic() - trace.admitted
+        if waited > _ADMISSION_SECONDS:
+            self._view.prove_blocking()
+            if waited > _ADMISSION_SECONDS_MAX or self._view.version != trace.version:
+                self._limiter.give_back(context)
+                trace.caller = self._callers.establish(trace.call, self._view)
+                context = self._admit(trace, row, self._view)
+        return self._handled(context)
 
     def _handled(self, context: Context) -> Any:
         try:
@@ -433,36 +458,46 @@ class Pipeline:
         items: list[Any] = []
 
         def open_batch(lookup: Lookup) -> None:
+            trace.version = self._view.version
             trace.caller = self._callers.establish(trace.call, lookup)
             items[:] = _items(trace.call)
 
         await self._inline(open_batch)
-        begun: list[tuple[Trace, asyncio.Future[Any] | None]] = []
-        for number, values in enumerate(items):
-            if number and number % _BATCH_BREATH == 0:
-                await asyncio.sleep(0)
-            item, computed = Trace(trace.call, operation=batch.item, caller=trace.caller), None
+        begun: list[Trace] = []
+        together: list[Trace] = []
+        computed: list[asyncio.Future[None]] = []
+        loop = asyncio.get_running_loop()
+        for number, values in enumerate(items, 1):
+            item = Trace(trace.call, operation=batch.item, caller=trace.caller, version=trace.version)
+            begun.append(item)
             try:
                 await self._inline(partial(self._item, item, batch, values))
-                if item.elsewhere is not None:
-                    pool, context = item.elsewhere
-                    computed = asyncio.get_running_loop().run_in_executor(pool, self._handled, context)
             except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
                 item.error = _as_kms_error(failure)
             trace.delay = max(trace.delay, item.delay)
-            begun.append((item, computed))
+            if item.elsewhere is not None:
+                together.append(item)
+            if together and (len(together) == _COMPUTED_TOGETHER or number == len(items)):
+                computed.append(loop.run_in_executor(self._pools.computing, self._compute, batch, together))
+                together = []
+            if number % _BATCH_BREATH == 0:
+                await asyncio.sleep(0)
+        await asyncio.gather(*computed)
         outcomes: list[BatchOutcome] = []
         records: list[Record] = []
-        for item, computed in begun:
-            try:
-                if computed is not None:
-                    item.answer = await computed
-            except Exception as failure:  # noqa: BLE001 - as above
-                item.error = _as_kms_error(failure)
+        for item in begun:
             outcomes.append(_outcome(item))
             records += self._recording.of_call(item)
         trace.answer = BatchResponse(outcomes=tuple(outcomes))
         return records
+
+    def _compute(self, batch: BatchOperation, items: Sequence[Trace]) -> None:
+        """What a few admitted items of a batch still lack, one after the other; never raises."""
+        for item in items:
+            try:
+                item.answer = self._perform_elsewhere(item, batch.item)
+            except Exception as failure:  # noqa: BLE001 - as above
+                item.error = _as_kms_error(failure)
 
     def _item(self, item: Trace, batch: BatchOperation, values: Any, lookup: Lookup) -> None:
         item.request = batch.item.request.build(values)

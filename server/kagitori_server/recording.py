@@ -46,8 +46,12 @@ class Trace:
     context: Context | None = None
     prepared: Any = None
     """What the row's `prepare` made."""
-    elsewhere: tuple[Executor, Context] | None = None
-    """Where an admitted call is performed if not in the event loop, and as what."""
+    elsewhere: Executor | None = None
+    """Where an admitted call is performed if not in the event loop."""
+    admitted: float = 0.0
+    """When it was admitted to be performed elsewhere, by the monotonic clock."""
+    version: int = 0
+    """What the view had learnt of the catalog before that."""
     answer: Any = None
     error: KmsError | None = None
     rated: bool = False

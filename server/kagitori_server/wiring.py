@@ -50,7 +50,7 @@ from kagitori_server.operations.row import Table
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Faults, Pipeline, Pools
 from kagitori_server.recording import Recording
-from kagitori_server.service_events import FreezeEvents
+from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.storage.changes import Change, ChangeKind
@@ -149,15 +149,13 @@ class Server:
             computing=ThreadPoolExecutor(os.cpu_count() or 1, "computing"),
             generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
         )
+        self._events = ServiceEvents(self._catalog, self._recording, self._trail)
         self._workers = {
-            "destroying due keys": DeletionWorker(self._services, self._recording, self._trail).run_once,
-            "rotating due keys": RotationWorker(self._services, self._recording, self._trail).run_once,
-            "deleting expired key material": ExpirationWorker(
-                self._services, self._recording, self._trail
-            ).run_once,
+            "destroying due keys": DeletionWorker(self._services, self._events).run_once,
+            "rotating due keys": RotationWorker(self._services, self._events).run_once,
+            "deleting expired key material": ExpirationWorker(self._services, self._events).run_once,
         }
-        self._freezes = FreezeEvents(self._catalog, self._recording, self._trail)
-        leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, self._freezes)
+        leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, FreezeEvents(self._events))
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
         self._metering = ThreadPoolExecutor(1, "metering")
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
@@ -180,7 +178,7 @@ class Server:
         for name, job in (
             *self._workers.items(),
             ("settling intents", self._pipeline.settle),
-            ("recording freezes", self._freezes.bring),
+            ("recording what was done", self._events.keep),
         ):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
         seconds = self._config.limits.usage_count_seconds
@@ -208,7 +206,7 @@ class Server:
             pool.shutdown()
         self._issuer_keys.close()
         try:
-            self._freezes.bring()
+            self._events.keep()
             self._pipeline.settle()
         except KmsError as error:
             _log.warning("the catalog could not be told that all records are in the trail: %s", error.code())

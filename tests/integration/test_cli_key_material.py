@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,35 @@ def test_keys_that_openssl_made(cli: CommandLine, spec: str, usage: str, made: t
         assert cli.done("public-key", key).out == public
 
 
+@pytest.mark.parametrize(("algorithm", "form"), [("RSAES_OAEP_SHA_256", "pem"), ("RSAES_OAEP_SHA_1", "der")])
+def test_material_that_was_wrapped_elsewhere(cli: CommandLine, algorithm: str, form: str) -> None:
+    """By openssl, as an HSM or a machine without network does it; token and public key are files."""
+    key = _external(cli)
+    given = cli.json(
+        "key", "import-parameters", key, "--public-key-out", "wrap", "--token-out", "token", "--algorithm", algorithm,
+        "--form", form,
+    )
+    assert (given["key_id"], given["public_key_out"], given["token_out"]) == (key, "wrap", "token")
+    assert {(cli.folder / name).stat().st_mode & 0o777 for name in ("wrap", "token")} == {0o600}
+    assert cli("key", "import-parameters", key, "--public-key-out", "wrap", "--token-out", "new").code == 2
+    assert cli("key", "import-parameters", key, "--public-key-out", "a", "--token-out", "a").code == 2
+    (cli.folder / "key.bin").write_bytes(AES)
+    digest = "sha256" if algorithm.endswith("256") else "sha1"
+    _openssl(
+        cli.folder, "pkeyutl", "-encrypt", "-in", "key.bin", "-out", "wrapped", "-pubin", "-inkey", "wrap", "-keyform",
+        form.upper(), "-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", f"rsa_oaep_md:{digest}", "-pkeyopt",
+        f"rsa_mgf1_md:{digest}",
+    )
+    imported = cli.json("key", "import", key, "--wrapped", "wrapped", "--token", "token", "--expires", "1d")
+    assert imported == cli.json("key", "import", key, "--material", "key.bin")
+    other = _external(cli)
+    refused = cli("key", "import", other, "--wrapped", "wrapped", "--token", "token")
+    assert (refused.code, "InvalidImportTokenException" in refused.err) == (1, True)
+    (cli.folder / "wrapped").write_bytes(b"x")
+    refused = cli("key", "import", key, "--wrapped", "wrapped", "--token", "token")
+    assert (refused.code, refused.err.startswith("error: InvalidCiphertextException: ")) == (4, True)
+
+
 def test_others_who_may_read_the_file(cli: CommandLine) -> None:
     """A warning; the import goes on."""
     key = _external(cli)
@@ -127,36 +157,62 @@ def test_rotation(cli: CommandLine) -> None:
     assert _state(cli, mine) == "PendingImport"
 
 
-def test_families(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A key of one Region comes to another, waits there for its material, and becomes the primary."""
+@pytest.fixture
+def two_regions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[CommandLine]:
+    """The command line of a server of its own, which serves two Regions and looks for what is due all the time."""
     settings: dict[str, dict[str, Any]] = {
         "listen": {"grpc": "localhost:0"}, "service": {"regions": ["us-east-1", "eu-west-1"]},
-        "log": {"level": "error"},
+        "limits": {"deletion_check_seconds": 0.2}, "log": {"level": "error"},
     }
     data = tmp_path / "data"
     with WholeServer(data, settings) as server:
-        cli = CommandLine(monkeypatch, {
+        yield CommandLine(monkeypatch, {
             "KAGITORI_ENDPOINT": f"https://{server.addresses.grpc}", "KAGITORI_CA_FILE": str(data / "tls" / "ca.crt"),
             "KAGITORI_TOKEN_FILE": str(data / "credentials" / "root.token"), "KAGITORI_REGION": "us-east-1",
         }, tmp_path)
-        there = ("--region", "eu-west-1")
-        key = _external(cli, "--multi-region")
-        importing = ("key", "import", key.rpartition("/")[2], "--material", "-")
-        cli.done(*importing, stdin=AES)
-        replica = cli.json("key", "replicate", key, "eu-west-1", "--tag", "a=b", "--description", "there")
-        assert (replica["arn"], replica["description"]) == (key.replace("us-east-1", "eu-west-1"), "there")
-        assert _state(cli, replica["arn"], *there) == "PendingImport"
-        cli.done(*importing, *there, stdin=AES)
-        assert _state(cli, replica["arn"], *there) == "Enabled"
-        cli.done("key", "set-primary", key, "eu-west-1")
-        told = cli.json("key", "show", key)["multi_region_configuration"]
-        assert (told["multi_region_key_type"], told["primary_key"]["region"]) == ("REPLICA", "eu-west-1")
-        refused = cli("key", "replicate", key, "eu-west-1")
-        assert (refused.code, "UnsupportedOperationException" in refused.err) == (1, True)
+
+
+def test_families(two_regions: CommandLine) -> None:
+    """A key of one Region comes to another, waits there for its material, and becomes the primary."""
+    cli, there = two_regions, ("--region", "eu-west-1")
+    key = _external(cli, "--multi-region")
+    importing = ("key", "import", key.rpartition("/")[2], "--material", "-")
+    cli.done(*importing, stdin=AES)
+    replica = cli.json("key", "replicate", key, "eu-west-1", "--tag", "a=b", "--description", "there")
+    assert (replica["arn"], replica["description"]) == (key.replace("us-east-1", "eu-west-1"), "there")
+    assert _state(cli, replica["arn"], *there) == "PendingImport"
+    cli.done(*importing, *there, stdin=AES)
+    assert _state(cli, replica["arn"], *there) == "Enabled"
+    cli.done("key", "set-primary", key, "eu-west-1")
+    told = cli.json("key", "show", key)["multi_region_configuration"]
+    assert (told["multi_region_key_type"], told["primary_key"]["region"]) == ("REPLICA", "eu-west-1")
+    refused = cli("key", "replicate", key, "eu-west-1")
+    assert (refused.code, "UnsupportedOperationException" in refused.err) == (1, True)
+
+
+def test_a_running_server_deletes_what_has_expired(two_regions: CommandLine) -> None:
+    """By its own clock, with a record."""
+    key = _external(two_regions)
+    two_regions.done("key", "import", key, "--material", "-", "--expires", "3s", stdin=AES)
+    assert _state(two_regions, key) == "Enabled"
+    deadline = time.monotonic() + 20
+    search = ("audit", "tail", "--filter", "event-name=DeleteExpiredKeyMaterial")
+    while not (told := two_regions.done(*search).text):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    assert told.count("DeleteExpiredKeyMaterial") == 1
+    assert key.rpartition("/")[2] in told
+    assert _state(two_regions, key) == "PendingImport"
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (("import", "KEY"), "material"),
+    (("import", "KEY"), "give --material FILE"),
+    (("import", "KEY", "--wrapped", "key"), "give --material FILE"),
+    (("import", "KEY", "--token", "key"), "give --material FILE"),
+    (("import", "KEY", "--material", "key", "--wrapped", "key", "--token", "key"), "give --material FILE"),
+    (("import", "KEY", "--wrapped", "key", "--token", "key", "--form", "raw"), "are for --material"),
+    (("import", "KEY", "--wrapped", "empty", "--token", "key"), "empty is empty: that is no wrapped key material"),
+    (("import-parameters", "KEY", "--token-out", "t"), "--public-key-out"),
     (("import", "KEY", "--material", "missing"), "missing"),
     (("import", "KEY", "--material", "empty"), "empty is empty: that is no key material"),
     (("import", "KEY", "--material", "short"), "no private key in PEM or DER"),

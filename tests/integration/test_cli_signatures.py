@@ -228,6 +228,8 @@ def test_what_is_printed_and_written(cli: CommandLine) -> None:
     (cli.folder / "empty").write_bytes(b"")
     assert cli("verify", "--key", key, *named, "file", "empty").code == 2
     assert cli("verify", "--key", key, *named, "file", "file").code == INVALID
+    assert cli("verify", "--key", key, *named, "-", "-", stdin=b"x").code == 2
+    cli.done("verify", "--key", key, *named, "file", "-", stdin=raw)
     assert cli.files() == before | {"empty"}
     assert cli("sign", "--key", cli.json("key", "create")["arn"], "file").code == 2
 

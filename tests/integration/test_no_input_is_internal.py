@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -70,8 +70,17 @@ class Target:
     def send(self, rpc: MethodDescriptor, body: bytes, who: str) -> Answer:
         """The answer to a call by root, by a user who may do nothing, or by nobody we know."""
         metadata = (("authorization", f"Bearer {self.tokens[who]}"),)
+        if path(rpc) in self.dispatcher.streaming:
+            return self.service._runner.run(self._last(rpc, metadata, body))
         dispatched = self.dispatcher.dispatch(path(rpc), metadata, Peer("192.0.2.1"), body)
         return self.service._runner.run(dispatched)
+
+
+    async def _last(self, rpc: MethodDescriptor, metadata: Sequence[tuple[str, str]], body: bytes) -> Answer:
+        """What ends a stream of messages."""
+        sent = [each async for each in self.dispatcher.stream(path(rpc), metadata, Peer("192.0.2.1"), body)]
+        assert isinstance(sent[-1], Answer)
+        return sent[-1]
 
 
 class _Uses:

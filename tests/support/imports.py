@@ -10,7 +10,6 @@ from tests.support.kms_calls import new_key
 
 from kagitori_client.importing import KeyMaterial, WrappingAlgorithm, wrap_key_material
 from kagitori_keystore.algorithms import KeySpec
-from kagitori_server.recording import Recording
 from kagitori_server.workers import ExpirationWorker
 
 KEY_WRAP = "RSA_AES_KEY_WRAP_SHA_256"
@@ -67,11 +66,7 @@ def bring(service: InProcess, key_id: str, material: bytes, region: str | None =
 
 def expire(service: InProcess) -> int:
     """What one round of the worker deletes."""
-    recording = Recording(
-        clock=service.clock, new_event_id=service.ids.uuid, partition="aws", home_account="000000000000",
-        default_region="us-east-1",
-    )
-    return ExpirationWorker(service.services, recording, service.trail).run_once()
+    return ExpirationWorker(service.services, service.events).run_once()
 
 
 def state(service: InProcess, key_id: str, region: str | None = None) -> str:

@@ -47,7 +47,7 @@ from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
-from kagitori_server.service_events import FreezeEvents
+from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.catalog import open_catalog
 
@@ -117,7 +117,7 @@ class InProcess:
         self.recording = Recording(
             clock=self.clock, new_event_id=self.ids.uuid, partition="aws", home_account=HOME, default_region=REGION
         )
-        self.freezes = FreezeEvents(self.catalog, self.recording, self.trail)
+        self.events = ServiceEvents(self.catalog, self.recording, self.trail)
         throttle = Throttle(
             account=parse_rates(account_rates), principal=parse_rates(principal_rates), burst_seconds=1.0,
             buckets=1_000, monotonic=self.clock,
@@ -127,7 +127,7 @@ class InProcess:
             services=self.services,
             callers=self._make_callers(),
             authorizer=self._authorizer,
-            limiter=Limiter(throttle, Leases(self.catalog, self.clock, self.ids.uuid, self.freezes)),
+            limiter=Limiter(throttle, Leases(self.catalog, self.clock, self.ids.uuid, FreezeEvents(self.events))),
             recording=self.recording,
             trail=self.trail,
             pools=self._pools,

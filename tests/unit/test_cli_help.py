@@ -23,7 +23,7 @@ init serve status encrypt decrypt data-key random
 sign verify public-key data-key-pair derive encapsulate decapsulate
 mac: generate verify
 key: create list show last-used describe enable disable delete cancel-deletion set-description
-key: import delete-material rotate rotations replicate set-primary
+key: import import-parameters delete-material rotate rotations replicate set-primary
 key rotation: enable disable status
 alias: create update delete list
 grant: create list retire revoke

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,19 @@ def test_restarts_and_several_processes(tmp_path: Path) -> None:
         service.call("ImportKeyMaterial", {"key_id": key_id, **members, **FOREVER})
         assert decrypt(service, blob) == b"kept"
         assert [found["eventName"] for found in service.records()].count("DeleteExpiredKeyMaterial") == 1
+
+
+def test_workers_that_come_at_once(service: InProcess) -> None:
+    """However many processes have one, each material goes once, with one record."""
+    ids = {external_key(service) for _ in range(8)}
+    for key_id in ids:
+        bring(service, key_id, material(1), valid_to=service.clock() + 1)
+    service.clock.advance(1)
+    with ThreadPoolExecutor(4) as pool:
+        gone = list(pool.map(lambda _: expire(service), range(4)))
+    assert sum(gone) == 8
+    events = [found for found in service.records() if found["eventName"] == "DeleteExpiredKeyMaterial"]
+    assert sorted(event["serviceEventDetails"]["keyId"] for event in events) == sorted(ids)
 
 
 def test_several_materials(service: InProcess) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +15,25 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_private_key
 from tests.support.foreign_keys import ec_key
-from tests.support.imports import FOREVER, USAGES, bring, external_key, material_of, parameters, state, wrapped
+from tests.support.imports import (
+    FOREVER,
+    KEY_WRAP,
+    USAGES,
+    bring,
+    external_key,
+    material_of,
+    parameters,
+    state,
+    wrapped,
+)
 from tests.support.inprocess import HOME, START, InProcess
-from tests.support.kms_calls import DAY, encrypt, identity_policy, key_arn, last_record, new_key
+from tests.support.kms_calls import DAY, encrypt, identity_policy, key_arn, last_record, new_key, refused
 
 from kagitori_keystore.algorithms import KeySpec
 from kagitori_keystore.ciphertext import aad_prefix, parse, with_context
 from kagitori_keystore.xaes import XaesKey
 from kagitori_server.model.encryption_context import canonical
+from kagitori_server.model.errors import AccessDeniedException
 
 ALGORITHMS = ("RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "RSA_AES_KEY_WRAP_SHA_1", "RSA_AES_KEY_WRAP_SHA_256")
 MESSAGE = b"the storehouse was opened at dawn"
@@ -190,5 +202,29 @@ def test_permissions_are_asked_on_the_key(service: InProcess) -> None:
         ("ImportKeyMaterial", {"key_id": other, **members, **FOREVER}),
         ("DeleteImportedKeyMaterial", {"key_id": key_id}),
     ):
-        with pytest.raises(Exception, match=f"not authorized to perform: kms:{operation}"):
-            service.call(operation, more, token=token)
+        error = refused(service, AccessDeniedException, operation, more, token=token)
+        assert f"not authorized to perform: kms:{operation}" in error.message
+
+
+def test_conditions_on_how_material_comes(service: InProcess) -> None:
+    """Policies can ask for a strong wrapping key, and for an end of what is imported."""
+    key_id = external_key(service)
+    denied = [
+        {"Effect": "Deny", "Action": "kms:GetParametersForImport", "Resource": "*", "Condition": {
+            "StringNotEquals": {"kms:WrappingKeySpec": "RSA_3072", "kms:WrappingAlgorithm": KEY_WRAP}}},
+        {"Effect": "Deny", "Action": "kms:ImportKeyMaterial", "Resource": "*", "Condition": {
+            "StringNotEquals": {"kms:ExpirationModel": "KEY_MATERIAL_EXPIRES"}}},
+        {"Effect": "Deny", "Action": "kms:ImportKeyMaterial", "Resource": "*", "Condition": {
+            "DateGreaterThan": {"kms:ValidTo": "2026-12-31T00:00:00Z"}}},
+        {"Effect": "Allow", "Action": "kms:*", "Resource": "*"},
+    ]
+    token = service.new_user("careful", policies={"p": json.dumps({"Version": "2012-10-17", "Statement": denied})})
+    values = {"key_id": key_id, "wrapping_key_spec": "RSA_2048", "wrapping_algorithm": "RSAES_OAEP_SHA_1"}
+    refused(service, AccessDeniedException, "GetParametersForImport", values, token=token)
+    values |= {"wrapping_key_spec": "RSA_3072", "wrapping_algorithm": KEY_WRAP}
+    given = service.call("GetParametersForImport", values, token=token)
+    values = {"key_id": key_id, **wrapped(material_of("SYMMETRIC_DEFAULT"), given)}
+    ending = {"expiration_model": "KEY_MATERIAL_EXPIRES", "valid_to": service.clock() + DAY}
+    for others in (FOREVER, {"valid_to": ending["valid_to"]}, {**ending, "valid_to": service.clock() + 300 * DAY}):
+        refused(service, AccessDeniedException, "ImportKeyMaterial", {**values, **others}, token=token)
+    service.call("ImportKeyMaterial", {**values, **ending}, token=token)

@@ -121,7 +121,8 @@ def data_key_pair(
     bound, kind = pairs(context, "--context"), value(DataKeyPairSpec, spec, "--spec")
     if private_out is None:
         sealed = session.client.crypto.GenerateDataKeyPairWithoutPlaintext(
-            GenerateDataKeyPairWithoutPlaintextRequest(key_id=key, encryption_context=bound, key_pair_spec=kind)
+            GenerateDataKeyPairWithoutPlaintextRequest(key_id=key, encryption_context=bound, key_pair_spec=kind),
+            timeout=session.patience,
         )
         write_secret(ciphertext_out, sealed.private_key_ciphertext_blob, force=force)
         write_secret(public_out, written(sealed.public_key, PUBLIC, form), force=force)
@@ -131,7 +132,7 @@ def data_key_pair(
         )
         return
     answer = session.client.crypto.GenerateDataKeyPair(
-        GenerateDataKeyPairRequest(key_id=key, encryption_context=bound, key_pair_spec=kind)
+        GenerateDataKeyPairRequest(key_id=key, encryption_context=bound, key_pair_spec=kind), timeout=session.patience
     )
     # The encrypted copy first: a private key without it is lost with its file.
     write_secret(ciphertext_out, answer.private_key_ciphertext_blob, force=force)

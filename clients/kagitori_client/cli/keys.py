@@ -95,7 +95,7 @@ def create(
         request.policy = read_document(policy)
     if bypass_lockout_check:
         request.bypass_policy_lockout_safety_check = True
-    metadata = session.client.keys.CreateKey(request).key_metadata
+    metadata = session.client.keys.CreateKey(request, timeout=session.patience).key_metadata
     if alias is not None:
         try:
             session.client.keys.CreateAlias(CreateAliasRequest(alias_name=alias, target_key_id=metadata.key_id))

@@ -112,6 +112,7 @@ def verify(
 
     What is sent of the file is what `kagitori sign` sends.
     """
+    _not_both_stdin(file, signature)
     given = read_small(signature, _SIGNATURE_MAX, "signature")
     chosen = _signing_algorithm(session, key, algorithm)
     prepared = _prepared(session, key, chosen, file, digest=digest)
@@ -159,6 +160,7 @@ def verify_mac(
     algorithm: MacName = None,
 ) -> None:
     """Check the message authentication code of a file of up to 4,096 bytes."""
+    _not_both_stdin(file, mac)
     given = read_small(mac, _SIGNATURE_MAX, "MAC")
     message = read_small(file, RAW_MAX_BYTES, "message for a MAC")
     chosen = _mac_algorithm(session, key, algorithm)
@@ -166,6 +168,11 @@ def verify_mac(
         VerifyMacRequest(key_id=key, message=message, mac_algorithm=chosen, mac=given)
     )
     session.done("the MAC is valid", key_id=answer.key_id, mac_valid=True)
+
+
+def _not_both_stdin(file: str, proof: str) -> None:
+    if file == proof == STANDARD:
+        raise UsageError("one file can come from stdin, not both")
 
 
 def _prepared(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from kagitori_server.audit.trail import Trail
 from kagitori_server.operations.context import Services
 from kagitori_server.operations.imported_material import take_away
-from kagitori_server.recording import Recording
-from kagitori_server.workers.deeds import Deeds
+from kagitori_server.service_events import ServiceEvents
 
 _log = logging.getLogger(__name__)
 
@@ -21,16 +19,16 @@ class ExpirationWorker:
     No call uses such material, whether or not this has come to it: `Key.as_of`.
     """
 
-    def __init__(self, services: Services, recording: Recording, trail: Trail) -> None:
+    def __init__(self, services: Services, events: ServiceEvents) -> None:
         self._services = services
-        self._deeds = Deeds(services, recording, trail)
+        self._events = events
 
     def run_once(self) -> int:
         """Deletes what is due now. Returns how many materials went. Blocks.
 
         Raises KmsError when the catalog or the trail fails; what was begun is finished in a later round.
         """
-        self._deeds.settle()
+        self._events.keep()
         with self._services.catalog.read() as reader:
             due = reader.due_expirations(self._services.clock(), _DUE_PER_ROUND)
         return sum(self._delete(*place) for place in due)
@@ -44,8 +42,8 @@ class ExpirationWorker:
             if version.expires > self._services.clock():
                 return False
             details: dict[str, object] = {"key_id": key_id, "key_material_id": material_id}
-            record = self._deeds.promise(writer, "DeleteExpiredKeyMaterial", key, details)
+            record = self._events.promise(writer, "DeleteExpiredKeyMaterial", key, details)
             take_away(self._services, writer, key, version)
-        self._deeds.keep(record)
+        self._events.keep(record)
         _log.info("material %s of key %s has expired and was deleted", material_id, key.arn)
         return True
