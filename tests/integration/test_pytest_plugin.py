@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -86,6 +88,38 @@ def test_a_seed_that_is_refused_fails_the_tests_with_the_reason(tmp_path: Path, 
     assert folders(temporary) == []
 
 
+def test_each_instance_is_a_fresh_one_of_the_seed_that_holds_there(tmp_path: Path, temporary: Path) -> None:
+    """Servers are started ahead of their tests, and none is used twice or with another's seed."""
+    project = write(tmp_path / "project", {
+        "test_it.py": (
+            "import pytest\n"
+            "from kagitori.kms.v1.keys_pb2 import CreateKeyRequest, ListKeysRequest\n"
+            "seen = set()\n"
+            "def look(service, keys):\n"
+            "    assert len(service.client.keys.ListKeys(ListKeysRequest()).keys) == keys\n"
+            "    service.client.keys.CreateKey(CreateKeyRequest())\n"
+            "    assert service.process.pid not in seen\n"
+            "    seen.add(service.process.pid)\n"
+            "@pytest.mark.parametrize('time', range(2))\n"
+            "def test_plain(kagitori_instance, time):\n"
+            "    look(kagitori_instance, 0)\n"
+            "class TestSeeded:\n"
+            "    @pytest.fixture(scope='class')\n"
+            "    def kagitori_seed(self, pytestconfig):\n"
+            "        return pytestconfig.rootpath / 'seed.toml'\n"
+            "    def test_seeded(self, kagitori_instance):\n"
+            "        look(kagitori_instance, 1)\n"
+            "def test_plain_again(kagitori_instance):\n"
+            "    look(kagitori_instance, 0)\n"
+        ),
+        "seed.toml": '[[keys]]\nid = "0b8f52c4-9d3e-4a57-8f0c-6f1d4c2f9a10"\n',
+    })
+    outcome = run_pytest(project, temporary, "-q")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "4 passed" in outcome.stdout
+    assert folders(temporary) == []
+
+
 def test_a_pytest_that_is_killed_takes_its_server_along(tmp_path: Path, temporary: Path) -> None:
     """The server ends with its standard input, and removes its folder."""
     project = write(tmp_path / "project", {
@@ -99,13 +133,13 @@ def test_a_pytest_that_is_killed_takes_its_server_along(tmp_path: Path, temporar
     outcome = run_pytest(project, temporary, "-q")
     assert outcome.returncode == -9
     server = int((tmp_path / "pid").read_text())
-    deadline = 40.0
-    pidfd = os.pidfd_open(server) if Path(f"/proc/{server}").exists() else None
-    if pidfd is not None:
-        import select
-
-        with os.fdopen(pidfd) as waited:
-            assert select.select([waited], [], [], deadline)[0], "the server lives on"
+    # It may have ended by now, which is as well.
+    with contextlib.suppress(ProcessLookupError):
+        watched = os.pidfd_open(server)
+        try:
+            assert select.select([watched], [], [], 40)[0], "the server lives on"
+        finally:
+            os.close(watched)
     assert [name for name in folders(temporary) if name.startswith("kagitori-dev-")] == []
 
 

@@ -10,6 +10,7 @@ Options: `--kagitori-seed FILE` or `kagitori_seed` in the configuration of pytes
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import pytest
 
 if TYPE_CHECKING:
     # gRPC takes its time to load; who doesn't use the fixtures needn't wait for it.
-    from kagitori_client.testing.service import Account, Service
+    from kagitori_client.testing.service import Account, Service, Spare
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,10 +54,20 @@ def kagitori_account(kagitori: Service) -> Account:
     return kagitori.new_account()
 
 
-@pytest.fixture
-def kagitori_instance(kagitori_seed: Path | None, pytestconfig: pytest.Config) -> Iterator[Service]:
-    """A server that this test has for itself: to move its clock, to let it fail."""
-    from kagitori_client.testing.service import running
+@pytest.fixture(scope="session")
+def kagitori_spare(request: pytest.FixtureRequest) -> Iterator[Spare]:
+    """Where `kagitori_instance` comes from: while a test has one, the next test's is started."""
+    from kagitori_client.testing.service import Spare
 
-    with running(seed=kagitori_seed, arguments=pytestconfig.getini("kagitori_arguments")) as service:
+    wanted = sum("kagitori_instance" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    with closing(Spare(wanted)) as spare:
+        yield spare
+
+
+@pytest.fixture
+def kagitori_instance(
+    kagitori_seed: Path | None, pytestconfig: pytest.Config, kagitori_spare: Spare
+) -> Iterator[Service]:
+    """A server that this test has for itself: to move its clock, to let it fail."""
+    with kagitori_spare.running(kagitori_seed, pytestconfig.getini("kagitori_arguments")) as service:
         yield service

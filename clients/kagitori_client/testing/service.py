@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -165,6 +165,35 @@ class Service(Account):
                 raise
 
 
+class Start:
+    """A server on its way, which runs until `close`."""
+
+    def __init__(self, seed: Path | None = None, data_dir: Path | None = None, arguments: Sequence[str] = ()) -> None:
+        """Doesn't wait. Raises NotStarted when there is no program to start."""
+        command = [*_program(), "dev", "--while-stdin-is-open"]
+        if seed is not None:
+            command += ["--seed", str(seed)]
+        if data_dir is not None:
+            command += ["--data-dir", str(data_dir)]
+        with ExitStack() as stack:
+            self._folder = Path(stack.enter_context(TemporaryDirectory(prefix="kagitori-test-")))
+            self._said = stack.enter_context((self._folder / "server.log").open("w+b"))
+            self._process = stack.enter_context(_process([*command, *arguments], self._said))
+            self._stack = stack.pop_all()
+
+    def ready(self) -> Service:
+        """The server, once it is. Raises NotStarted."""
+        environment = _ready(self._process, self._said)
+        tokens = self._folder / "tokens"
+        tokens.mkdir(mode=0o700)
+        clients = self._stack.enter_context(ExitStack())
+        return Service(environment["KAGITORI_ENDPOINT"], environment, tokens, clients, process=self._process)
+
+    def close(self) -> None:
+        """Ends clients and server, and removes what they had."""
+        self._stack.close()
+
+
 @contextmanager
 def running(
     *, seed: Path | None = None, data_dir: Path | None = None, arguments: Sequence[str] = ()
@@ -174,20 +203,38 @@ def running(
     It listens on a free port of the loopback interface. Its data are in a temporary folder, or in `data_dir`, where
     they stay. `arguments` are more of those of `kagitori-server dev`. Raises NotStarted.
     """
-    command = [*_program(), "dev", "--while-stdin-is-open"]
-    if seed is not None:
-        command += ["--seed", str(seed)]
-    if data_dir is not None:
-        command += ["--data-dir", str(data_dir)]
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="kagitori-test-")))
-        said = stack.enter_context((folder / "server.log").open("w+b"))
-        process = stack.enter_context(_process([*command, *arguments], said))
-        ready = _ready(process, said)
-        tokens = folder / "tokens"
-        tokens.mkdir(mode=0o700)
-        clients = stack.enter_context(ExitStack())
-        yield Service(ready["KAGITORI_ENDPOINT"], ready, tokens, clients, process=process)
+    with closing(Start(seed, data_dir, arguments)) as start:
+        yield start.ready()
+
+
+class Spare:
+    """Servers for those who each want a fresh one: the next starts while one is in use."""
+
+    def __init__(self, wanted: int) -> None:
+        """`wanted` is how many will be asked for, so that none is started in vain."""
+        self._wanted = wanted
+        self._next: Start | None = None
+        self._what: tuple[Path | None, tuple[str, ...]] = (None, ())
+
+    @contextmanager
+    def running(self, seed: Path | None, arguments: Sequence[str]) -> Iterator[Service]:
+        """As the function of this name."""
+        what = (seed, tuple(arguments))
+        if self._next is not None and self._what != what:
+            self.close()
+        start, self._next = self._next or Start(seed, arguments=arguments), None
+        with closing(start):
+            service = start.ready()
+            self._wanted -= 1
+            if self._wanted > 0:
+                self._next, self._what = Start(seed, arguments=arguments), what
+            yield service
+
+    def close(self) -> None:
+        """Ends what nobody asked for."""
+        if self._next is not None:
+            self._next.close()
+            self._next = None
 
 
 def _program() -> list[str]:
