@@ -12,7 +12,7 @@ Nothing is performed here. An admission may be made again for the same call, and
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from kagitori_server.asking import decide_on_key, question
 from kagitori_server.attesting import Attesting
@@ -38,18 +38,28 @@ from kagitori_server.recording import Trace
 from kagitori_server.storage.writer import Writer
 
 
+class Faults(Protocol):
+    """What goes wrong in an instance for tests."""
+
+    def strike(self, context: Context) -> tuple[float, KmsError | None]:
+        """What befalls a call that was allowed: by how many seconds its answer is late, what it is refused with."""
+
+
 class Admission:
     """Admits calls. Stateless but for its parts; for any thread."""
 
     def __init__(
-        self, services: Services, attesting: Attesting, authorizer: Authorizer, limiter: Limiter, default_region: str
+        self, services: Services, attesting: Attesting, authorizer: Authorizer, limiter: Limiter, default_region: str,
+        faults: Faults | None,
     ) -> None:
+        """`faults` is for instances for tests alone."""
         self._services = services
         self._view = services.catalog.view
         self._attesting = attesting
         self._authorizer = authorizer
         self._limiter = limiter
         self._default_region = default_region
+        self._faults = faults
 
     def admit(self, trace: Trace, row: Operation, lookup: Lookup, writer: Writer | None = None) -> Context:
         """Resolves and authorises, checks limits, state, usage and parameters. Raises what the call is refused with.
@@ -90,6 +100,8 @@ class Admission:
             self._rate(trace, context)
             raise
         self._rate(trace, context)
+        if self._faults is not None:
+            self._befall(trace, context, self._faults)
         limited = self._limiter.check_frozen(context)
         self._check(context, row, request)
         if writer is None and getattr(request, "dry_run", False):
@@ -124,6 +136,14 @@ class Admission:
         if not trace.rated:
             trace.rated = True
             self._limiter.rate(context)
+
+    def _befall(self, trace: Trace, context: Context, faults: Faults) -> None:
+        """What a test wants to go wrong with the call, once however often it is begun anew."""
+        if not trace.befallen:
+            trace.befallen = True
+            trace.delay, refusal = faults.strike(context)
+            if refusal is not None:
+                raise refusal
 
     def _choose_account(self, context: Context, row: Operation, request: Any) -> None:
         """Lets the home account's administrators work in the account that the request names."""

@@ -31,7 +31,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from kagitori_keystore.base import KeyStoreError
-from kagitori_server.admission import Admission
+from kagitori_server.admission import Admission, Faults
 from kagitori_server.attesting import Attesting, Unverified
 from kagitori_server.audit.trail import Trail
 from kagitori_server.authz.authorizer import Authorizer, Lengthy
@@ -107,13 +107,15 @@ class Pipeline:
         observer: Observer,
         default_region: str,
         monotonic: Callable[[], float],
+        faults: Faults | None = None,
     ) -> None:
+        """`faults` is for instances for tests alone."""
         self.table = table
         self._services = services
         self._view = services.catalog.view
         self._callers = callers
         self._limiter = limiter
-        self._admission = Admission(services, attesting, authorizer, limiter, default_region)
+        self._admission = Admission(services, attesting, authorizer, limiter, default_region, faults)
         self._recording = recording
         self._trail = trail
         self._pools = pools
@@ -146,6 +148,8 @@ class Pipeline:
                 self._owed.extend(records)
         else:
             self._settled.add(records, written=trace.writes)
+        if trace.delay:
+            await asyncio.sleep(trace.delay)
         self._observer.observed(
             call.operation, None if error is None else error.code(), self._monotonic() - started
         )
@@ -336,6 +340,7 @@ class Pipeline:
                     await self._inline(step)
             except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
                 item.error = _as_kms_error(failure)
+            trace.delay = max(trace.delay, item.delay)
             if item.elsewhere is not None:
                 together.append(item)
             if together and (len(together) == _COMPUTED_TOGETHER or number + 1 == len(items)):

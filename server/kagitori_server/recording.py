@@ -59,6 +59,10 @@ class Trace:
     error: KmsError | None = None
     rated: bool = False
     """Whether its rate has been looked at."""
+    befallen: bool = False
+    """Whether the faults of an instance for tests have been looked at."""
+    delay: float = 0.0
+    """Seconds by which they let the answer be late."""
 
     @property
     def writes(self) -> bool:

@@ -22,6 +22,7 @@ from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_server import __version__
 from kagitori_server.administration_ports import AuditFiles
+from kagitori_server.admission import Faults
 from kagitori_server.asking import lockout_check, may_assume_role
 from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
 from kagitori_server.attesting import Attesting
@@ -46,8 +47,9 @@ from kagitori_server.model.errors import KmsError
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
-from kagitori_server.operations.context import DEFAULT_STORE, Services
+from kagitori_server.operations.context import DEFAULT_STORE, Identifiers, Services
 from kagitori_server.operations.prices import PRICES
+from kagitori_server.operations.row import Table
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
@@ -78,6 +80,8 @@ class Clocks:
     """What tells the time. `wall` in seconds since the epoch, `monotonic` in seconds since whenever."""
 
     wall: Callable[[], float] = time.time
+    everybody: Callable[[], float] = time.time
+    """As `wall`, the time by which peers judge the server's certificate."""
     monotonic: Callable[[], float] = time.monotonic
 
 
@@ -100,6 +104,8 @@ class Server:
         self._data = data
         self._clocks = clocks or Clocks()
         self._ids = system_identifiers(os.urandom)
+        self._table: Table = TABLE
+        self._faults: Faults | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._metrics: MetricsListener | None = None
         self._ready = False
@@ -119,7 +125,7 @@ class Server:
         self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
         root_key = open_root_key(config, data)
         check_root_key(root_key, self._catalog)
-        self._store = SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
+        self._store = self._make_store(root_key)
         self._catalog.view.listen(forgetting(self._store))
         first = FirstStart(
             self._catalog, self._clocks.wall, self._ids, config.service.partition, config.service.account
@@ -127,7 +133,7 @@ class Server:
         self.first_start = first.ensure_home_account(data.root_token)
         self._trail = open_trail(data.audit)
         self._measures = Measures(
-            TABLE,
+            self._table,
             in_flight=lambda: self._dispatcher.in_flight,
             audit_position=lambda: self._trail.position().seq,
         )
@@ -151,6 +157,11 @@ class Server:
             generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
         )
         self._events = ServiceEvents(self._catalog, self._recording, self._trail)
+        self._workers = {
+            "destroying due keys": DeletionWorker(self._services, self._events).run_once,
+            "rotating due keys": RotationWorker(self._services, self._events).run_once,
+            "deleting expired key material": ExpirationWorker(self._services, self._events).run_once,
+        }
         leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, FreezeEvents(self._events))
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
         self._metering = ThreadPoolExecutor(1, "metering")
@@ -170,16 +181,11 @@ class Server:
                 await self._metrics.start()
             except OSError as error:
                 raise ListenerRefused(f"Can't listen on {listen.metrics}: {error.strerror}") from None
-        deletion = DeletionWorker(self._services, self._events)
-        rotation = RotationWorker(self._services, self._events)
-        expiration = ExpirationWorker(self._services, self._events)
         seconds = self._config.limits.deletion_check_seconds
-        for job, name in (
-            (deletion.run_once, "destroying due keys"),
-            (rotation.run_once, "rotating due keys"),
-            (expiration.run_once, "deleting expired key material"),
-            (self._pipeline.settle, "settling intents"),
-            (self._events.keep, "recording what was done"),
+        for name, job in (
+            *self._workers.items(),
+            ("settling intents", self._pipeline.settle),
+            ("recording what was done", self._events.keep),
         ):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
         seconds = self._config.limits.usage_count_seconds
@@ -215,6 +221,13 @@ class Server:
         self._store.close()
         self._catalog.close()
 
+    def _make_store(self, root_key: RootKeyProvider) -> SoftwareKeyStore:
+        return SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
+
+    def _make_identifiers(self) -> Identifiers:
+        """For the handlers of operations."""
+        return self._ids
+
     def _make_services(self, root_key: RootKeyProvider) -> Services:
         config = self._config
         self._authorizer = Authorizer()
@@ -224,14 +237,14 @@ class Server:
             root_key=RootKeyRotation(
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
-            decisions=Explaining(self._authorizer, TABLE),
+            decisions=Explaining(self._authorizer, self._table),
             simulations=Simulations(
-                self._data.audit, TABLE, most=config.limits.simulations, monotonic=self._clocks.monotonic,
+                self._data.audit, self._table, most=config.limits.simulations, monotonic=self._clocks.monotonic,
                 pause=time.sleep,
             ),
             usage=self._meter,
-            server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
-            counted_actions=counted_actions(TABLE),
+            server=ServerFacts(__version__, config.service.region, tuple(sorted(self._table))),
+            counted_actions=counted_actions(self._table),
             secrets=self._store,
             may_assume=may_assume_role,
             uptime=lambda: self._clocks.monotonic() - started,
@@ -241,7 +254,7 @@ class Server:
             catalog=self._catalog,
             stores={DEFAULT_STORE: self._store},
             clock=self._clocks.wall,
-            ids=self._ids,
+            ids=self._make_identifiers(),
             partition=config.service.partition,
             home_account=config.service.account,
             regions=config.service.served_regions,
@@ -261,7 +274,8 @@ class Server:
             socket = SocketIdentity(listen.socket_principal, "socket", self._clocks.wall())
         web_tokens = WebTokens(self._clocks.wall, self._issuer_keys)
         return Pipeline(
-            table=TABLE,
+            table=self._table,
+            faults=self._faults,
             services=self._services,
             callers=Callers(
                 Authenticator(self._clocks.wall, config.service.partition, socket, web_tokens), web_tokens,
@@ -296,7 +310,7 @@ class Server:
         if tls.certificate_file and tls.client_ca_file:
             local = None
         else:
-            local = prepare(self._data.tls, (*host_names(), *tls.server_names), self._clocks.wall)
+            local = prepare(self._data.tls, (*host_names(), *tls.server_names), self._clocks.everybody)
         own_ca = local.authority.pem if local is not None else None
         client_ca = read_file(tls.client_ca_file) if tls.client_ca_file else own_ca
         if tls.certificate_file:

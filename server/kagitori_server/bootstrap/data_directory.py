@@ -5,6 +5,7 @@
     audit/           the audit trail, a folder per chain
     tls/             the local CA and the server's certificate
     credentials/     the root user's token from the first start
+    development      only in directories of `kagitori-server dev`: what the instance for tests remembers
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from kagitori_server.config import ConfigurationError
 
-_OURS = frozenset({"kagitori.db", "root-key", "audit", "tls", "credentials"})
+_OURS = frozenset({"kagitori.db", "root-key", "audit", "tls", "credentials", "development"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class DataDirectory:
     def tls(self) -> Path:
         """Folder of certificates."""
         return self.root / "tls"
+
+    @property
+    def development(self) -> Path:
+        """The file that marks an instance for tests."""
+        return self.root / "development"
 
     @property
     def root_token(self) -> Path:
