@@ -140,6 +140,7 @@ class StoreKind(enum.Enum):
 
     SOFTWARE = 1
     PKCS11 = 2
+    XKS = 3
 
     @property
     def code(self) -> int:

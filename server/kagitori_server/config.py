@@ -178,9 +178,11 @@ class QuotasConfig:
     """KMS keys of an account in a Region."""
     aliases_per_key: int = 50
     grants_per_key: int = 50_000
+    custom_key_stores: int = 10
+    """Of an account in a Region."""
 
     def __post_init__(self) -> None:
-        for name in ("keys_per_account", "aliases_per_key", "grants_per_key"):
+        for name in ("keys_per_account", "aliases_per_key", "grants_per_key", "custom_key_stores"):
             _need(1 <= getattr(self, name) <= 10_000_000, f"quotas.{name}", "1 to 10000000")
 
 

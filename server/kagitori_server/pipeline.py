@@ -54,9 +54,9 @@ from kagitori_server.operations.context import Context, Services
 from kagitori_server.operations.grant_names import check_grant_tokens, resolve_grant
 from kagitori_server.operations.identity_resources import identity_resource
 from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
-from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Resource, Table
+from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Prepare, Resource, Table
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
-from kagitori_server.operations.store_errors import as_kms_error
+from kagitori_server.operations.store_errors import as_kms_error, of_custom_store
 from kagitori_server.operations.streams import Stream
 from kagitori_server.policy.evaluate import Basis
 from kagitori_server.recording import Record, Recording, SettledIntents, Trace
@@ -89,6 +89,8 @@ class Pools:
     """A thread per core, for signatures and the like: their computations release the interpreter lock."""
     generation: Executor
     """For finding primes and making other keys, which can take seconds: nothing else waits behind that."""
+    stores: Executor
+    """For trying key stores that aren't connected yet; those that are have threads of their own."""
 
 
 class Pipeline:
@@ -190,7 +192,7 @@ class Pipeline:
         trace.operation = row
         if row.writes:
             if row.prepare is not None:
-                await loop.run_in_executor(self._pools.generation, self._prepare, trace, row)
+                await self._prepare(trace, row, row.prepare)
             return await loop.run_in_executor(self._pools.writes, self._write, trace, row)
         if row.cost is Cost.OFFLOAD:
             await loop.run_in_executor(self._pools.reads, self._blocking, trace, row)
@@ -202,8 +204,7 @@ class Pipeline:
         except NotLoaded:
             await self._inline(partial(self._run, trace, row))
         if trace.elsewhere is not None:
-            pool, context = trace.elsewhere
-            trace.answer = await loop.run_in_executor(pool, self._handled, context)
+            trace.answer = await self._elsewhere(*trace.elsewhere)
         return ()
 
     async def _inline(self, step: Callable[[Lookup], None]) -> None:
@@ -230,37 +231,64 @@ class Pipeline:
 
     def _begin(self, trace: Trace, context: Context) -> None:
         """Performs what was admitted, unless that takes too long for here: then `trace.elsewhere` says where."""
-        cost = context.operation.cost
-        if cost is Cost.GENERATION:
+        row, cost = context.operation, context.operation.cost
+        distant = context.distant_pool() if row.uses_keys or cost is Cost.BY_KEY else None
+        if distant is not None:
+            trace.elsewhere = distant, context
+        elif cost is Cost.GENERATION:
             trace.elsewhere = self._pools.generation, context
         elif cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values()):
             trace.elsewhere = self._pools.computing, context
         else:
             trace.answer = self._handled(context)
 
-    def _handled(self, context: Context) -> Any:
+    def _elsewhere(self, pool: Executor, context: Context) -> asyncio.Future[Any]:
+        """Performs what was admitted in a pool. Raises ThrottlingException when that takes no more."""
         try:
-            return context.operation.handler(context, context.request)
+            return asyncio.get_running_loop().run_in_executor(pool, self._handled, context)
         except BaseException:
             self._limiter.give_back(context)
             raise
 
-    def _prepare(self, trace: Trace, row: Operation) -> None:
+    def _handled(self, context: Context) -> Any:
+        try:
+            return context.operation.handler(context, context.request)
+        except BaseException as failure:
+            self._limiter.give_back(context)
+            if isinstance(failure, KeyStoreError) and (found := of_custom_store(failure, context)) is not None:
+                raise found from None
+            raise
+
+    async def _prepare(self, trace: Trace, row: Operation, prepare: Prepare) -> None:
         """What a row that writes does before its transaction: admission, so that nobody who isn't allowed takes a
         turn to write, and slow work."""
+        loop = asyncio.get_running_loop()
+        context = await loop.run_in_executor(self._pools.reads, self._admit_before, trace, row)
+        usual = self._pools.stores if row.cost is Cost.STORE else self._pools.generation
+        await loop.run_in_executor(context.distant_pool() or usual, prepare, context, trace.request)
+        trace.prepared = context.prepared
+
+    def _admit_before(self, trace: Trace, row: Operation) -> Context:
+        """Admission of a row that writes before its transaction."""
         self._view.prove_blocking()
         trace.caller = self._callers.establish(trace.call, self._view)
         trace.request = row.request.build(trace.call.decode())
-        context = self._admit(trace, row, self._view)
-        if row.prepare is not None:
-            row.prepare(context, trace.request)
-        trace.prepared = context.prepared
+        return self._admit(trace, row, self._view)
 
     def _write(self, trace: Trace, row: Operation) -> Sequence[Record]:
         """A row that writes. Admission was checked before the transaction, or is now, and is again within it, where
         nobody else can change what it rests on."""
         if row.prepare is None:
-            self._prepare(trace, row)
+            self._admit_before(trace, row)
+        try:
+            return self._transact(trace, row)
+        except BaseException:
+            # Only if nothing was committed for certain: what was made may belong to the catalog by now.
+            if row.abandon is not None and trace.prepared is not None and not trace.committing:
+                row.abandon(self._services, trace.prepared)
+            raise
+
+    def _transact(self, trace: Trace, row: Operation) -> Sequence[Record]:
         settled = self._settled.peek()
         with self._services.catalog.write() as writer:
             trace.caller = self._callers.establish(trace.call, self._view)
@@ -272,6 +300,7 @@ class Pipeline:
             for record in records:
                 writer.add_intent(record.event_id, chain, record.event)
             writer.clear_intents(settled)
+            trace.committing = True
         self._settled.forget(settled)
         return records
 
@@ -423,8 +452,7 @@ class Pipeline:
             try:
                 await self._inline(partial(self._item, item, batch, values))
                 if item.elsewhere is not None:
-                    pool, context = item.elsewhere
-                    computed = asyncio.get_running_loop().run_in_executor(pool, self._handled, context)
+                    computed = self._elsewhere(*item.elsewhere)
             except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
                 item.error = _as_kms_error(failure)
             begun.append((item, computed))

@@ -50,6 +50,8 @@ class Trace:
     """Where an admitted call is performed if not in the event loop, and as what."""
     answer: Any = None
     error: KmsError | None = None
+    committing: bool = False
+    """Whether its transaction has come so far that it may be committed."""
     rated: bool = False
     """Whether its rate has been looked at."""
 

@@ -33,6 +33,7 @@ from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.callers import Callers
 from kagitori_server.config import Config, ConfigurationError
 from kagitori_server.counting import Limiter, counted_actions
+from kagitori_server.custom_stores import StoreRegistry
 from kagitori_server.explaining import Explaining
 from kagitori_server.federation.fetching import HttpsFetcher
 from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
@@ -44,7 +45,7 @@ from kagitori_server.model.errors import KmsError
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
-from kagitori_server.operations.context import DEFAULT_STORE, Services
+from kagitori_server.operations.context import Services
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
@@ -53,6 +54,7 @@ from kagitori_server.service_events import FreezeEvents
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.storage.changes import Change, ChangeKind
+from kagitori_server.store_openers import openers
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.host import GrpcHost
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused, TlsFiles
@@ -64,6 +66,7 @@ _FILE_MAX = 1_048_576
 _ROOT_KEY_LOOKS = 3
 """Another process may rotate the root key between two looks at once."""
 _GENERATION_THREADS = 2
+_TRYING_THREADS = 4
 _METER_REST = 0.001
 """Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
 _log = logging.getLogger(__name__)
@@ -116,6 +119,8 @@ class Server:
         check_root_key(root_key, self._catalog)
         self._store = SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
         self._catalog.view.listen(forgetting(self._store))
+        self._stores = self._open_stores()
+        self._catalog.view.listen(self._stores.changed)
         first = FirstStart(
             self._catalog, self._clocks.wall, self._ids, config.service.partition, config.service.account
         )
@@ -143,6 +148,7 @@ class Server:
             writes=ThreadPoolExecutor(1, "writes"),
             computing=ThreadPoolExecutor(os.cpu_count() or 1, "computing"),
             generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
+            stores=ThreadPoolExecutor(_TRYING_THREADS, "trying-stores"),
         )
         self._freezes = FreezeEvents(self._catalog, self._recording, self._trail)
         leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, self._freezes)
@@ -164,6 +170,7 @@ class Server:
                 await self._metrics.start()
             except OSError as error:
                 raise ListenerRefused(f"Can't listen on {listen.metrics}: {error.strerror}") from None
+        self._stores.start()
         deletion = DeletionWorker(self._services, self._recording, self._trail)
         rotation = RotationWorker(self._services, self._recording, self._trail)
         seconds = self._config.limits.deletion_check_seconds
@@ -195,7 +202,9 @@ class Server:
     def _close(self) -> None:
         self._meter.stop()
         pools = self._pools
-        for pool in (self._metering, pools.generation, pools.computing, pools.writes, pools.reads):
+        for pool in (
+            self._metering, pools.stores, pools.generation, pools.computing, pools.writes, pools.reads
+        ):
             pool.shutdown()
         self._issuer_keys.close()
         try:
@@ -204,8 +213,17 @@ class Server:
         except KmsError as error:
             _log.warning("the catalog could not be told that all records are in the trail: %s", error.code())
         self._trail.close()
+        self._stores.close()
         self._store.close()
         self._catalog.close()
+
+    def _open_stores(self) -> StoreRegistry:
+        return StoreRegistry(
+            catalog=self._catalog, default=self._store, secrets=self._store,
+            openers=openers(),
+            clock=self._clocks.wall, monotonic=self._clocks.monotonic, worker=self._ids.uuid(),
+            new_secret=self._ids.secret,
+        )
 
     def _make_services(self, root_key: RootKeyProvider) -> Services:
         config = self._config
@@ -231,7 +249,7 @@ class Server:
         )
         return Services(
             catalog=self._catalog,
-            stores={DEFAULT_STORE: self._store},
+            stores=self._stores,
             clock=self._clocks.wall,
             ids=self._ids,
             partition=config.service.partition,
@@ -241,6 +259,7 @@ class Server:
                 keys_per_account_region=config.quotas.keys_per_account,
                 aliases_per_key=config.quotas.aliases_per_key,
                 grants_per_key=config.quotas.grants_per_key,
+                custom_key_stores_per_account_region=config.quotas.custom_key_stores,
             ),
             lockout_check=lockout_check(self._authorizer),
             administration=administration,
