@@ -87,7 +87,7 @@ def test_a_body_that_can_not_be_read(service: InProcess, operation: str) -> None
 
 def test_operations_that_are_not_served(service: InProcess) -> None:
     """Unknown names are refused and recorded, whoever calls."""
-    for operation in ("CreateCustomKeyStore", "encrypt", "", "CreateKey\n", "__class__"):
+    for operation in ("CreateSpaceship", "encrypt", "", "CreateKey\n", "__class__"):
         with pytest.raises(UnknownOperationException):
             service.call(operation, {})
         assert last_record(service)["errorCode"] == "UnknownOperationException"

@@ -55,6 +55,14 @@ def _complete(service: InProcess, name: str) -> dict[str, Any]:
         "grantee_principal": user_arn("alice"), "retiring_principal": user_arn("alice"), "operations": ["Encrypt"],
         "constraints": {"encryption_context_equals": {"a": "1"}}, "name": "n", "grant_id": "0" * 64,
         "grant_token": "SECRET", "grantee_service_principal": "a.b.c", "retiring_service_principal": "a.b.c",
+        "custom_key_store_name": "n", "new_custom_key_store_name": "n", "cloud_hsm_cluster_id": "cluster-abcdefghijk",
+        "trust_anchor_certificate": "c", "key_store_password": "SECRET7", "custom_key_store_type": "AWS_CLOUDHSM",
+        "xks_proxy_uri_endpoint": "https://xks.example", "xks_proxy_uri_path": "/kms/xks/v1",
+        "xks_proxy_vpc_endpoint_service_name": "com.amazonaws.vpce.us-east-1.vpce-svc-0",
+        "xks_proxy_vpc_endpoint_service_owner": "0" * 12, "xks_proxy_connectivity": "PUBLIC_ENDPOINT",
+        "xks_proxy_authentication_credential": {
+            "access_key_id": "SECRET" * 4, "raw_secret_access_key": "SECRET" * 8,
+        },
         "recipient": {"key_encryption_algorithm": "RSAES_OAEP_SHA_256", "attestation_document": b"SECRET"},
     }
     row = TABLE[name]
