@@ -16,7 +16,11 @@ from pathlib import Path
 
 import pkcs11
 
-MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so", "/usr/local/lib/softhsm/libsofthsm2.so")
+MODULES = (
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib64/pkcs11/libsofthsm2.so",
+    "/usr/local/lib/softhsm/libsofthsm2.so",
+)
 TEMPLATE = Path(__file__).parent / "softhsm2.conf.template"
 LABEL_BYTES = 32
 PIN_VARIABLE, SO_PIN_VARIABLE = "KAGITORI_TOKEN_PIN", "KAGITORI_TOKEN_SO_PIN"
@@ -28,7 +32,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, required=True, help="where configuration, token and PINs lie")
     parser.add_argument("--label", default="kagitori", help="the token's label, at most 32 bytes")
     parser.add_argument("--pin-file", type=Path, help=f"the user PIN (default: ${PIN_VARIABLE}, then DIRECTORY/pin)")
-    parser.add_argument("--so-pin-file", type=Path, help=f"the SO PIN (default: ${SO_PIN_VARIABLE}, then DIRECTORY/so-pin)")
+    parser.add_argument("--so-pin-file", type=Path, help=f"the SO PIN (default: ${SO_PIN_VARIABLE}, DIRECTORY/so-pin)")
     parser.add_argument("--module", default=next(filter(os.path.exists, MODULES), MODULES[0]))
     options = parser.parse_args()
     os.umask(0o077)
@@ -40,7 +44,7 @@ def main() -> None:
     configuration.write_text(TEMPLATE.read_text().replace("@DIRECTORY@", str(directory)))
     os.environ["SOFTHSM2_CONF"] = str(configuration)
     serial = make_token(options.module, options.label, pin, so_pin)
-    print(json.dumps({"module": options.module, "softhsm_conf": str(configuration), "token_serial": serial}))  # noqa: T201
+    print(json.dumps({"module": options.module, "softhsm_conf": str(configuration), "token_serial": serial}))
 
 
 def read_pin(file: Path | None, variable: str, default: Path) -> str:
@@ -63,9 +67,7 @@ def make_token(module: str, label: str, pin: str, so_pin: str) -> str:
         sys.exit(f"There is a token {label!r} already.")
     # python-pkcs11 has no C_InitToken. SoftHSM always offers one slot more than it has tokens.
     free = next(
-        slot.slot_id
-        for slot in library.get_slots()
-        if pkcs11.TokenFlag.TOKEN_INITIALIZED not in slot.get_token().flags
+        slot.slot_id for slot in library.get_slots() if pkcs11.TokenFlag.TOKEN_INITIALIZED not in slot.get_token().flags
     )
     proof, name = so_pin.encode(), label.encode().ljust(LABEL_BYTES)
     code = ctypes.CDLL(module).C_InitToken(ctypes.c_ulong(free), proof, ctypes.c_ulong(len(proof)), name)

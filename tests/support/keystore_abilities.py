@@ -55,7 +55,6 @@ class AbleStore:
             self.refs[spec, key, number] = self.store.generate(spec, HOME, key)
         return self.refs[spec, key, number]
 
-
     def signings(self, spec: KeySpec) -> list[tuple[SigningAlgorithm, MessageForm]]:
         """Every way in which this store's keys of the spec sign."""
         return [(algorithm, form) for algorithm, form in signings(spec) if algorithm not in self.refused]

@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
-from tests.support.keystore_abilities import MESSAGE, AbleStore, message_for, signings
+from tests.support.keystore_abilities import MESSAGE, AbleStore, message_for
 from tests.support.keystore_ability_checks import GENERAL_ROWS, Row, refused_as_request
 from tests.support.keystore_contract import flips, invalid, refused
 from tests.support.keystore_parts import HOME, KEY, OTHER_KEY
@@ -154,6 +154,9 @@ def oaep_round_trips(under: AbleStore, spec: KeySpec) -> None:
                 assert store.decrypt_asymmetric(HOME, KEY, ref, algorithm, ciphertext) == bytes(size)
         for size in (0, most + 1, 4096):
             refused_as_request(partial(store.encrypt_asymmetric, HOME, KEY, ref, algorithm, bytes(size)))
+    for algorithm in set(encryption_algorithms(spec)) & under.refused:
+        refused_as_request(partial(store.encrypt_asymmetric, HOME, KEY, ref, algorithm, MESSAGE))
+        refused_as_request(partial(store.decrypt_asymmetric, HOME, KEY, ref, algorithm, bytes(spec.bits // 8)))
 
 
 def wrong_oaep_ciphertexts_are_all_alike(under: AbleStore, spec: KeySpec) -> None:

@@ -13,6 +13,7 @@ from kagitori_keystore.base import KeyStoreError, RequestRefused, SessionLost, S
 from kagitori_keystore.pkcs11.meeting import START_SECONDS, Meeting, Peer
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, TokenSettings
 from kagitori_keystore.pkcs11.wire import (
+    FIELDS,
     HELLO_FIELDS,
     HELLO_SECONDS,
     Disconnected,
@@ -69,7 +70,10 @@ class _Connection:
 class WorkerClient(Guarded):
     """Calls on the worker of one token. Thread-safe."""
 
-    __slots__ = ("_closed", "_dead", "_deaths", "_failure", "_idle", "_lock", "_meeting", "_pin", "_places", "_short_lives", "_tried")
+    __slots__ = (
+        "_closed", "_dead", "_deaths", "_failure", "_idle", "_lock", "_meeting", "_pin", "_places", "_short_lives",
+        "_tried",
+    )  # fmt: skip
 
     def __init__(self, settings: TokenSettings, pin: bytes) -> None:
         self._meeting = Meeting(settings)
@@ -117,7 +121,7 @@ class WorkerClient(Guarded):
             connection.socket.settimeout(seconds + GRACE_SECONDS)
             send(connection.socket, encode_request(op, max(1, int(seconds * 1000)), fields))
             body = receive(connection.socket)
-            answer = decode_answer(body, op.answered)
+            answer = decode_answer(body, FIELDS[op][1])
         except TimeoutError:
             # Not even "too slow" came back: the module is stuck, and its process is of no more use to anyone.
             connection.peer.kill()

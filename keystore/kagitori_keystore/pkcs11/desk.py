@@ -147,7 +147,7 @@ class Desk:
     def check(self, deadline: Deadline, reference: bytes, owner: bytes) -> bytes:
         """Proves a reference; the bytes are the sizes of those digests with which the token opens RSAES-OAEP."""
         key = self._key(deadline, reference, owner)
-        return bytes(digest.size for digest in self._oaep_digests(deadline, key))
+        return bytes(digest.size for digest in self._oaep_digests(key))
 
     def random(self, size: int, deadline: Deadline) -> bytes:
         """Random bytes of the token."""
@@ -156,8 +156,9 @@ class Desk:
     def encrypt(self, deadline: Deadline, reference: bytes, owner: bytes, aad: bytes, plaintext: bytes) -> bytes:
         """IV, ciphertext and tag."""
         return self._use(
-            deadline, reference, owner, (KeyFamily.SYMMETRIC,), lambda s, key: uses.encrypt(s, key.handle, aad, plaintext)
-        )
+            deadline, reference, owner, (KeyFamily.SYMMETRIC,),
+            lambda s, key: uses.encrypt(s, key.handle, aad, plaintext),
+        )  # fmt: skip
 
     def decrypt(
         self, deadline: Deadline, reference: bytes, owner: bytes, aad: bytes, iv: bytes, sealed: bytes
@@ -194,7 +195,7 @@ class Desk:
         self, deadline: Deadline, reference: bytes, owner: bytes, digest: Digest, ciphertext: bytes
     ) -> bytes:
         """The plaintext. Raises `CiphertextInvalid`."""
-        if digest not in self._oaep_digests(deadline, self._key(deadline, reference, owner)):
+        if digest not in self._oaep_digests(self._key(deadline, reference, owner)):
             raise RequestRefused("the token does not decrypt with this algorithm")
         return self._use(
             deadline, reference, owner, (KeyFamily.RSA,),
@@ -204,8 +205,9 @@ class Desk:
     def mac(self, deadline: Deadline, reference: bytes, owner: bytes, message: bytes) -> bytes:
         """The MAC of a message."""
         return self._use(
-            deadline, reference, owner, (KeyFamily.HMAC,), lambda s, key: uses.mac(s, key.handle, key.spec.digest, message)
-        )
+            deadline, reference, owner, (KeyFamily.HMAC,),
+            lambda s, key: uses.mac(s, key.handle, key.spec.digest, message),
+        )  # fmt: skip
 
     def agree(self, deadline: Deadline, reference: bytes, owner: bytes, point: bytes) -> bytes:
         """A raw shared secret with a point that was validated."""
@@ -237,7 +239,7 @@ class Desk:
                 return use(self._login.session(), key)
             except PKCS11Error as error:
                 meaning = self._login.judge(error, partial(self._alive, deadline))
-            if opens and meaning is Meaning.UNCLEAR or opens and meaning is Meaning.REQUEST:
+            if opens and meaning in (Meaning.UNCLEAR, Meaning.REQUEST):
                 # The token is in order. If the key still is, then the ciphertext is not.
                 self._recognise(deadline, key)
                 raise CiphertextInvalid
@@ -292,7 +294,7 @@ class Desk:
         if not same:
             raise MaterialCorrupt("the key in the token is not the one it was")
 
-    def _oaep_digests(self, deadline: Deadline, key: Key) -> frozenset[Digest]:
+    def _oaep_digests(self, key: Key) -> frozenset[Digest]:
         if key.spec.family is not KeyFamily.RSA:
             return frozenset()
         if self._oaep is None:

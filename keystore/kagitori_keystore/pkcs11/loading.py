@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pkcs11
+from pkcs11 import _pkcs11
 
 _OS_LOCKING_OK = 2
 
@@ -49,4 +50,4 @@ class Module:
         instead = _Initialize(lambda _: real(ctypes.addressof(given)))
         self._kept: tuple[Any, ...] = (dll, given, real, instead)
         slot.value = ctypes.cast(instead, ctypes.c_void_p).value
-        self.library = pkcs11.lib(path)
+        self.library: _pkcs11.lib = pkcs11.lib(path)

@@ -92,19 +92,18 @@ def _listed(spec: KeySpec, mechanisms: Mapping[int, MechanismInfo]) -> bool:
         case KeyFamily.HMAC:
             return MAC_MECHANISMS[spec.digest] in mechanisms
         case KeyFamily.SYMMETRIC:
-            return made.max_key_length >= spec.bits // 8
+            return (made.max_key_length or 0) >= spec.bits // 8
         case KeyFamily.RSA | KeyFamily.ECC_NIST | KeyFamily.ECC_SECG:
-            return made.min_key_length <= spec.bits <= made.max_key_length
+            return (made.min_key_length or 0) <= spec.bits <= (made.max_key_length or 0)
         case _:
             return True
 
 
 def _tried(spec: KeySpec, session: pkcs11.Session) -> bool:
-    oid = CURVE_OIDS.get(spec)
-    if oid is None:
+    if spec not in CURVE_OIDS:
         return True
     try:
-        for key in generate_on_curve(session, spec, oid, {Attribute.TOKEN: False}):
+        for key in generate_on_curve(session, spec, {Attribute.TOKEN: False}):
             key.destroy()
     except PKCS11Error:
         return False
@@ -112,23 +111,25 @@ def _tried(spec: KeySpec, session: pkcs11.Session) -> bool:
 
 
 def generate_on_curve(
-    session: pkcs11.Session, spec: KeySpec, oid: bytes, private: dict[Attribute, object], id: bytes = b"", label: str = ""
+    session: pkcs11.Session,
+    spec: KeySpec,
+    private: dict[Attribute, object],
+    object_id: bytes = b"",
+    label: str = "",
 ) -> tuple[pkcs11.PublicKey, pkcs11.PrivateKey]:
     """A key pair on a curve, its public half in the session alone."""
     edwards = spec.family is KeyFamily.EDWARDS
     agrees = spec.family is KeyFamily.ECC_NIST
     parameters = session.create_domain_parameters(
-        KeyType.EC_EDWARDS if edwards else KeyType.EC, {Attribute.EC_PARAMS: oid}, local=True
+        KeyType.EC_EDWARDS if edwards else KeyType.EC, {Attribute.EC_PARAMS: CURVE_OIDS[spec]}, local=True
     )
     uses = MechanismFlag.SIGN | MechanismFlag.VERIFY
     return parameters.generate_keypair(
-        id=id,
+        id=object_id,
         label=label,
         store=True,
         capabilities=uses | MechanismFlag.DERIVE if agrees else uses,
         mechanism=Mechanism.EC_EDWARDS_KEY_PAIR_GEN if edwards else Mechanism.EC_KEY_PAIR_GEN,
         public_template={Attribute.TOKEN: False},
-        private_template={
-            Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.PRIVATE: True, **private
-        },
+        private_template={Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.PRIVATE: True, **private},
     )

@@ -18,7 +18,7 @@ from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass
 
 from kagitori_keystore.algorithms import KeyFamily, KeySpec
 from kagitori_keystore.base import MaterialUnknown, StoreLost
-from kagitori_keystore.pkcs11.mechanisms import CURVE_OIDS, generate_on_curve
+from kagitori_keystore.pkcs11.mechanisms import generate_on_curve
 from kagitori_keystore.software.ecc import CURVES
 
 LABEL_PREFIX = "kagitori "
@@ -45,7 +45,7 @@ class Handle:
 
     def on(self, session: pkcs11.Session) -> Any:
         """The key for use in one session: an object with the methods that `python-pkcs11` gives to its kind."""
-        key = self.key_class.__new__(self.key_class)
+        key: Any = object.__new__(self.key_class)
         key.session, key.handle, key.key_type = session, self.handle, self.key_type
         return key
 
@@ -89,7 +89,7 @@ def make(session: pkcs11.Session, spec: KeySpec, object_id: bytes, label: str) -
             public_template={Attribute.TOKEN: False}, private_template=HARD,
         )  # fmt: skip
     else:
-        public, private = generate_on_curve(session, spec, CURVE_OIDS[spec], {}, object_id, label)
+        public, private = generate_on_curve(session, spec, {}, object_id, label)
     handle, spki = handle_of(private), _spki(spec, public)
     public.destroy()
     return handle, spki

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pkcs11
-from pkcs11 import PKCS11Error, TokenFlag
+from pkcs11 import PKCS11Error, TokenFlag, _pkcs11
 from pkcs11.exceptions import GeneralError, MultipleTokensReturned, NoSuchToken, UserPinNotInitialized
 from pkcs11.types import MechanismInfo
 
@@ -139,7 +139,7 @@ def _text(pin: bytes) -> str:
         raise RequestRefused("a PIN is UTF-8 text") from None
 
 
-def _log_in(library: pkcs11.lib, settings: TokenSettings, pin: str) -> tuple[pkcs11.Token, pkcs11.Session]:
+def _log_in(library: _pkcs11.lib, settings: TokenSettings, pin: str) -> tuple[pkcs11.Token, pkcs11.Session]:
     for pause in (*_START_PAUSES, None):
         try:
             token = _find(library, settings)
@@ -153,7 +153,7 @@ def _log_in(library: pkcs11.lib, settings: TokenSettings, pin: str) -> tuple[pkc
     raise ConnectRefused(ConnectFault.MODULE_FAILED)
 
 
-def _start_again(library: pkcs11.lib) -> None:
+def _start_again(library: _pkcs11.lib) -> None:
     """Before anything was opened, so that no handle is left from before."""
     try:
         library.finalize()
@@ -162,7 +162,7 @@ def _start_again(library: pkcs11.lib) -> None:
         raise ConnectRefused(ConnectFault.MODULE_FAILED) from None
 
 
-def _find(library: pkcs11.lib, settings: TokenSettings) -> pkcs11.Token:
+def _find(library: _pkcs11.lib, settings: TokenSettings) -> pkcs11.Token:
     found = []
     for slot in library.get_slots(token_present=True):
         try:

@@ -34,10 +34,11 @@ from kagitori_keystore.base import (
 )
 from kagitori_keystore.cache import HandleCache
 from kagitori_keystore.capabilities import DataKeyPair
-from kagitori_keystore.ciphertext import CiphertextBlob, TAG_BYTES, aad_prefix, encode_header, with_context
+from kagitori_keystore.ciphertext import TAG_BYTES, CiphertextBlob, aad_prefix, encode_header, with_context
 from kagitori_keystore.pkcs11 import public
 from kagitori_keystore.pkcs11.client import Hello, WorkerClient
 from kagitori_keystore.pkcs11.counting import Uses
+from kagitori_keystore.pkcs11.lacking import Lacking
 from kagitori_keystore.pkcs11.references import IV_BYTES, decode, material_id_of, owner_of
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, TokenObject, TokenSettings, UseCounter
 from kagitori_keystore.pkcs11.wire import Op, split_all
@@ -101,7 +102,7 @@ class _Opened(Guarded):
         return self.need_public()
 
 
-class Pkcs11KeyStore(Guarded):
+class Pkcs11KeyStore(Lacking, Guarded):
     """Implements as much of `GeneralKeyStore` as the token can; made by `open_token`.
 
     Private and secret operations are done in the token, public ones here (`public.py`). Data key pairs, whose
@@ -193,9 +194,7 @@ class Pkcs11KeyStore(Guarded):
         opened.need_symmetric()
         self._uses.take(ref.material_id)
         aad = with_context(opened.aad_prefix, context)
-        plaintext, sealed = self._call(
-            Op.DATA_KEY, ref.reference, opened.owner, aad, size.to_bytes(4), bytes((shown,))
-        )
+        plaintext, sealed = self._call(Op.DATA_KEY, ref.reference, opened.owner, aad, size.to_bytes(4), bytes((shown,)))
         return plaintext, opened.header + sealed
 
     # DataKeyPairs
@@ -304,23 +303,6 @@ class Pkcs11KeyStore(Guarded):
         point = public.peer_point(opened.need_public(), peer_public_key)
         return self._call(Op.AGREE, ref.reference, opened.owner, point)[0]
 
-    # What no token does
-
-    def encapsulate(self, domain: Domain, key_id: str, ref: MaterialRef) -> tuple[bytes, bytes]:
-        raise RequestRefused("a token has no keys that encapsulate")
-
-    def decapsulate(self, domain: Domain, key_id: str, ref: MaterialRef, ciphertext: bytes) -> bytes:
-        raise RequestRefused("a token has no keys that encapsulate")
-
-    def replicate(self, domain: Domain, key_id: str, ref: MaterialRef, target: Domain) -> MaterialRef:
-        raise RequestRefused("a key of a token does not leave it")
-
-    def wrap_secret(self, domain: Domain, label: str, secret: bytes) -> bytes:
-        raise RequestRefused("a token keeps keys, no secrets of the server")
-
-    def unwrap_secret(self, domain: Domain, label: str, wrapped: bytes) -> bytes:
-        raise RequestRefused("a token keeps keys, no secrets of the server")
-
     # Beyond the contract
 
     def change_pin(self, new: bytes) -> None:
@@ -347,9 +329,7 @@ class Pkcs11KeyStore(Guarded):
 
     # Inside
 
-    def _signable(
-        self, opened: _Opened, algorithm: SigningAlgorithm, form: MessageForm, message: bytes
-    ) -> Signable:
+    def _signable(self, opened: _Opened, algorithm: SigningAlgorithm, form: MessageForm, message: bytes) -> Signable:
         what = Signable(algorithm, form, message)
         check_signing(opened.spec, what)
         if algorithm.scheme not in self._schemes:

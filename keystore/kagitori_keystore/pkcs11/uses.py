@@ -71,9 +71,7 @@ def mac(session: pkcs11.Session, handle: Handle, digest: Digest | None, message:
     return made
 
 
-def sign(
-    session: pkcs11.Session, handle: Handle, scheme: SigningScheme, digest: Digest, message: bytes
-) -> bytes:
+def sign(session: pkcs11.Session, handle: Handle, scheme: SigningScheme, digest: Digest, message: bytes) -> bytes:
     """A signature of a digest (for Ed25519 of a message), as AWS has it: DER for ECDSA."""
     parameters: Any = None
     if scheme is SigningScheme.PKCS1:

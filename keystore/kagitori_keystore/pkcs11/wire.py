@@ -54,31 +54,41 @@ class Disconnected(Exception):
 
 
 class Op(enum.IntEnum):
-    """Operations of the worker; the value is the byte that travels, then (fields asked, fields answered)."""
+    """Operations of the worker; the value is the byte that travels."""
 
-    asked: int
-    answered: int
+    HEALTH = 1
+    GENERATE = 2
+    CHECK = 3
+    DESTROY = 4
+    ENCRYPT = 5
+    DECRYPT = 6
+    DATA_KEY = 7
+    RANDOM = 8
+    SIGN = 9
+    OAEP = 10
+    MAC = 11
+    AGREE = 12
+    CHANGE_PIN = 13
+    OBJECTS = 14
 
-    def __new__(cls, code: int, asked: int, answered: int) -> Op:
-        made = int.__new__(cls, code)
-        made._value_ = code
-        made.asked, made.answered = asked, answered
-        return made
 
-    HEALTH = 1, 0, 0
-    GENERATE = 2, 3, 1
-    CHECK = 3, 2, 1
-    DESTROY = 4, 1, 0
-    ENCRYPT = 5, 4, 1
-    DECRYPT = 6, 5, 1
-    DATA_KEY = 7, 5, 2
-    RANDOM = 8, 1, 1
-    SIGN = 9, 4, 1
-    OAEP = 10, 4, 1
-    MAC = 11, 3, 1
-    AGREE = 12, 3, 1
-    CHANGE_PIN = 13, 1, 0
-    OBJECTS = 14, 1, 1
+FIELDS: dict[Op, tuple[int, int]] = {
+    Op.HEALTH: (0, 0),
+    Op.GENERATE: (3, 1),
+    Op.CHECK: (2, 1),
+    Op.DESTROY: (1, 0),
+    Op.ENCRYPT: (4, 1),
+    Op.DECRYPT: (5, 1),
+    Op.DATA_KEY: (5, 2),
+    Op.RANDOM: (1, 1),
+    Op.SIGN: (4, 1),
+    Op.OAEP: (4, 1),
+    Op.MAC: (3, 1),
+    Op.AGREE: (3, 1),
+    Op.CHANGE_PIN: (1, 0),
+    Op.OBJECTS: (1, 1),
+}
+"""How many fields are asked and answered."""
 
 
 class Status(enum.IntEnum):
@@ -166,7 +176,7 @@ def decode_request(body: bytes) -> tuple[Op, float, list[bytes]]:
         op = Op(code)
     except ValueError:
         raise Malformed from None
-    return op, milliseconds / 1000, split(body[_REQUEST.size :], op.asked)
+    return op, milliseconds / 1000, split(body[_REQUEST.size :], FIELDS[op][0])
 
 
 def encode_answer(status: Status, fields: tuple[bytes, ...]) -> bytes:

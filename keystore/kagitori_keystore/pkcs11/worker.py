@@ -14,6 +14,8 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 from kagitori_keystore.base import KeyStoreError, RequestRefused, SessionLost
 from kagitori_keystore.pkcs11.desk import Desk
@@ -144,21 +146,17 @@ def _ready(start: Start) -> Worker:
     login.drop_session()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     os.chdir(start.settings.runtime_dir)  # the path of a socket has at most 107 bytes
-    try:
-        os.unlink(start.address)  # of a worker that is dead: the lock says so
-    except FileNotFoundError:
-        pass
+    address = Path(start.address)
+    address.unlink(missing_ok=True)  # of a worker that is dead: the lock says so
     listener.bind(start.address)
-    os.chmod(start.address, 0o600)
+    address.chmod(0o600)
     listener.listen(CONNECTIONS_MAX)
     return Worker(desk, login, listener)
 
 
 def _say(fault: ConnectFault | None) -> None:
-    try:
+    with suppress(BrokenPipeError):  # who started this one has no more time; whoever comes next finds it ready
         os.write(sys.stdout.fileno(), encode_outcome(fault))
-    except BrokenPipeError:
-        pass  # who started this one has no more time; whoever comes next finds it ready
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (sys.stdin.fileno(), sys.stdout.fileno()):
         os.dup2(nowhere, descriptor)
