@@ -163,6 +163,7 @@ class Capability(enum.Enum):
     DATA_KEY_PAIRS = "data-key-pairs"
     MATERIAL_IMPORT = "material-import"
     MATERIAL_REPLICATION = "material-replication"
+    PROXY_ENCRYPTION = "proxy-encryption"
 
 
 @dataclass(frozen=True, slots=True)

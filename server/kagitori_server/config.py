@@ -21,6 +21,11 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _REGION_FORM = "lower-case letters, digits and inner hyphens"
 _PARTITION = re.compile(r"aws[a-z-]{0,24}")
+_XKS_PREFIX = re.compile(r"(?:/[A-Za-z0-9/_-]{0,115}[A-Za-z0-9_-])?")
+_XKS_OFFER = re.compile(
+    r"[A-Za-z0-9_.-]{1,128}="
+    r"(?:[a-z0-9-]{1,64}|alias/[A-Za-z0-9:/_-]{1,250}|arn:[a-z-]{1,30}:kms:[a-z0-9-]{1,63}:[0-9]{12}:[A-Za-z0-9:/_-]{1,260})"
+)
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _ENVIRONMENT_PREFIX = "KAGITORI_"
 _MAX_FILE_BYTES = 1_048_576
@@ -209,6 +214,40 @@ class OidcConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class XksProxyConfig:
+    """Keys of this service as external keys of AWS KMS, or of another Kagitori: the XKS proxy API over HTTPS. Requests
+    are signed with access keys."""
+
+    listen: str = ""
+    """`host:port`; empty for none."""
+    path_prefix: str = ""
+    """What comes before `/kms/xks/v1` in paths, such as `/example`."""
+    keys: tuple[str, ...] = ()
+    """Which keys are offered, `external-id=key`: a key id, alias or ARN, as the principal that signs may name it."""
+    client_ca_file: str = ""
+    """With it, nobody connects without a client certificate of this CA."""
+    client_name: str = ""
+    """The common name that the client certificate must have, such as `cks.kms.us-east-1.amazonaws.com`."""
+
+    def __post_init__(self) -> None:
+        _need(not self.listen or _is_address(self.listen), "xks_proxy.listen", "host:port")
+        prefix = _XKS_PREFIX.fullmatch(self.path_prefix)
+        _need(prefix, "xks_proxy.path_prefix", "empty, or / and at most 116 letters, digits, slashes, - and _")
+        offers = [_XKS_OFFER.fullmatch(offer) for offer in self.keys]
+        _need(all(offers), "xks_proxy.keys", "a list of external-id=key")
+        _need(len(self.offered) == len(self.keys), "xks_proxy.keys", "a list without repeated external ids")
+        _need(
+            bool(self.client_ca_file) == bool(self.client_name),
+            "xks_proxy", "both client_ca_file and client_name, or none",
+        )
+
+    @property
+    def offered(self) -> dict[str, str]:
+        """External id -> key id, alias or ARN."""
+        return dict(offer.split("=", 1) for offer in self.keys)
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """The service's own log, on standard error. It never holds payloads, keys or tokens."""
 
@@ -234,6 +273,7 @@ class Config:
     throttling: ThrottlingConfig = field(default_factory=ThrottlingConfig)
     quotas: QuotasConfig = field(default_factory=QuotasConfig)
     oidc: OidcConfig = field(default_factory=OidcConfig)
+    xks_proxy: XksProxyConfig = field(default_factory=XksProxyConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 

@@ -110,8 +110,11 @@ class Pipeline:
         observer: Observer,
         default_region: str,
         monotonic: Callable[[], float],
+        proxied: Table | None = None,
     ) -> None:
+        """`proxied` are rows under names that only transports know which speak neither AWS's operations nor ours."""
         self.table = table
+        self._rows = {**table, **(proxied or {})}
         self._services = services
         self._view = services.catalog.view
         self._callers = callers
@@ -151,7 +154,9 @@ class Pipeline:
         else:
             self._settled.add(records, written=trace.writes)
         self._observer.observed(
-            call.operation, None if error is None else error.code(), self._monotonic() - started
+            call.operation if trace.operation is None else trace.operation.name,
+            None if error is None else error.code(),
+            self._monotonic() - started,
         )
         if error is not None:
             if isinstance(trace.answer, Stream):
@@ -180,7 +185,7 @@ class Pipeline:
 
     async def _perform(self, trace: Trace) -> Sequence[Record]:
         """Steps 1 to 10. Returns the records of what was done if they were rendered on the way."""
-        row = self.table.get(trace.call.operation)
+        row = self._rows.get(trace.call.operation)
         if row is None:
             raise UnknownOperationException(f"The operation {trace.call.operation} is not served.")
         if self._callers.is_stranger(trace.call):

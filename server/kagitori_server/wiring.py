@@ -25,6 +25,7 @@ from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.asking import lockout_check, may_assume_role
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
+from kagitori_server.authn.signatures import Signatures
 from kagitori_server.authn.web_tokens import WebTokens
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.certificates import Issued, check_pair, host_names, prepare
@@ -47,6 +48,7 @@ from kagitori_server.operations.administration.ports import Administration, Serv
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import Services
 from kagitori_server.operations.prices import PRICES
+from kagitori_server.operations.proxied_table import PROXIED
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
@@ -60,7 +62,10 @@ from kagitori_server.transports.grpc.host import GrpcHost
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused, TlsFiles
 from kagitori_server.transports.metrics.listener import MetricsListener
 from kagitori_server.transports.metrics.measures import Measures
+from kagitori_server.transports.xks.application import Application, Offer
+from kagitori_server.transports.xks.host import ProxyListenRefused, ProxyTls, XksHost
 from kagitori_server.workers import DeletionWorker, RotationWorker, every, recover_intents
+from kagitori_server.xks_health import XksHealth
 
 _FILE_MAX = 1_048_576
 _ROOT_KEY_LOOKS = 3
@@ -89,6 +94,7 @@ class Addresses:
     grpc_plaintext: str | None
     socket: str | None
     metrics: str | None
+    xks_proxy: str | None
 
 
 class Server:
@@ -101,6 +107,7 @@ class Server:
         self._ids = system_identifiers(os.urandom)
         self._tasks: list[asyncio.Task[None]] = []
         self._metrics: MetricsListener | None = None
+        self._xks: XksHost | None = None
         self._ready = False
         self.first_start = False
         """True when `open` made the home account and its root credential."""
@@ -121,6 +128,8 @@ class Server:
         self._catalog.view.listen(forgetting(self._store))
         self._stores = self._open_stores()
         self._catalog.view.listen(self._stores.changed)
+        self._signatures = Signatures(self._store)
+        self._catalog.view.listen(forgetting_access_keys(self._signatures))
         first = FirstStart(
             self._catalog, self._clocks.wall, self._ids, config.service.partition, config.service.account
         )
@@ -159,6 +168,8 @@ class Server:
         self._host = GrpcHost(
             self._dispatcher, self._listeners()
         )
+        if config.xks_proxy.listen:
+            self._xks = self._make_xks_proxy()
 
     async def start(self) -> Addresses:
         """Listens and serves. Raises ListenerRefused; `stop` lets go of what was had by then."""
@@ -171,6 +182,11 @@ class Server:
             except OSError as error:
                 raise ListenerRefused(f"Can't listen on {listen.metrics}: {error.strerror}") from None
         self._stores.start()
+        if self._xks is not None:
+            try:
+                await self._xks.start()
+            except ProxyListenRefused as error:
+                raise ListenerRefused(str(error)) from None
         deletion = DeletionWorker(self._services, self._recording, self._trail)
         rotation = RotationWorker(self._services, self._recording, self._trail)
         seconds = self._config.limits.deletion_check_seconds
@@ -191,6 +207,8 @@ class Server:
     async def stop(self) -> None:
         """Takes no more calls, finishes those in flight, makes everything durable and lets go of it."""
         self._ready = False
+        if self._xks is not None:
+            await self._xks.stop()
         await self._host.stop(self._config.limits.shutdown_seconds)
         for task in self._tasks:
             task.cancel()
@@ -271,13 +289,18 @@ class Server:
         if listen.socket_principal:
             socket = SocketIdentity(listen.socket_principal, "socket", self._clocks.wall())
         web_tokens = WebTokens(self._clocks.wall, self._issuer_keys)
+        authenticator = Authenticator(
+            self._clocks.wall, config.service.partition, socket, web_tokens, signatures=self._signatures
+        )
+        self._callers = Callers(
+            authenticator, web_tokens, self._issuer_keys, self._catalog.view, self._pools.reads,
+            config.service.region, self._clocks.wall, self._signatures,
+        )
         return Pipeline(
             table=TABLE,
+            proxied=PROXIED,
             services=self._services,
-            callers=Callers(
-                Authenticator(self._clocks.wall, config.service.partition, socket, web_tokens), web_tokens,
-                self._issuer_keys, self._catalog.view, self._pools.reads, config.service.region, self._clocks.wall,
-            ),
+            callers=self._callers,
             authorizer=self._authorizer,
             limiter=limiter,
             recording=self._recording,
@@ -300,6 +323,21 @@ class Server:
         if listen.socket:
             listeners.append(Listener(listen.socket, ListenerKind.UNIX))
         return listeners
+
+    def _make_xks_proxy(self) -> XksHost:
+        config, tls = self._config.xks_proxy, self._config.tls
+        self._tls()  # makes or checks the files
+        files = ProxyTls(
+            certificate=tls.certificate_file or str(self._data.tls / "server.crt"),
+            key=tls.key_file or str(self._data.tls / "server.key"),
+            client_ca=config.client_ca_file, client_name=config.client_name,
+        )
+        health = XksHealth(self._callers, self._catalog.view, self._store, self._pools.reads, self._clocks.monotonic)
+        application = Application(
+            self._pipeline, health, Offer(config.path_prefix, config.offered, __version__), self._ids.uuid,
+            self._config.limits.calls_in_flight,
+        )
+        return XksHost(config.listen, files, application)
 
     def _tls(self) -> TlsFiles:
         tls = self._config.tls
@@ -326,6 +364,7 @@ class Server:
             grpc_plaintext=next(bound) if listen.grpc_plaintext else None,
             socket=next(bound) if listen.socket else None,
             metrics=self._metrics.address if self._metrics is not None else None,
+            xks_proxy=self._xks.address if self._xks is not None else None,
         )
 
 
@@ -337,6 +376,19 @@ def forgetting(store: KeyStore) -> Callable[[Sequence[Change] | None], None]:
             if change.kind is ChangeKind.KEY:
                 _, key_id = change.parts()
                 store.forget(key_id)
+
+    return changed
+
+
+def forgetting_access_keys(signatures: Signatures) -> Callable[[Sequence[Change] | None], None]:
+    """A listener to the view that lets `signatures` forget what it keeps of access keys that changed or ended."""
+
+    def changed(changes: Sequence[Change] | None) -> None:
+        if changes is None:
+            signatures.forget(None)
+        for change in changes or ():
+            if change.kind is ChangeKind.ACCESS_KEY:
+                signatures.forget(change.parts()[0])
 
     return changed
 
