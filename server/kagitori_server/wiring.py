@@ -34,7 +34,7 @@ from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.callers import Callers
 from kagitori_server.config import Config, ConfigurationError
 from kagitori_server.counting import Limiter, counted_actions
-from kagitori_server.custom_stores import StoreRegistry
+from kagitori_server.custom_stores import CatalogUses, StoreRegistry
 from kagitori_server.explaining import Explaining
 from kagitori_server.federation.fetching import HttpsFetcher
 from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
@@ -238,7 +238,7 @@ class Server:
     def _open_stores(self) -> StoreRegistry:
         return StoreRegistry(
             catalog=self._catalog, default=self._store, secrets=self._store,
-            openers=openers(),
+            openers=openers(self._config, self._data.run, CatalogUses(self._catalog), self._store, self._clocks.wall),
             clock=self._clocks.wall, monotonic=self._clocks.monotonic, worker=self._ids.uuid(),
             new_secret=self._ids.secret,
         )

@@ -37,7 +37,6 @@ from kagitori_server.model.errors import (
     NotFoundException,
     SerializationException,
     TagException,
-    UnsupportedOperationException,
     ValidationException,
 )
 from kagitori_server.model.keys import KeySpec, KeyState, KeyUsage, Origin

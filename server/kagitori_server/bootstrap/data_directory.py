@@ -5,6 +5,7 @@
     audit/           the audit trail, a folder per chain
     tls/             the local CA and the server's certificate
     credentials/     the root user's token from the first start
+    run/             where the processes of a machine meet the workers of PKCS#11 tokens
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from kagitori_server.config import ConfigurationError
 
-_OURS = frozenset({"kagitori.db", "root-key", "audit", "tls", "credentials"})
+_OURS = frozenset({"kagitori.db", "root-key", "audit", "tls", "credentials", "run"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class DataDirectory:
     def tls(self) -> Path:
         """Folder of certificates."""
         return self.root / "tls"
+
+    @property
+    def run(self) -> Path:
+        """Folder of sockets; made when the first token is connected."""
+        return self.root / "run"
 
     @property
     def root_token(self) -> Path:
