@@ -86,7 +86,8 @@ class Silent:
 class InProcess:
     """Opens (or reopens) a service in `folder`; a context manager that closes it. For one thread.
 
-    `account_rates` and `principal_rates` are as in the configuration; `clock` tells their time, too.
+    `account_rates` and `principal_rates` are as in the configuration; `clock` tells their time, too. With `timing` it
+    follows what the catalog says of custom key stores, which `openers` open.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class InProcess:
             new_secret=self.ids.secret, timing=timing,
         )
         self.catalog.view.listen(self.stores.changed)
-        if openers:
+        if timing is not None:
             self.stores.start()
         self.audit_folder = folder / "audit"
         self.trail = open_trail(self.audit_folder)

@@ -6,6 +6,7 @@ For states and errors alone; what real tokens do is tested with real ones.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -97,7 +98,7 @@ class TokenStore:
         """A new object."""
         self._use()
         made = self._store.generate(spec, domain, key_id)
-        object_id = made.material_id[:32]
+        object_id = self.object_id(made.reference)
         self._token.objects[object_id] = Found(object_id, f"kagitori {spec.name}", spec.name)
         return MaterialRef(StoreKind.PKCS11, made.reference, made.material_id)
 
@@ -108,7 +109,7 @@ class TokenStore:
     def destroy(self, ref: MaterialRef) -> None:
         """Removes the object."""
         self._use()
-        self._token.objects.pop(ref.material_id[:32], None)
+        self._token.objects.pop(self.object_id(ref.reference), None)
 
     def change_secret(self, new: bytes) -> None:
         """Sets another PIN."""
@@ -116,6 +117,10 @@ class TokenStore:
             raise RequestRefused("no such PIN")
         self._token.pin = new
         self._token.on_change()
+
+    def object_id(self, reference: bytes) -> str:
+        """Made of the reference, as this token's objects are what it wraps."""
+        return hashlib.sha256(reference).hexdigest()[:32]
 
     def objects(self) -> list[Found]:
         """All of them."""
@@ -173,3 +178,10 @@ class TokenOpener:
         """Unless it is told not to."""
         return self.rotates
 
+
+
+class AnyCluster(TokenOpener):
+    """Knows every cluster, each with a token of its own."""
+
+    def verify(self, _store: CustomKeyStore, _secret: bytes | None) -> None:
+        """Nothing is wrong with any."""

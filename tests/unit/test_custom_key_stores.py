@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from tests.support.client_certificates import certificate
 from tests.support.inprocess import InProcess
 from tests.support.keystore_parts import Workshop
 from tests.support.kms_calls import DAY, OTHER, deletion_worker, encrypt, last_record, new_key, refused
-from tests.support.token_double import CLUSTER, COPY, PIN, SPARE, TokenOpener
+from tests.support.token_double import CLUSTER, COPY, PIN, SPARE, Found, TokenOpener
 
 from kagitori_keystore.base import TooSlow
 from kagitori_server.custom_stores import Timing
@@ -463,3 +464,26 @@ def test_records_tell_of_the_store_and_hold_no_secret(service: InProcess) -> Non
     assert record["requestParameters"]["trustAnchorCertificate"] == ANCHOR
     act(service, "ConnectCustomKeyStore", store_id)
     assert PIN not in service.audit_text()
+
+
+def test_what_a_token_holds_is_checked(service: InProcess, tokens: TokenOpener) -> None:
+    """Objects that belong to no key, and keys without their object; nothing is deleted."""
+    store_id = connected(service)
+    key, lost = (new_key(service, **in_store(store_id)) for _ in range(2))
+    objects = tokens.tokens[CLUSTER].objects
+    assert service.call("CheckCustomKeyStore", {"custom_key_store_id": store_id}).orphaned_count == 0
+    with service.catalog.read() as reader:
+        gone = reader.get_key("us-east-1", lost.key_id)
+    assert gone is not None
+    material_id = gone.current_material.material_id
+    assert objects.pop(hashlib.sha256(gone.current_material.reference).hexdigest()[:32])
+    objects["f" * 32] = Found("f" * 32, "left over", "SYMMETRIC_DEFAULT")
+    found = service.call("CheckCustomKeyStore", {"custom_key_store_id": store_id})
+    assert (found.object_count, found.orphaned_count, found.missing_count) == (2, 1, 1)
+    assert [(each.object_id, each.label) for each in found.orphaned] == [("f" * 32, "left over")]
+    assert [(each.key_arn, each.key_material_id) for each in found.missing] == [(lost.arn, material_id)]
+    assert len(objects) == 2
+    encrypt(service, key.key_id)
+    act(service, "DisconnectCustomKeyStore", store_id)
+    for error, named in ((CustomKeyStoreInvalidStateException, store_id), (CustomKeyStoreNotFoundException, "cks-x")):
+        refused(service, error, "CheckCustomKeyStore", {"custom_key_store_id": named})

@@ -18,6 +18,7 @@ from kagitori_server.operations.table import TABLE
 _RPCS = {rpc.name: rpc for rpc in admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].methods}
 _HOME_ONLY = {
     "CreateAccount", "DeleteAccount", "RotateRootKey", "VerifyAuditTrail", "ListKeyStoreHealth", "GetServerStatus",
+    "CheckCustomKeyStore",
 }
 _SERVED = {
     "CreateAccount", "ListAccounts", "DeleteAccount",
@@ -35,7 +36,7 @@ _SERVED = {
     "GetCallerIdentity", "ExplainAccess", "LintPolicy", "SimulatePolicy",
     "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
     "LookupEvents", "VerifyAuditTrail", "GetUsage",
-    "GetServerStatus", "ListKeyStoreHealth", "RotateRootKey",
+    "GetServerStatus", "ListKeyStoreHealth", "CheckCustomKeyStore", "RotateRootKey",
 }
 _NAMING = {
     "user_name", "role_name", "group_name", "policy_name", "principal_arn", "policy_arn", "token_id",
