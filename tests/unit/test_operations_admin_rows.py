@@ -137,7 +137,8 @@ def test_security_columns(row: Operation) -> None:
         "CreateOidcProvider": {"kagitori:CreateOidcProvider", "kagitori:CreateToken"},
     }
     assert actions == others.get(row.name, {f"kagitori:{row.name}"})
-    assert row.cost is (Cost.INLINE if row.name == "GetCallerIdentity" else Cost.OFFLOAD)
+    costs = {"GetCallerIdentity": Cost.INLINE, "CheckCustomKeyStore": Cost.BY_KEY}
+    assert row.cost is costs.get(row.name, Cost.OFFLOAD)
     members = {field.name for field in dataclasses.fields(row.request.cls)}
     naming = {"account_id", "principal_arn", "policy_arn", "oidc_provider_arn"}
     names_an_account = bool(members & naming) and row.name not in _HOME_ONLY
