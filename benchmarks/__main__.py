@@ -9,98 +9,32 @@ Everything has the audit trail durable and chained. Kinds of figures:
   installed (Debian: nghttp2-client).
 - *hostile policies*: what the worst documents that fit the limits cost, against the default key policy.
 - *decisions*: what deciding costs by itself, of a call from end to end, and what grants on the key cost.
+- *keys of other families*: signatures and the like beside what the library alone does: see `keys.py`.
 
-Options: --rounds N (default 5), --calls N per round and process (default 3000).
+Options: --rounds N (default 5), --calls N per round and process (default 3000), --keys PART: nothing but those keys,
+of the rows whose name holds PART, such as "RSA" or "Sign".
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import re
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from benchmarks import keys
 from benchmarks.decisions import decision_seconds
-from benchmarks.deployment import BATCH, SERVICE, Deployment, Target, deployed
+from benchmarks.deployment import BATCH, SERVICE, Deployment, deployed
+from benchmarks.driving import Rate, alone, crowd, median, saturated
 from benchmarks.governed import another_grant
 from benchmarks.hostile import report as report_hostile_policies
 from kagitori.kms.v1 import cryptography_pb2
-
-CLIENTS, CHANNELS, IN_FLIGHT = 2, 2, 13
-
-
-@dataclass(frozen=True)
-class Rate:
-    """What one round of load gave."""
-
-    per_second: float
-    cpu_microseconds: float
-
-
-def crowd(deployment: Deployment, target: Target, request: str, calls: int) -> Rate:
-    """Load of several processes with many calls in flight, over mutual TLS."""
-    spec = _spec(deployment, target, request, calls, IN_FLIGHT)
-    before = target.cpu_seconds()
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        seconds = max(result["seconds"] for result in pool.map(_load, [spec] * CLIENTS))
-    total = calls * CLIENTS
-    return Rate(total / seconds, (target.cpu_seconds() - before) / total * 1e6)
-
-
-def alone(deployment: Deployment, target: Target, request: str, calls: int) -> list[float]:
-    """Seconds of each call of a lone caller over mutual TLS."""
-    times: list[float] = _load(_spec(deployment, target, request, calls, 0))["times"]
-    return times
-
-
-def saturated(deployment: Deployment, target: Target, request: str, calls: int) -> Rate:
-    """Load from h2load over TLS with a token, four connections of 13 streams."""
-    body = deployment.request(request).read_bytes()
-    framed = deployment.folder / f"{request}.framed"
-    framed.write_bytes(b"\0" + len(body).to_bytes(4) + body)
-    before = target.cpu_seconds()
-    arguments = [
-        "h2load", "-n", str(calls), "-c", "4", "-m", "13", "-d", str(framed),
-        "-H", "content-type: application/grpc", "-H", "te: trailers", "-H", f"authorization: Bearer {deployment.token}",
-        f"https://{target.address}{SERVICE}{request}",
-    ]
-    output = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"([\d.]+) req/s", output)
-    if found is None or f"{calls} succeeded" not in output:
-        raise SystemExit(f"h2load failed:\n{output}")
-    return Rate(float(found[1]), (target.cpu_seconds() - before) / calls * 1e6)
-
-
-def _spec(deployment: Deployment, target: Target, request: str, calls: int, in_flight: int) -> dict[str, object]:
-    return {
-        "address": target.address, "path": SERVICE + request.partition(".")[0],
-        "request": str(deployment.request(request)), "ca": str(deployment.data / "tls" / "ca.crt"),
-        "certificate": deployment.certificate(request) + ".crt", "key": deployment.certificate(request) + ".key",
-        "calls": calls, "channels": CHANNELS, "in_flight": in_flight,
-    }
-
-
-def _load(spec: dict[str, object]) -> dict[str, Any]:
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(spec, file)
-        file.flush()
-        output = subprocess.run(
-            [sys.executable, "-m", "benchmarks.load", file.name], capture_output=True, text=True, check=True
-        ).stdout
-    result: dict[str, Any] = json.loads(output)
-    return result
 
 
 def durable_append(folder: Path, times: int = 300) -> float:
@@ -125,7 +59,7 @@ def report_decisions(deployment: Deployment, rounds: int, calls: int) -> None:
         key_id = cryptography_pb2.EncryptRequest.FromString(deployment.request(request).read_bytes()).key_id
         decision = decision_seconds(catalog, certificate, key_id)
         lone = statistics.median(alone(deployment, server, request, 1000))
-        spent = _median([crowd(deployment, server, request, calls) for _ in range(rounds)]).cpu_microseconds
+        spent = median([crowd(deployment, server, request, calls) for _ in range(rounds)]).cpu_microseconds
         print(
             f"decision, allowed {by}: {decision * 1e6:.0f} µs = {decision / lone:.1%} of a lone Encrypt from end to end"
             f" ({lone * 1e3:.2f} ms), {decision * 1e6 / spent:.1%} of the server CPU of one under load ({spent:.0f} µs)"
@@ -170,15 +104,9 @@ def first_call_after_a_change(deployment: Deployment, request: str) -> tuple[flo
     return statistics.median(usual), statistics.median(first)
 
 
-def _median(rates: list[Rate]) -> Rate:
-    return Rate(
-        statistics.median(rate.per_second for rate in rates), statistics.median(rate.cpu_microseconds for rate in rates)
-    )
-
-
 def compare(title: str, baseline: list[Rate], measured: list[Rate]) -> None:
     """Prints medians and their ratios, and the spread of the rounds' ratios."""
-    echo, kms = _median(baseline), _median(measured)
+    echo, kms = median(baseline), median(measured)
     ratios = sorted(m.per_second / b.per_second for b, m in zip(baseline, measured, strict=True))
     print(
         f"{title:34} {kms.per_second:7.0f}/s of {echo.per_second:7.0f}/s = {kms.per_second / echo.per_second:4.2f}"
@@ -193,10 +121,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=3000)
+    parser.add_argument("--keys")
     options = parser.parse_args()
-    report_hostile_policies()
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, deployed(Path(name)) as deployment:
-        _report(deployment, options.rounds, options.calls)
+    if options.keys is None:
+        report_hostile_policies()
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="benchmark-") as name, deployed(Path(name)) as deployment:
+        if options.keys is None:
+            _report(deployment, options.rounds, options.calls)
+            print()
+        keys.report(deployment, options.rounds, options.keys or "")
 
 
 def _report(deployment: Deployment, rounds: int, calls: int) -> None:
@@ -226,8 +159,8 @@ def _report(deployment: Deployment, rounds: int, calls: int) -> None:
             f"added p50 {(kms_times[500] - echo_times[500]) * 1e3:.2f} ms, of it a durable append {append * 1e3:.2f} ms"
         )
     report_decisions(deployment, rounds, calls // 3)
-    single = _median([crowd(deployment, deployment.kms, "Encrypt", calls // 2) for _ in range(3)])
-    batch = _median([crowd(deployment, deployment.kms, "BatchEncrypt", max(20, calls // 100)) for _ in range(3)])
+    single = median([crowd(deployment, deployment.kms, "Encrypt", calls // 2) for _ in range(3)])
+    batch = median([crowd(deployment, deployment.kms, "BatchEncrypt", max(20, calls // 100)) for _ in range(3)])
     print(
         f"BatchEncrypt of {BATCH}: {batch.per_second * BATCH:.0f} items/s = "
         f"{batch.per_second * BATCH / single.per_second:.1f} x single calls ({single.per_second:.0f}/s)"

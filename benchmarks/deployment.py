@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,7 +68,7 @@ class Deployment:
         return self.folder / "data"
 
     def request(self, name: str) -> Path:
-        """The file with the bytes of that request: an operation, or `OPERATION.WHICH`."""
+        """The file with the bytes of that request: an operation, `OPERATION.WHICH` or `OPERATION:WHICH`."""
         return self.folder / f"{name}.bin"
 
     def certificate(self, request: str) -> str:
@@ -152,6 +153,11 @@ def _prepare(address: str, data: Path, token: str, folder: Path) -> None:
         )
     for name, request in requests.items():
         (folder / f"{name}.bin").write_bytes(request.SerializeToString())
+
+
+def operation_of(request: str) -> str:
+    """The operation that a request is of."""
+    return re.split("[.:]", request)[0]
 
 
 def _uri(caller: str) -> str:

@@ -1,8 +1,8 @@
 """Client of the Kagitori key management service. The bare install needs gRPC and protobuf alone.
 
-`KmsClient` and `AsyncKmsClient` call the service. With the extra `cli` come `kagitori_client.envelope`, which
-encrypts files and streams of any size, `kagitori_client.importing`, which wraps key files for import, and
-`kagitori_client.cli`, the command `kagitori`.
+`KmsClient` and `AsyncKmsClient` call the service, `kagitori_client.signing` prepares messages of any size for Sign
+and Verify. With the extra `cli` come `kagitori_client.envelope`, which encrypts files and streams of any size,
+`kagitori_client.importing`, which wraps key files for import, and `kagitori_client.cli`, the command `kagitori`.
 
 The names below are loaded when they are first used: gRPC reads its environment variables as it is imported,
 and the command line sets one first.
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
         ContextMismatch,
         DoesNotVerify,
         EnvelopeError,
+        InvalidPublicKey,
         KagitoriError,
         KeyMaterialError,
+        MessageLength,
         NoUsableKey,
         ServiceError,
         TooLarge,
@@ -42,9 +44,11 @@ __all__ = [
     "ContextMismatch",
     "DoesNotVerify",
     "EnvelopeError",
+    "InvalidPublicKey",
     "KagitoriError",
     "KeyMaterialError",
     "KmsClient",
+    "MessageLength",
     "NoUsableKey",
     "Retries",
     "ServiceError",

@@ -46,6 +46,18 @@ class ConnectionFailed(KagitoriError):
     code = "CannotConnect"
 
 
+class MessageLength(KagitoriError):
+    """The service doesn't take a message of that length, too long or empty, and the algorithm doesn't sign hashes."""
+
+    code = "MessageLength"
+
+
+class InvalidPublicKey(KagitoriError):
+    """A public key is malformed, or of another kind than what it is needed for."""
+
+    code = "InvalidPublicKey"
+
+
 class ServiceError(KagitoriError):
     """The service refused a call.
 

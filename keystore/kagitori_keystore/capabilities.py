@@ -235,6 +235,7 @@ class GeneralKeyStore(
     KeyAgreement,
     KeyEncapsulation,
     DataKeyPairs,
+    MaterialImport,
     MaterialReplication,
     Protocol,
 ):

@@ -2,7 +2,7 @@
 
     1. what this process holds of the catalog is proven current
     2. authenticate          evidence -> caller
-    3. shape                 body -> request, every constraint checked
+    3. shape                 body -> request, every constraint checked; the document of an attested recipient
     4. resolve               the keys that the request names
     5. authorise             every permission of the row; default deny
     6. rate, freezes         a token for the call, allowed or not; whether its caller is frozen on its keys
@@ -32,6 +32,7 @@ from typing import Any, Protocol
 
 from kagitori_keystore.base import KeyStoreError
 from kagitori_server.asking import decide_on_key, question
+from kagitori_server.attesting import Attesting, Unverified
 from kagitori_server.audit.trail import Trail
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.callers import Callers
@@ -53,6 +54,7 @@ from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
 from kagitori_server.operations.grant_names import check_grant_tokens, resolve_grant
 from kagitori_server.operations.identity_resources import identity_resource
+from kagitori_server.operations.recipients import RECIPIENT, shown
 from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
 from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Prepare, Resource, Table
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
@@ -67,8 +69,15 @@ _log = logging.getLogger(__name__)
 
 _LOADS_PER_CALL = 8
 """Records that a call may have fetched one by one before it is moved to a thread."""
+_ADMISSION_SECONDS = 0.05
+"""How long an admitted call may wait for a thread before it is looked whether the catalog has changed meanwhile."""
+_ADMISSION_SECONDS_MAX = 5.0
+"""How long before it is admitted anew though nothing has changed: credentials and material expire by the clock."""
 _BATCH_BREATH = 32
 """Items of a batch between two moments in which other calls get their turn."""
+_COMPUTED_TOGETHER = 8
+"""Items of a batch that a computing thread is handed at once: handing over and back costs some 50 µs, and what takes
+the longest (RSA_4096) keeps the thread from other calls for 12 ms."""
 
 
 class Observer(Protocol):
@@ -102,6 +111,7 @@ class Pipeline:
         table: Table,
         services: Services,
         callers: Callers,
+        attesting: Attesting,
         authorizer: Authorizer,
         limiter: Limiter,
         recording: Recording,
@@ -118,6 +128,7 @@ class Pipeline:
         self._services = services
         self._view = services.catalog.view
         self._callers = callers
+        self._attesting = attesting
         self._authorizer = authorizer
         self._limiter = limiter
         self._recording = recording
@@ -209,7 +220,7 @@ class Pipeline:
         except NotLoaded:
             await self._inline(partial(self._run, trace, row))
         if trace.elsewhere is not None:
-            trace.answer = await self._elsewhere(*trace.elsewhere)
+            trace.answer = await self._elsewhere(trace, self._perform_elsewhere, trace, row)
         return ()
 
     async def _inline(self, step: Callable[[Lookup], None]) -> None:
@@ -219,6 +230,12 @@ class Pipeline:
             try:
                 step(self._view.kept)
             except NotLoaded as missing:
+                if isinstance(missing, Unverified):
+                    await loop.run_in_executor(self._pools.computing, missing.load)
+                    # There may have been a queue, and what is decided next must not rest on what was known before it.
+                    if not self._view.prove_now():
+                        await self._view.prove()
+                    continue
                 pool = self._pools.writes if missing.writes else self._pools.reads
                 await loop.run_in_executor(pool, self._view.load, missing)
             else:
@@ -230,6 +247,7 @@ class Pipeline:
         self._run(trace, row, self._view)
 
     def _run(self, trace: Trace, row: Operation, lookup: Lookup) -> None:
+        trace.version = self._view.version
         trace.caller = self._callers.establish(trace.call, lookup)
         trace.request = row.request.build(trace.call.decode())
         self._begin(trace, self._admit(trace, row, lookup))
@@ -239,21 +257,43 @@ class Pipeline:
         row, cost = context.operation, context.operation.cost
         distant = context.distant_pool() if row.uses_keys or cost is Cost.BY_KEY else None
         if distant is not None:
-            trace.elsewhere = distant, context
+            self._defer(trace, distant)
         elif cost is Cost.GENERATION:
-            trace.elsewhere = self._pools.generation, context
-        elif cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values()):
-            trace.elsewhere = self._pools.computing, context
+            self._defer(trace, self._pools.generation)
+        elif context.attestation is not None or (
+            cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values())
+        ):
+            self._defer(trace, self._pools.computing)
         else:
             trace.answer = self._handled(context)
 
-    def _elsewhere(self, pool: Executor, context: Context) -> asyncio.Future[Any]:
-        """Performs what was admitted in a pool. Raises ThrottlingException when that takes no more."""
+    def _defer(self, trace: Trace, pool: Executor) -> None:
+        trace.elsewhere, trace.admitted = pool, self._monotonic()
+
+    def _elsewhere(self, trace: Trace, job: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        """Runs what is left of an admitted call in `trace.elsewhere`. Raises ThrottlingException when that takes no
+        more."""
         try:
-            return asyncio.get_running_loop().run_in_executor(pool, self._handled, context)
+            return asyncio.get_running_loop().run_in_executor(trace.elsewhere, job, *arguments)
         except BaseException:
-            self._limiter.give_back(context)
+            if trace.context is not None:
+                self._limiter.give_back(trace.context)
             raise
+
+    def _perform_elsewhere(self, trace: Trace, row: Operation) -> Any:
+        """In `trace.elsewhere`. What an admission some time ago rested on may have changed: then it is made again."""
+        context = trace.context
+        if context is None:
+            message = "a call is performed before it is admitted"
+            raise RuntimeError(message)
+        waited = self._monotonic() - trace.admitted
+        if waited > _ADMISSION_SECONDS:
+            self._view.prove_blocking()
+            if waited > _ADMISSION_SECONDS_MAX or self._view.version != trace.version:
+                self._limiter.give_back(context)
+                trace.caller = self._callers.establish(trace.call, self._view)
+                context = self._admit(trace, row, self._view)
+        return self._handled(context)
 
     def _handled(self, context: Context) -> Any:
         try:
@@ -340,6 +380,9 @@ class Pipeline:
             self._rate(trace, context)
         self._choose_account(context, row, request)
         try:
+            if (recipient := getattr(request, "recipient", None)) is not None:
+                context.attestation = self._attesting.attest(recipient, trace.attested, blocks=lookup is self._view)
+                context.extra[RECIPIENT] = shown(context.attestation)
             for permission in row.permissions:
                 if permission.when is None or permission.when(request):
                     self._permit(context, permission, request)
@@ -445,34 +488,49 @@ class Pipeline:
         items: list[Any] = []
 
         def open_batch(lookup: Lookup) -> None:
+            trace.version = self._view.version
             trace.caller = self._callers.establish(trace.call, lookup)
             items[:] = _items(trace.call)
 
         await self._inline(open_batch)
-        begun: list[tuple[Trace, asyncio.Future[Any] | None]] = []
-        for number, values in enumerate(items):
-            if number and number % _BATCH_BREATH == 0:
-                await asyncio.sleep(0)
-            item, computed = Trace(trace.call, operation=batch.item, caller=trace.caller), None
+        begun: list[Trace] = []
+        together: list[Trace] = []
+        computed: list[asyncio.Future[None]] = []
+        loop = asyncio.get_running_loop()
+        for number, values in enumerate(items, 1):
+            item = Trace(
+                trace.call, operation=batch.item, caller=trace.caller, version=trace.version, attested=trace.attested
+            )
+            begun.append(item)
             try:
                 await self._inline(partial(self._item, item, batch, values))
-                if item.elsewhere is not None:
-                    computed = self._elsewhere(*item.elsewhere)
+                if item.elsewhere not in (None, self._pools.computing):
+                    computed.append(self._elsewhere(item, self._compute, batch, [item]))
             except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
                 item.error = _as_kms_error(failure)
-            begun.append((item, computed))
+            if item.elsewhere is self._pools.computing:
+                together.append(item)
+            if together and (len(together) == _COMPUTED_TOGETHER or number == len(items)):
+                computed.append(loop.run_in_executor(self._pools.computing, self._compute, batch, together))
+                together = []
+            if number % _BATCH_BREATH == 0:
+                await asyncio.sleep(0)
+        await asyncio.gather(*computed)
         outcomes: list[BatchOutcome] = []
         records: list[Record] = []
-        for item, computed in begun:
-            try:
-                if computed is not None:
-                    item.answer = await computed
-            except Exception as failure:  # noqa: BLE001 - as above
-                item.error = _as_kms_error(failure)
+        for item in begun:
             outcomes.append(_outcome(item))
             records += self._recording.of_call(item)
         trace.answer = BatchResponse(outcomes=tuple(outcomes))
         return records
+
+    def _compute(self, batch: BatchOperation, items: Sequence[Trace]) -> None:
+        """What a few admitted items of a batch still lack, one after the other; never raises."""
+        for item in items:
+            try:
+                item.answer = self._perform_elsewhere(item, batch.item)
+            except Exception as failure:  # noqa: BLE001 - as above
+                item.error = _as_kms_error(failure)
 
     def _item(self, item: Trace, batch: BatchOperation, values: Any, lookup: Lookup) -> None:
         item.request = batch.item.request.build(values)

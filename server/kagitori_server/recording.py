@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from kagitori_server.attesting import Attested
 from kagitori_server.audit.identity import IdentityType, SessionFacts, render_identity
 from kagitori_server.audit.record import (
     ADMIN_SOURCE,
@@ -44,10 +45,16 @@ class Trace:
     caller: Caller | None = None
     request: Any = None
     context: Context | None = None
+    attested: Attested = field(default_factory=dict, repr=False)
+    """The documents of its recipient that were verified; a batch shares it with its items."""
     prepared: Any = None
     """What the row's `prepare` made."""
-    elsewhere: tuple[Executor, Context] | None = None
-    """Where an admitted call is performed if not in the event loop, and as what."""
+    elsewhere: Executor | None = None
+    """Where an admitted call is performed if not in the event loop."""
+    admitted: float = 0.0
+    """When it was admitted to be performed elsewhere, by the monotonic clock."""
+    version: int = 0
+    """What the view had learnt of the catalog before that."""
     answer: Any = None
     error: KmsError | None = None
     committing: bool = False

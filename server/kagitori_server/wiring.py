@@ -23,6 +23,8 @@ from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_server import __version__
 from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.asking import lockout_check, may_assume_role
+from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
+from kagitori_server.attesting import Attesting
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
 from kagitori_server.authn.signatures import Signatures
@@ -52,7 +54,7 @@ from kagitori_server.operations.proxied_table import PROXIED
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
-from kagitori_server.service_events import FreezeEvents
+from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.storage.changes import Change, ChangeKind
@@ -64,7 +66,7 @@ from kagitori_server.transports.metrics.listener import MetricsListener
 from kagitori_server.transports.metrics.measures import Measures
 from kagitori_server.transports.xks.application import Application, Offer
 from kagitori_server.transports.xks.host import ProxyListenRefused, ProxyTls, XksHost
-from kagitori_server.workers import DeletionWorker, RotationWorker, every, recover_intents
+from kagitori_server.workers import DeletionWorker, ExpirationWorker, RotationWorker, every, recover_intents
 from kagitori_server.xks_health import XksHealth
 
 _FILE_MAX = 1_048_576
@@ -121,6 +123,7 @@ class Server:
         config, data = self._config, self._data
         check_metrics_address(config)
         throttle = configured_throttle(config, self._clocks.monotonic)
+        self._attesting = Attesting(open_attestation(config), self._clocks.wall)
         self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
         root_key = open_root_key(config, data)
         check_root_key(root_key, self._catalog)
@@ -159,8 +162,8 @@ class Server:
             generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
             stores=ThreadPoolExecutor(_TRYING_THREADS, "trying-stores"),
         )
-        self._freezes = FreezeEvents(self._catalog, self._recording, self._trail)
-        leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, self._freezes)
+        self._events = ServiceEvents(self._catalog, self._recording, self._trail)
+        leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, FreezeEvents(self._events))
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
         self._metering = ThreadPoolExecutor(1, "metering")
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
@@ -187,14 +190,16 @@ class Server:
                 await self._xks.start()
             except ProxyListenRefused as error:
                 raise ListenerRefused(str(error)) from None
-        deletion = DeletionWorker(self._services, self._recording, self._trail)
-        rotation = RotationWorker(self._services, self._recording, self._trail)
+        deletion = DeletionWorker(self._services, self._events)
+        rotation = RotationWorker(self._services, self._events)
+        expiration = ExpirationWorker(self._services, self._events)
         seconds = self._config.limits.deletion_check_seconds
         for job, name in (
             (deletion.run_once, "destroying due keys"),
             (rotation.run_once, "rotating due keys"),
+            (expiration.run_once, "deleting expired key material"),
             (self._pipeline.settle, "settling intents"),
-            (self._freezes.bring, "recording freezes"),
+            (self._events.keep, "recording what was done"),
         ):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
         seconds = self._config.limits.usage_count_seconds
@@ -226,7 +231,7 @@ class Server:
             pool.shutdown()
         self._issuer_keys.close()
         try:
-            self._freezes.bring()
+            self._events.keep()
             self._pipeline.settle()
         except KmsError as error:
             _log.warning("the catalog could not be told that all records are in the trail: %s", error.code())
@@ -301,6 +306,7 @@ class Server:
             proxied=PROXIED,
             services=self._services,
             callers=self._callers,
+            attesting=self._attesting,
             authorizer=self._authorizer,
             limiter=limiter,
             recording=self._recording,
@@ -461,6 +467,17 @@ def open_issuer_keys(config: Config, monotonic: Callable[[], float]) -> IssuerKe
             raise ConfigurationError(f"{oidc.ca_file} holds no certificates in PEM form") from None
     ages = KeyAges(refresh=oidc.refresh_seconds, maximum=oidc.max_age_seconds, wait=oidc.fetch_seconds + 1)
     return IssuerKeys(HttpsFetcher(trusted, oidc.fetch_seconds), monotonic, ages)
+
+
+def open_attestation(config: Config) -> AttestationVerifier:
+    """What verifies attestation documents. Raises ConfigurationError."""
+    attestation = config.attestation
+    pem = read_file(attestation.roots_file) if attestation.roots_file else AWS_NITRO_ROOT_PEM
+    try:
+        roots = read_roots(pem)
+    except ValueError:
+        raise ConfigurationError(f"{attestation.roots_file} holds no certificates in PEM form") from None
+    return AttestationVerifier(roots, max_age=attestation.max_age_seconds)
 
 
 def check_root_key(root_key: RootKeyProvider, catalog: Catalog) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
@@ -37,7 +37,7 @@ from kagitori_keystore.base import (
     ImportRefused,
     MaterialRef,
 )
-from kagitori_keystore.capabilities import GeneralKeyStore, MaterialImport
+from kagitori_keystore.capabilities import GeneralKeyStore
 from kagitori_keystore.ciphertext import parse
 from kagitori_keystore.importing.unwrapping import combines
 
@@ -49,15 +49,11 @@ RAW_SPECS = tuple(spec for spec in KeySpec if spec.family in (KeyFamily.SYMMETRI
 SIZES_OF_KEY = {WrappingSpec.RSA_2048: 2048, WrappingSpec.RSA_3072: 3072, WrappingSpec.RSA_4096: 4096}
 
 
-class ImportingKeyStore(GeneralKeyStore, MaterialImport, Protocol):
-    """A store with the ability, and those that show what came of a material."""
-
-
-STORES: dict[str, Callable[[Path], ImportingKeyStore]] = {"software": lambda place: Workshop(place).store}
+STORES: dict[str, Callable[[Path], GeneralKeyStore]] = {"software": lambda place: Workshop(place).store}
 
 
 @pytest.fixture(scope="module", params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImportingKeyStore]:
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GeneralKeyStore]:
     """One for all tests but those that close it or count what it holds: wrapping pairs take long to make."""
     opened = STORES[request.param](tmp_path_factory.mktemp("store"))
     yield opened
@@ -65,26 +61,26 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(params=STORES)
-def fresh_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ImportingKeyStore]:
+def fresh_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GeneralKeyStore]:
     opened = STORES[request.param](tmp_path)
     yield opened
     opened.close()
 
 
 @pytest.fixture(scope="module")
-def given(store: ImportingKeyStore) -> Parameters:
+def given(store: GeneralKeyStore) -> Parameters:
     """Parameters for KEY at HOME, bound to BINDING."""
     return parameters(store)
 
 
 @pytest.fixture(scope="module")
-def abroad(store: ImportingKeyStore) -> Parameters:
+def abroad(store: GeneralKeyStore) -> Parameters:
     """For KEY in another Region."""
     return parameters(store, domain=OTHER_REGION)
 
 
 @pytest.fixture(scope="module")
-def elsewhere(store: ImportingKeyStore) -> Parameters:
+def elsewhere(store: GeneralKeyStore) -> Parameters:
     """For another key at HOME."""
     return parameters(store, key=OTHER_KEY)
 
@@ -106,7 +102,7 @@ class Parameters:
 
 
 def parameters(
-    store: ImportingKeyStore,
+    store: GeneralKeyStore,
     *,
     spec: WrappingSpec = WrappingSpec.RSA_2048,
     domain: Domain = HOME,
@@ -118,7 +114,7 @@ def parameters(
 
 
 def imported(
-    store: ImportingKeyStore,
+    store: GeneralKeyStore,
     given: Parameters,
     spec: KeySpec,
     material: bytes,
@@ -136,12 +132,12 @@ def material_of(spec: KeySpec) -> bytes:
     return os.urandom(spec.material_bytes) if spec in RAW_SPECS else pkcs8(key_of(spec))
 
 
-def test_the_ability_is_told(store: ImportingKeyStore) -> None:
+def test_the_ability_is_told(store: GeneralKeyStore) -> None:
     assert Capability.MATERIAL_IMPORT in store.describe().capabilities
 
 
 @pytest.mark.parametrize("spec", WrappingSpec)
-def test_wrapping_pairs_are_new_and_as_asked(store: ImportingKeyStore, spec: WrappingSpec) -> None:
+def test_wrapping_pairs_are_new_and_as_asked(store: GeneralKeyStore, spec: WrappingSpec) -> None:
     first, second = parameters(store, spec=spec), parameters(store, spec=spec)
     assert first.public_key.key_size == second.public_key.key_size == SIZES_OF_KEY[spec]
     assert first.public_key != second.public_key
@@ -151,7 +147,7 @@ def test_wrapping_pairs_are_new_and_as_asked(store: ImportingKeyStore, spec: Wra
 @pytest.mark.parametrize("algorithm", WrappingAlgorithm)
 @pytest.mark.parametrize("spec", [*RAW_SPECS, *DER_SPECS])
 def test_every_spec_is_imported(
-    store: ImportingKeyStore, given: Parameters, spec: KeySpec, algorithm: WrappingAlgorithm
+    store: GeneralKeyStore, given: Parameters, spec: KeySpec, algorithm: WrappingAlgorithm
 ) -> None:
     if not combines(spec, WrappingSpec.RSA_2048, algorithm):
         return
@@ -160,13 +156,13 @@ def test_every_spec_is_imported(
     assert spec in store.describe().key_specs
 
 
-def test_an_imported_symmetric_key_encrypts(store: ImportingKeyStore, given: Parameters) -> None:
+def test_an_imported_symmetric_key_encrypts(store: GeneralKeyStore, given: Parameters) -> None:
     ref = imported(store, given, KeySpec.SYMMETRIC_DEFAULT, bytes(32))
     blob = store.encrypt(HOME, KEY, ref, b"plaintext", CONTEXT)
     assert store.decrypt(HOME, KEY, ref, parse(blob), CONTEXT) == b"plaintext"
 
 
-def test_what_was_encrypted_opens_after_the_next_import(store: ImportingKeyStore, given: Parameters) -> None:
+def test_what_was_encrypted_opens_after_the_next_import(store: GeneralKeyStore, given: Parameters) -> None:
     """A user deletes a material and imports it again, wrapped in another way."""
     material = os.urandom(32)
     first = imported(store, given, KeySpec.SYMMETRIC_DEFAULT, material)
@@ -179,7 +175,7 @@ def test_what_was_encrypted_opens_after_the_next_import(store: ImportingKeyStore
 
 
 @pytest.mark.parametrize("size", [32, 64, 65, 128])
-def test_an_imported_hmac_key_makes_its_macs(store: ImportingKeyStore, given: Parameters, size: int) -> None:
+def test_an_imported_hmac_key_makes_its_macs(store: GeneralKeyStore, given: Parameters, size: int) -> None:
     material = os.urandom(size)
     ref = imported(store, given, KeySpec.HMAC_256, material)
     expected = HMAC(material, SHA256())
@@ -192,7 +188,7 @@ def test_an_imported_hmac_key_makes_its_macs(store: ImportingKeyStore, given: Pa
 
 @pytest.mark.parametrize("spec", DER_SPECS)
 def test_an_imported_pair_has_the_public_half_of_its_key(
-    store: ImportingKeyStore, given: Parameters, spec: KeySpec
+    store: GeneralKeyStore, given: Parameters, spec: KeySpec
 ) -> None:
     ref = imported(store, given, spec, material_of(spec))
     public = key_of(spec).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -201,7 +197,7 @@ def test_an_imported_pair_has_the_public_half_of_its_key(
 
 @pytest.mark.parametrize("spec", [KeySpec.SYMMETRIC_DEFAULT, KeySpec.HMAC_512, *DER_SPECS])
 def test_a_material_has_one_id_for_a_key_and_another_for_another(
-    store: ImportingKeyStore, given: Parameters, abroad: Parameters, elsewhere: Parameters, spec: KeySpec
+    store: GeneralKeyStore, given: Parameters, abroad: Parameters, elsewhere: Parameters, spec: KeySpec
 ) -> None:
     material = material_of(spec)
     ids = {imported(store, given, spec, material).material_id for _ in range(2)}
@@ -212,13 +208,13 @@ def test_a_material_has_one_id_for_a_key_and_another_for_another(
 
 
 def test_parameters_are_of_use_more_than_once_until_the_server_says_no(
-    store: ImportingKeyStore, given: Parameters
+    store: GeneralKeyStore, given: Parameters
 ) -> None:
     refs = [imported(store, given, KeySpec.SYMMETRIC_DEFAULT, bytes([number]) * 32) for number in (1, 2)]
     assert len({ref.material_id for ref in refs}) == 2
 
 
-def test_parameters_are_of_use_for_their_key_domain_and_binding_only(store: ImportingKeyStore) -> None:
+def test_parameters_are_of_use_for_their_key_domain_and_binding_only(store: GeneralKeyStore) -> None:
     given = parameters(store)
     for domain in (OTHER_ACCOUNT, OTHER_REGION):
         parameters(store, domain=domain)  # so that no domain fails for being unused
@@ -238,7 +234,7 @@ def test_parameters_are_of_use_for_their_key_domain_and_binding_only(store: Impo
     assert reason(partial(imported, store, crossed, KeySpec.SYMMETRIC_DEFAULT, bytes(32))) is ImportFault.UNDECRYPTABLE
 
 
-def test_a_domain_without_keys_imports_nothing(fresh_store: ImportingKeyStore) -> None:
+def test_a_domain_without_keys_imports_nothing(fresh_store: GeneralKeyStore) -> None:
     given = parameters(fresh_store)
     refused(
         {ErrorKind.KEY},
@@ -246,7 +242,7 @@ def test_a_domain_without_keys_imports_nothing(fresh_store: ImportingKeyStore) -
     )
 
 
-def test_forged_parameters_are_noticed(store: ImportingKeyStore, given: Parameters) -> None:
+def test_forged_parameters_are_noticed(store: GeneralKeyStore, given: Parameters) -> None:
     forgeries = [b"", given.sealed[:-1], given.sealed + b"\x00", given.sealed[1:], bytes(3000)]
     for at in range(0, len(given.sealed), 7):
         changed = bytearray(given.sealed)
@@ -268,7 +264,7 @@ def reason(call: Callable[[], object]) -> ImportFault:
 
 @pytest.mark.parametrize("algorithm", WrappingAlgorithm)
 def test_what_does_not_open_has_one_answer(
-    store: ImportingKeyStore, given: Parameters, algorithm: WrappingAlgorithm
+    store: GeneralKeyStore, given: Parameters, algorithm: WrappingAlgorithm
 ) -> None:
     wrapped = given.wrap(algorithm, bytes(32))
     forgeries = [b"", bytes(len(wrapped)), wrapped[:-1], wrapped + b"\x00", wrapped[8:], bytes(6145)]
@@ -286,7 +282,7 @@ def test_what_does_not_open_has_one_answer(
 
 
 @pytest.mark.parametrize("spec", [*RAW_SPECS, *DER_SPECS])
-def test_a_material_of_another_spec_is_refused(store: ImportingKeyStore, given: Parameters, spec: KeySpec) -> None:
+def test_a_material_of_another_spec_is_refused(store: GeneralKeyStore, given: Parameters, spec: KeySpec) -> None:
     others = [bytes(16), bytes(256), b"-----BEGIN PRIVATE KEY-----", material_of(spec) + b"\x00" * 128]
     others += [material_of(other) for other in DER_SPECS if other is not spec]
     if spec in RAW_SPECS:
@@ -297,18 +293,18 @@ def test_a_material_of_another_spec_is_refused(store: ImportingKeyStore, given: 
         assert reason(partial(imported, store, given, spec, other)) is ImportFault.WRONG_SHAPE
 
 
-def test_specs_that_the_store_does_not_make_are_refused(store: ImportingKeyStore, given: Parameters) -> None:
+def test_specs_that_the_store_does_not_make_are_refused(store: GeneralKeyStore, given: Parameters) -> None:
     for spec in set(KeySpec) - store.describe().key_specs:
         error = refused({ErrorKind.CALLER}, partial(imported, store, given, spec, bytes(64)))
         assert not isinstance(error, ImportRefused)
 
 
-def test_arguments_are_bounded(store: ImportingKeyStore) -> None:
+def test_arguments_are_bounded(store: GeneralKeyStore) -> None:
     for key, binding in (("alias/a", BINDING), (KEY.upper(), BINDING), (KEY, bytes(1025))):
         refused({ErrorKind.CALLER}, partial(store.import_parameters, HOME, key, WrappingSpec.RSA_2048, binding))
 
 
-def test_a_closed_store_stays_closed(fresh_store: ImportingKeyStore) -> None:
+def test_a_closed_store_stays_closed(fresh_store: GeneralKeyStore) -> None:
     given = parameters(fresh_store)
     fresh_store.close()
     refused({ErrorKind.STORE_LOST}, lambda: parameters(fresh_store))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from tests.support.inprocess import ALLOW_ALL, HOME, REGION, InProcess
 from tests.support.kms_calls import OTHER, alias_arn, encrypt, new_key, user_arn
 from tests.support.random_messages import Pool, almost, messages, plausible
 
+from kagitori.kms.v1 import resources_pb2
 from kagitori_server.operations.table import TABLE
 from kagitori_server.policy.defaults import default_key_policy
 from kagitori_server.transports.grpc.contract import SERVICES, path
@@ -51,6 +52,7 @@ class Target:
         tokens = service.call("ListTokens", {"principal_arn": user_arn("victim")}).tokens
         self.tokens = {"root": service.root_token, "nobody": service.new_user("nobody"), "unknown": "kgt_" + "x" * 43}
         blob = encrypt(service, keys[0].key_id)
+        uses = _Uses(service)
         self.pool = Pool(
             texts=[
                 *(key.key_id for key in keys), keys[0].arn, foreign.key_id, foreign.arn, "alias/app",
@@ -58,15 +60,67 @@ class Target:
                 tokens[0].token_id, REGION, "eu-west-1", default_key_policy(HOME), ALLOW_ALL, "spiffe://x/y", "CN=x",
                 "session-1", "default",
             ],
-            blobs=[blob, blob[:-1], blob[:40], encrypt(service, keys[2].key_id, b"x" * 4096), b"\x01"],
-            sensible=_sensible([key.key_id for key in keys], foreign.arn, blob, role.arn, tokens[0].token_id),
+            blobs=[blob, blob[:-1], blob[:40], encrypt(service, keys[2].key_id, b"x" * 4096), b"\x01", *uses.blobs],
+            sensible={
+                **_sensible([key.key_id for key in keys], foreign.arn, blob, role.arn, tokens[0].token_id),
+                **uses.sensible([*(key.key_id for key in keys), "alias/app", foreign.arn]),
+            },
         )
 
     def send(self, rpc: MethodDescriptor, body: bytes, who: str) -> Answer:
         """The answer to a call by root, by a user who may do nothing, or by nobody we know."""
         metadata = (("authorization", f"Bearer {self.tokens[who]}"),)
+        if path(rpc) in self.dispatcher.streaming:
+            return self.service._runner.run(self._last(rpc, metadata, body))
         dispatched = self.dispatcher.dispatch(path(rpc), metadata, Peer("192.0.2.1"), body)
         return self.service._runner.run(dispatched)
+
+
+    async def _last(self, rpc: MethodDescriptor, metadata: Sequence[tuple[str, str]], body: bytes) -> Answer:
+        """What ends a stream of messages."""
+        sent = [each async for each in self.dispatcher.stream(path(rpc), metadata, Peer("192.0.2.1"), body)]
+        assert isinstance(sent[-1], Answer)
+        return sent[-1]
+
+
+class _Uses:
+    """A key of each family, and what they make: members that make sense to who uses them."""
+
+    def __init__(self, service: InProcess) -> None:
+        self.keys = {
+            spec: new_key(service, key_spec=spec, key_usage=usage).key_id
+            for spec, usage in (
+                ("RSA_2048", "SIGN_VERIFY"), ("ECC_NIST_P256", "KEY_AGREEMENT"), ("ECC_SECG_P256K1", "SIGN_VERIFY"),
+                ("ECC_NIST_EDWARDS25519", "SIGN_VERIFY"), ("ML_DSA_44", "SIGN_VERIFY"),
+                ("HMAC_256", "GENERATE_VERIFY_MAC"), ("ML_KEM_768", "ENCAPSULATE_DECAPSULATE"),
+            )
+        }
+        self.keys["RSA_3072"] = new_key(service, key_spec="RSA_3072", key_usage="ENCRYPT_DECRYPT").key_id
+        terms = {"key_id": self.keys["RSA_2048"], "signing_algorithm": "RSASSA_PSS_SHA_256", "message": b"x"}
+        self.signature = service.call("Sign", terms).signature
+        terms = {"key_id": self.keys["HMAC_256"], "mac_algorithm": "HMAC_SHA_256", "message": b"x"}
+        self.mac = service.call("GenerateMac", terms).mac
+        terms = {"key_id": self.keys["ML_KEM_768"], "encapsulation_algorithm": "ML_KEM"}
+        self.encapsulation = service.call("Encapsulate", terms).shared_secret_ciphertext_blob
+        self.public = service.call("GetPublicKey", {"key_id": self.keys["ECC_NIST_P256"]}).public_key
+        self.blobs = [self.signature, self.mac, self.encapsulation, self.public, self.public[:-1]]
+
+    def sensible(self, keys: list[str]) -> dict[str, list[Any]]:
+        """Member name -> values. Elliptic pairs and quick specs alone, so that examples take milliseconds."""
+        specs, pairs = resources_pb2.KeySpec, resources_pb2.DataKeyPairSpec
+        return {
+            "key_id": [*keys, *self.keys.values()], "source_key_id": [None, *keys[:1], self.keys["RSA_3072"]],
+            "message": [b"x", b"y" * 32, b"z" * 64], "message_type": [None, 1, 2, 3],
+            "signing_algorithm": resources_pb2.SigningAlgorithm.values(), "signature": [self.signature],
+            "mac_algorithm": [2, 2, 3], "mac": [self.mac], "public_key": [self.public],
+            "key_agreement_algorithm": [1], "encapsulation_algorithm": [1],
+            "shared_secret_ciphertext_blob": [self.encapsulation, self.encapsulation[:-1]],
+            "key_pair_spec": [pairs.Value(f"DATA_KEY_PAIR_SPEC_ECC_{name}") for name in ("NIST_P256", "SECG_P256K1")],
+            "encryption_algorithm": [None, 1, 2, 3],
+            "key_usage": [None, 1, 2, 3, 4, 5], "rotation_period_in_days": [None, 90, 2560],
+            "replica_region": ["eu-west-1"], "primary_region": ["eu-west-1", REGION],
+            "key_spec": [None, 1, 2, *(specs.Value(f"KEY_SPEC_{name}") for name in ("ECC_NIST_P256", "ML_DSA_44"))],
+        }
 
 
 def _sensible(keys: list[str], foreign: str, blob: bytes, role: str, token_id: str) -> dict[str, list[Any]]:

@@ -119,7 +119,7 @@ def test_key_that_one_destroys_is_gone_for_the_other(pair: Pair) -> None:
     later = Server(Config(listen=ListenConfig(grpc="127.0.0.1:0")), open_data_directory(pair.first.data), clocks)
     later.open()
     try:
-        worker = DeletionWorker(later._services, later._recording, later._trail)
+        worker = DeletionWorker(later._services, later._events)
         assert worker.run_once() >= 1
         assert worker.run_once() == 0
         chain = pair.first.data / "audit" / later._trail.position().chain

@@ -69,6 +69,7 @@ class Plan:
     hash: type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512] = hashes.SHA384
     issuer_name: str | None = None
     extra: x509.ExtensionType | None = None
+    subject_key: rsa.RSAPublicKey | None = None
 
 
 ROOT = Plan("root.example", authority=True, usage="certify", end=NOW + 1e8)
@@ -85,7 +86,7 @@ def issue(plan: Plan, issuer: Issued | None) -> Issued:
         x509.CertificateBuilder()
         .subject_name(_name(plan.name))
         .issuer_name(_name(issuer_name))
-        .public_key(key.public_key())
+        .public_key(plan.subject_key or key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(dt.datetime.fromtimestamp(plan.start, dt.UTC))
         .not_valid_after(dt.datetime.fromtimestamp(plan.end, dt.UTC))

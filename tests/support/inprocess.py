@@ -23,6 +23,8 @@ from kagitori_keystore.rootkey.file import open_file_root
 from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.asking import lockout_check, may_assume_role
+from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
+from kagitori_server.attesting import Attesting
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authn.web_tokens import WebTokens
@@ -49,7 +51,7 @@ from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
-from kagitori_server.service_events import FreezeEvents
+from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.catalog import open_catalog
 
@@ -94,6 +96,7 @@ class InProcess:
         self, folder: Path, clock: FakeClock | None = None, *, ages: KeyAges | None = None, fetch_seconds: float = 5.0,
         account_rates: Sequence[str] = (), principal_rates: Sequence[str] = (), quotas: Quotas | None = None,
         openers: Mapping[CustomKeyStoreType, Opener] | None = None, timing: Timing | None = None,
+        attestation: AttestationVerifier | None = None,
     ) -> None:
         self.clock = clock or FakeClock(START)
         self._quotas = quotas or Quotas()
@@ -129,7 +132,7 @@ class InProcess:
         self.recording = Recording(
             clock=self.clock, new_event_id=self.ids.uuid, partition="aws", home_account=HOME, default_region=REGION
         )
-        self.freezes = FreezeEvents(self.catalog, self.recording, self.trail)
+        self.events = ServiceEvents(self.catalog, self.recording, self.trail)
         throttle = Throttle(
             account=parse_rates(account_rates), principal=parse_rates(principal_rates), burst_seconds=1.0,
             buckets=1_000, monotonic=self.clock,
@@ -138,8 +141,9 @@ class InProcess:
             table=TABLE,
             services=self.services,
             callers=self._make_callers(),
+            attesting=Attesting(attestation or AttestationVerifier(read_roots(AWS_NITRO_ROOT_PEM)), self.clock),
             authorizer=self._authorizer,
-            limiter=Limiter(throttle, Leases(self.catalog, self.clock, self.ids.uuid, self.freezes)),
+            limiter=Limiter(throttle, Leases(self.catalog, self.clock, self.ids.uuid, FreezeEvents(self.events))),
             recording=self.recording,
             trail=self.trail,
             pools=self._pools,

@@ -15,6 +15,8 @@ from kagitori_keystore.algorithms import (
     MessageForm,
     SigningAlgorithm,
     SigningScheme,
+    WrappingAlgorithm,
+    WrappingSpec,
 )
 from kagitori_keystore.base import (
     CiphertextInvalid,
@@ -323,6 +325,19 @@ class FaultyAbilities:
             other = self._real.generate_data_key_pair(at, key, ref, pair_spec, context)
             return replace(pair, public_key=other.public_key)
         return self._same(pair_spec, pair) if self._fault is Fault.PAIRS_REPEAT else pair
+
+    # MaterialImport, about which nothing is wrong
+
+    def import_parameters(
+        self, domain: Domain, key_id: str, wrapping_spec: WrappingSpec, binding: bytes
+    ) -> tuple[bytes, bytes]:
+        return self._real.import_parameters(domain, key_id, wrapping_spec, binding)
+
+    def import_material(
+        self, spec: KeySpec, domain: Domain, key_id: str, sealed: bytes, binding: bytes, algorithm: WrappingAlgorithm,
+        wrapped_material: bytes,
+    ) -> MaterialRef:
+        return self._real.import_material(spec, domain, key_id, sealed, binding, algorithm, wrapped_material)
 
     # MaterialReplication
 

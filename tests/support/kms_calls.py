@@ -12,7 +12,6 @@ from tests.support.inprocess import HOME, REGION, InProcess
 
 from kagitori_server.model.errors import AccessDeniedException, KmsError
 from kagitori_server.operations.shapes.keys import KeyMetadata
-from kagitori_server.recording import Recording
 from kagitori_server.workers import DeletionWorker
 
 OTHER = "111122223333"
@@ -110,10 +109,7 @@ def last_record(service: InProcess) -> dict[str, Any]:
 
 def deletion_worker(service: InProcess) -> DeletionWorker:
     """A worker that ends keys whose time has come by the service's clock."""
-    recording = Recording(
-        clock=service.clock, new_event_id=service.ids.uuid, partition="aws", home_account=HOME, default_region=REGION
-    )
-    return DeletionWorker(service.services, recording, service.trail)
+    return DeletionWorker(service.services, service.events)
 
 
 def database_bytes(folder: Path) -> bytes:

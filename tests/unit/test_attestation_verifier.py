@@ -164,6 +164,8 @@ FIELD_REFUSALS: dict[str, tuple[Change, AttestationFault]] = {
     "an empty bundle": (put(cabundle=[]), MALFORMED),
     "a bundle of nine": (put(cabundle=[hypervisor().root.der] * 9), MALFORMED),
     "a bundle that is no list": (put(cabundle=hypervisor().root.der), MALFORMED),
+    "a bundle that is a number": (put(cabundle=5), MALFORMED),
+    "a bundle that is a map": (put(cabundle={0: hypervisor().root.der}), MALFORMED),
     "a bundle with an empty entry": (put(cabundle=[*hypervisor().bundle, b""]), MALFORMED),
     "large user data": (put(user_data=bytes(1025)), MALFORMED),
     "a large nonce": (put(nonce=bytes(1025)), MALFORMED),
@@ -230,6 +232,10 @@ FORM_REFUSALS: dict[str, tuple[bytes, AttestationFault]] = {
     "a short signature": (cbor2.dumps([*cbor2.loads(hypervisor().document())[:3], bytes(95)]), MALFORMED),
     "a long signature": (cbor2.dumps([*cbor2.loads(hypervisor().document())[:3], bytes(97)]), MALFORMED),
     "a signature of zeros": (cbor2.dumps([*cbor2.loads(hypervisor().document())[:3], bytes(96)]), SIGNATURE),
+    "a payload of 70,000 bytes": (hypervisor().sign(bytes(70_000)), MALFORMED),
+    "a payload that is null": (hypervisor().sign(b"\xf6"), MALFORMED),
+    "a payload that is a number": (hypervisor().sign(b"\x01"), MALFORMED),
+    "a payload that names registers": (hypervisor().sign(cbor2.dumps("pcrs")), MALFORMED),
     "a payload that is a list": (hypervisor().sign(cbor2.dumps([1])), MALFORMED),
     "bytes behind the payload": (hypervisor().sign(ITEM + b"\x00"), MALFORMED),
     "a payload cut short": (hypervisor().sign(ITEM[:-1]), MALFORMED),
@@ -316,3 +322,9 @@ def test_any_field_is_refused_or_within_its_bounds(name: str, value: object) -> 
         return
     assert name in {"module_id", "user_data", "nonce", "pcrs"}
     assert name == "pcrs" or getattr(attestation, name) == value
+
+
+@pytest.mark.parametrize("size", [0, 262_145, 10_000_000])
+def test_a_document_of_another_size_is_not_looked_at(size: int) -> None:
+    with pytest.raises(AttestationRefused, match="1 to 262144 bytes"):
+        verify(bytes(size))

@@ -20,7 +20,11 @@ MAIN = "from kagitori_client.cli import main; main()"
 
 COMMANDS = """
 init serve status encrypt decrypt data-key random
+sign verify public-key data-key-pair derive encapsulate decapsulate
+mac: generate verify
 key: create list show last-used describe enable disable delete cancel-deletion set-description
+key: import import-parameters delete-material rotate rotations replicate set-primary
+key rotation: enable disable status
 alias: create update delete list
 grant: create list retire revoke
 tag: set remove list
@@ -43,7 +47,7 @@ def _words() -> list[list[str]]:
     found: list[list[str]] = []
     for line in COMMANDS.strip().splitlines():
         noun, colon, verbs = line.partition(":")
-        found += [[noun, verb] for verb in verbs.split()] if colon else [[verb] for verb in line.split()]
+        found += [[*noun.split(), verb] for verb in verbs.split()] if colon else [[verb] for verb in line.split()]
     return found
 
 

@@ -60,10 +60,10 @@ def test_a_process_that_outlives_a_full_disk_records_the_freeze(
             with pytest.raises(AuditUnavailable):
                 service.call("Encrypt", {"key_id": key_id, "plaintext": b"x"}, token=token)
             with pytest.raises(AuditUnavailable):
-                service.freezes.bring()
+                service.events.keep()
         disk.full = False
         for _ in range(2):
-            service.freezes.bring()
+            service.events.keep()
         assert _freezes(service) == 1
         service.pipeline.settle()
         with service.catalog.read() as reader:

@@ -214,6 +214,14 @@ def test_rsa_moduli_have_their_size_to_the_bit() -> None:
         refused(KeySpec.RSA_2048, pkcs8(rsa.generate_private_key(65_537, bits)))
 
 
+def test_a_modulus_a_bit_short_is_refused() -> None:
+    """Two primes of 1,024 bits whose product has 2,047."""
+    p, q = _prime_from(0x9 << 1020), _prime_from(0xA << 1020)
+    assert p.bit_length() == q.bit_length() == 1024
+    assert (p * q).bit_length() == 2047
+    refused(KeySpec.RSA_2048, _rsa_of(p, q))
+
+
 def test_rsa_primes_are_of_equal_size() -> None:
     """A modulus of 2,048 bits, one of whose primes has 512: from a prime of a 1,024-bit key and one of a 3,072."""
     small = rsa.generate_private_key(65_537, 1024).private_numbers().p  # noqa: S505  (to be refused)
@@ -223,10 +231,7 @@ def test_rsa_primes_are_of_equal_size() -> None:
             break
     else:
         pytest.fail("no prime of the wanted size in eight keys")
-    d = rsa.rsa_recover_private_exponent(65_537, large, small)
-    parts = {"n": small * large, "d": d, "p": large, "q": small}
-    parts |= {"dp": d % (large - 1), "dq": d % (small - 1), "qi": pow(small, -1, large)}
-    refused(KeySpec.RSA_2048, rsa_structure(rsa_key(), **parts))
+    refused(KeySpec.RSA_2048, _rsa_of(large, small))
 
 
 @pytest.mark.parametrize("spec", CURVES)
@@ -330,3 +335,19 @@ def _rsa_key_with_exponent(exponent: int) -> bytes | None:
         return None
     d = pow(exponent, -1, order)
     return rsa_structure(rsa_key(), e=exponent, d=d, dp=d % (p - 1), dq=d % (q - 1))
+
+
+def _rsa_of(p: int, q: int) -> bytes:
+    d = rsa.rsa_recover_private_exponent(65_537, p, q)
+    parts = {"n": p * q, "d": d, "p": p, "q": q, "dp": d % (p - 1), "dq": d % (q - 1), "qi": pow(q, -1, p)}
+    key = rsa_structure(rsa_key(), **parts)
+    assert isinstance(load_der_private_key(key, None), rsa.RSAPrivateKey)  # a good key in itself
+    return key
+
+
+def _prime_from(start: int) -> int:
+    """The first number from `start` on that is probably prime (Fermat) and can serve the exponent."""
+    number = start | 1
+    while pow(2, number - 1, number) != 1 or (number - 1) % 65_537 == 0:
+        number += 2
+    return number

@@ -149,6 +149,13 @@ def test_other_lengths_are_refused(algorithm: WrappingAlgorithm) -> None:
     refused(algorithm, b"\xff" * len(wrapped))  # not below the modulus
 
 
+@pytest.mark.parametrize("algorithm", TWO_STEP)
+def test_what_is_longer_than_aws_allows_is_not_opened(algorithm: WrappingAlgorithm) -> None:
+    """6,144 bytes: the wrapped AES key, eight bytes of key wrap, and the material, padded to a multiple of eight."""
+    assert opened(algorithm, wrap(algorithm, bytes(5880))) == bytes(5880)
+    refused(algorithm, wrap(algorithm, bytes(5881)))
+
+
 @pytest.mark.parametrize("algorithm", WrappingAlgorithm)
 def test_one_algorithm_does_not_open_what_another_wrapped(algorithm: WrappingAlgorithm) -> None:
     for other in WrappingAlgorithm:

@@ -283,7 +283,7 @@ def test_a_deny_on_a_principals_arn_is_heeded(service: InProcess) -> None:
 
 def test_an_account_id_can_be_used_again(service: InProcess, tmp_path: Path) -> None:
     """Keys of an account made under the id of a deleted one still open after a restart."""
-    worker = DeletionWorker(service.services, service.recording, service.trail)
+    worker = DeletionWorker(service.services, service.events)
     service.call("CreateAccount", {"account_id": TENANT, "name": "first"})
     made = service.call("CreateToken", {"principal_arn": root_arn("aws", TENANT)})
     key_id = service.call("CreateKey", {}, token=made.token).key_metadata.key_id

@@ -40,9 +40,9 @@ _SERVED = {
 }
 _NAMING = {
     "user_name", "role_name", "group_name", "policy_name", "principal_arn", "policy_arn", "token_id",
-    "certificate_id", "access_key_id",
+    "certificate_id", "access_key_id", "budget_name", "oidc_provider_arn", "role_arn",
 }
-_ON_ONE = (Resource.ENTITY, Resource.PRINCIPAL, Resource.POLICY)
+_ON_ONE = (Resource.ENTITY, Resource.PRINCIPAL, Resource.POLICY, Resource.BUDGET, Resource.OIDC_PROVIDER)
 _NARROWED = {
     "ListUsers": "group_name", "ListTokens": "principal_arn", "ListCertificates": "principal_arn",
     "ListAccessKeys": "principal_arn", "ListManagedPolicies": "principal_arn",

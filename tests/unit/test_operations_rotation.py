@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.inprocess import REGION, START, InProcess
+from tests.support.inprocess import START, InProcess
 from tests.support.kms_calls import DAY, encrypt, last_record, new_key, refused
 
 from kagitori_server.model.errors import (
@@ -20,7 +20,6 @@ from kagitori_server.model.errors import (
     ValidationException,
 )
 from kagitori_server.model.keys import MaterialState, RotationType
-from kagitori_server.recording import Recording
 from kagitori_server.workers import RotationWorker
 
 
@@ -32,11 +31,7 @@ def service(tmp_path: Path) -> Iterator[InProcess]:
 
 def turn(service: InProcess) -> int:
     """What one round of the worker rotates."""
-    recording = Recording(
-        clock=service.clock, new_event_id=service.ids.uuid, partition="aws", home_account="000000000000",
-        default_region=REGION,
-    )
-    return RotationWorker(service.services, recording, service.trail).run_once()
+    return RotationWorker(service.services, service.events).run_once()
 
 
 def status(service: InProcess, key_id: str) -> tuple[bool, int | None, float | None]:

@@ -132,6 +132,17 @@ EXPECTED: dict[str, Aws] = {
     "ListKeyRotations": Aws(
         "ListKeyRotations@key", "key:key_id:plain/ANY", **READ, shows="key_id include_key_material limit marker"
     ),
+    "GetParametersForImport": Aws(
+        "GetParametersForImport@key", "key:key_id:plain/IMPORT_PREPARABLE", **READ,
+        shows="key_id wrapping_algorithm wrapping_key_spec",
+    ),
+    "ImportKeyMaterial": Aws(
+        "ImportKeyMaterial@key", "key:key_id:plain/IMPORTABLE",
+        shows="key_id valid_to expiration_model import_type key_material_description key_material_id",
+    ),
+    "DeleteImportedKeyMaterial": Aws(
+        "DeleteImportedKeyMaterial@key", "key:key_id:plain/EMPTIABLE", shows="key_id key_material_id"
+    ),
     "ReplicateKey": Aws(
         "ReplicateKey@key CreateKey@account TagResource@account PutKeyPolicy@account", "key:key_id:plain/REPLICABLE",
         shows="key_id replica_region policy bypass_policy_lockout_safety_check description tags",
@@ -171,11 +182,15 @@ STATES = {
     "GRANTING": "Enabled Unavailable Updating",
     "SWITCHABLE": "Enabled Disabled Unavailable",
     "SCHEDULABLE": "Creating Enabled Disabled PendingImport Unavailable",
+    "IMPORTABLE": "Enabled Disabled PendingImport Updating",
+    "IMPORT_PREPARABLE": "Enabled Disabled PendingImport",
+    "EMPTIABLE": "Enabled Disabled PendingDeletion PendingImport PendingReplicaDeletion",
     "CANCELLABLE": "PendingDeletion PendingReplicaDeletion",
 }
 SECRET_MEMBERS = {
     "message", "mac", "signature", "shared_secret_ciphertext_blob", "public_key", "plaintext", "ciphertext_blob",
     "grant_token", "grant_tokens", "recipient", "key_store_password", "xks_proxy_authentication_credential",
+    "import_token", "encrypted_key_material",
 }
 USAGES = {
     **dict.fromkeys(("Sign", "Verify"), KeyUsage.SIGN_VERIFY),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support.inprocess import ALLOW_ALL, HOME, InProcess
+from tests.support.inprocess import ALLOW_ALL, HOME, START, InProcess
 from tests.support.kms_calls import (
     OTHER,
     delegating,
@@ -64,11 +64,19 @@ def _complete(service: InProcess, name: str) -> dict[str, Any]:
             "access_key_id": "SECRET" * 4, "raw_secret_access_key": "SECRET" * 8,
         },
         "recipient": {"key_encryption_algorithm": "RSAES_OAEP_SHA_256", "attestation_document": b"SECRET"},
+        "message": b"SECRET", "message_type": "RAW", "signing_algorithm": "ECDSA_SHA_256", "signature": b"SECRET",
+        "mac_algorithm": "HMAC_SHA_256", "mac": b"SECRET", "key_agreement_algorithm": "ECDH", "public_key": b"SECRET",
+        "encapsulation_algorithm": "ML_KEM", "shared_secret_ciphertext_blob": b"SECRET", "key_pair_spec": "RSA_2048",
+        "rotation_period_in_days": 90, "include_key_material": "ALL_KEY_MATERIAL", "replica_region": "eu-west-1",
+        "primary_region": "eu-west-1", "wrapping_algorithm": "RSAES_OAEP_SHA_256", "wrapping_key_spec": "RSA_2048",
+        "import_token": b"SECRET", "encrypted_key_material": b"SECRET", "valid_to": START + 60,
+        "expiration_model": "KEY_MATERIAL_EXPIRES", "import_type": "NEW_KEY_MATERIAL",
+        "key_material_description": "d", "key_material_id": "0" * 64,
     }
     row = TABLE[name]
     assert isinstance(row, Operation)
     wanted = {member: members[member] for member in row.request.cls.__dataclass_fields__}
-    if name.startswith("GenerateDataKey"):
+    if name.startswith("GenerateDataKey") and "Pair" not in name:
         wanted["key_spec"] = "AES_256"
     return wanted
 

@@ -23,6 +23,6 @@ def test_a_key_destroyed_by_another_process_is_forgotten(tmp_path: Path) -> None
         assert _opened(two) == 2
         one.call("ScheduleKeyDeletion", {"key_id": doomed, "pending_window_in_days": 7})
         one.clock.advance(8 * 86_400)
-        assert DeletionWorker(one.services, one.recording, one.trail).run_once() == 1
+        assert DeletionWorker(one.services, one.events).run_once() == 1
         two.call("GetCallerIdentity")
         assert _opened(two) == 1

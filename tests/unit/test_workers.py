@@ -198,7 +198,7 @@ def test_jobs_go_on(caplog: pytest.LogCaptureFixture) -> None:
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(run())
-    messages = [record.getMessage() for record in caplog.records if record.name == "kagitori_server.workers"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "kagitori_server.workers.repeating"]
     assert messages == [
         "the job: The database is away.; trying again in 0 s", "the job failed; trying again in 0 s"
     ]

@@ -19,13 +19,18 @@ from kagitori_client.cli import (
     encryption,
     grants,
     groups,
+    key_material,
+    key_pairs,
     keys,
     keystores,
     managed_policies,
     oidc_providers,
     policies,
     principals,
+    regions,
+    rotation,
     service,
+    signatures,
     tags,
     tokens,
     usage,
@@ -56,8 +61,8 @@ def build() -> typer.Typer:
     _shared_options(app)
     service.register(app)
     for name, parts in (
-        ("key", (keys.app,)), ("alias", (aliases.app,)), ("tag", (tags.app,)),
-        ("grant", (grants.app,)),
+        ("key", (keys.app, key_material.app, rotation.app, regions.app)),
+        ("alias", (aliases.app,)), ("tag", (tags.app,)), ("grant", (grants.app,)),
         ("policy", (policies.app, managed_policies.policy_app)),
         ("principal", (principals.app, groups.app, managed_policies.boundary_app)),
         ("token", (tokens.app, assume_role.app)), ("access-key", (access_keys.app,)), ("budget", (budgets.app,)),
@@ -69,6 +74,8 @@ def build() -> typer.Typer:
             noun.add_typer(part)
         app.add_typer(noun, name=name)
     encryption.register(app)
+    signatures.register(app)
+    key_pairs.register(app)
     app.add_typer(audit.app, name="audit")
     app.add_typer(usage.app, name="usage")
     return app

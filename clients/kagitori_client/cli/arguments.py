@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 from kagitori.kms.v1.credentials_pb2 import GetCallerIdentityRequest
 from kagitori.kms.v1.resources_pb2 import Tag
@@ -11,6 +12,7 @@ from kagitori_client.cli.failures import UsageError
 from kagitori_client.cli.session import Session
 
 _INT32 = 2**31 - 1
+_Value = TypeVar("_Value", bound=int, covariant=True)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -30,6 +32,28 @@ def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
 def tags(given: Sequence[str] | None) -> list[Tag]:
     """`name=value` pairs as tags."""
     return [Tag(tag_key=name, tag_value=value) for name, value in pairs(given, "--tag").items()]
+
+
+class Enumeration(Protocol[_Value]):
+    """An enum of the contract. Its names begin with a prefix, and the name of number 0 says that nothing was said."""
+
+    def items(self) -> Sequence[tuple[str, _Value]]:
+        """Names and numbers, 0 first."""
+
+
+def values(kind: Enumeration[_Value]) -> dict[str, _Value]:
+    """AWS's names of an enum's values."""
+    (unspecified, _), *named = kind.items()
+    return {name.removeprefix(unspecified.removesuffix("UNSPECIFIED")): value for name, value in named}
+
+
+def value(kind: Enumeration[_Value], text: str, option: str) -> _Value:
+    """The value of that name, in upper or lower case. Raises UsageError."""
+    known = values(kind)
+    found = known.get(text.upper())
+    if found is None:
+        raise UsageError(f"{option} can't be {text!r}", hint=f"one of {', '.join(known)}")
+    return found
 
 
 def seconds(text: str) -> int:

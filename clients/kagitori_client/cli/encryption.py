@@ -30,6 +30,7 @@ from kagitori_client.cli.files import (
     spooled_stdout,
     write_secret,
 )
+from kagitori_client.cli.raw_encryption import decrypt_raw, encrypt_raw
 from kagitori_client.cli.session import Session, command
 from kagitori_client.cli.text import Plain
 from kagitori_client.errors import ConfigurationError
@@ -45,6 +46,19 @@ Context = Annotated[
 ]
 Source = Annotated[str, typer.Argument(metavar="IN", help="File to read, - for stdin.")]
 Target = Annotated[str, typer.Argument(metavar="OUT", help="File to write, - for stdout.")]
+Raw = Annotated[
+    bool,
+    typer.Option(
+        "--raw", help="No envelope: up to 4,096 bytes through the service itself, RSA keys too (which take up to "
+        "446, by their size).",
+    ),
+]
+Algorithm = Annotated[
+    str | None,
+    typer.Option(
+        help="With --raw and an RSA key: RSAES_OAEP_SHA_256 or RSAES_OAEP_SHA_1.", metavar="ALGORITHM"
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 
 
@@ -111,6 +125,8 @@ def encrypt(
         list[str], typer.Option("--key", help="Key to encrypt under; repeatable, each can decrypt.", metavar="KEY")
     ],
     context: Context = None,
+    raw: Raw = False,
+    algorithm: Algorithm = None,
     force: Force = False,
 ) -> None:
     """Encrypt a file of any size.
@@ -118,6 +134,10 @@ def encrypt(
     The file is encrypted here, under a data key that the service protects with KEY, in the AWS Encryption SDK's
     message format. The encryption context is readable in the result and can't be altered.
     """
+    if raw:
+        encrypt_raw(session, source, target, keys=key, algorithm=algorithm, context=context, force=force)
+        return
+    _only_raw(algorithm)
     envelope = _envelope(session)
     # Only now: it belongs to the SDK.
     from kagitori_client.envelope import NamedKeys
@@ -142,13 +162,20 @@ def decrypt(
         ),
     ] = None,
     context: Context = None,
+    raw: Raw = False,
+    algorithm: Algorithm = None,
     force: Force = False,
 ) -> None:
     """Decrypt a file.
 
     Every pair of --context must be in the message. OUT appears only when all of the message has been verified;
-    for stdout the plaintext waits in a temporary file until then.
+    for stdout the plaintext waits in a temporary file until then. With --raw, FILE is a ciphertext of the service's
+    Encrypt, an encrypted data key or private key, or one of an RSA key, whose --key has to be named.
     """
+    if raw:
+        decrypt_raw(session, source, target, keys=key or (), algorithm=algorithm, context=context, force=force)
+        return
+    _only_raw(algorithm)
     envelope = _envelope(session)
     # Only now: it belongs to the SDK.
     from kagitori_client.envelope import KeysOfMessage, NamedKeys
@@ -161,6 +188,11 @@ def decrypt(
     with open_input(source) as reader, output as writer, progress("decrypting", reader) as bar:
         facts = envelope.decrypt(reader, writer, keys=keys, context=wanted, progress=bar)
     _report(session, "wrote", target, facts)
+
+
+def _only_raw(algorithm: str | None) -> None:
+    if algorithm is not None:
+        raise UsageError("--algorithm belongs to --raw: an envelope has its own")
 
 
 def data_key(

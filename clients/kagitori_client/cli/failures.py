@@ -101,6 +101,9 @@ _HINTS = {
     "ExpiredTokenException": "the token has ended: have a new one made with kagitori token create",
     "AccessDeniedException": "kagitori principal whoami shows who you are to the service",
     "DisabledException": "kagitori key enable KEY makes it usable again",
+    "InvalidKeyUsageException": "kagitori key show KEY tells what the key is for, and its algorithms",
+    "KMSInvalidSignatureException": "another key or algorithm made the signature, or the file is not what was signed",
+    "KMSInvalidMacException": "another key made the code, or the file is not what it was made of",
     "InvalidCiphertextException": "the data was altered, or the encryption context is another one",
     "Unimplemented": "the server doesn't serve this operation: kagitori status lists the ones it does",
 }

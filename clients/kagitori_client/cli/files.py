@@ -37,6 +37,19 @@ def read_document(name: str) -> str:
         raise UsageError(f"{name} is not UTF-8 text") from None
 
 
+def read_small(name: str, most: int, what: str) -> bytes:
+    """A binary file of 1 to `most` bytes, `-` for stdin."""
+    with _failures(name), open_input(name) as file:
+        content = b""
+        while len(content) <= most and (chunk := file.read(most + 1 - len(content))):
+            content += chunk
+    if not content:
+        raise UsageError(f"{name} is empty: that is no {what}")
+    if len(content) > most:
+        raise UsageError(f"{name} is longer than {most:,} bytes: that is no {what}")
+    return content
+
+
 @contextlib.contextmanager
 def open_input(name: str) -> Iterator[IO[bytes]]:
     """Opens a file for reading, `-` for stdin."""
@@ -187,10 +200,31 @@ def spooled_stdout() -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def direct_stdout() -> Iterator[IO[bytes]]:
     """Stdout itself, for output that shows by itself whether it is whole; not to a terminal."""
-    if sys.stdout.isatty():
-        raise UsageError("that output is binary and would go to the terminal", hint="name a file or use a pipe")
+    _refuse_terminal()
     yield sys.stdout.buffer
     sys.stdout.buffer.flush()
+
+
+def _refuse_terminal() -> None:
+    if sys.stdout.isatty():
+        raise UsageError("that output is binary and would go to the terminal", hint="name a file or use a pipe")
+
+
+def check_output(target: str, *, force: bool) -> None:
+    """Refuses, before any work is done, a file that may not be written, and a terminal for binary output."""
+    if target == STANDARD:
+        _refuse_terminal()
+    else:
+        check_target(target, force=force)
+
+
+def write_output(target: str, content: bytes, *, force: bool) -> None:
+    """Writes a small file, mode 0600, all or nothing; `-` for stdout."""
+    if target == STANDARD:
+        with direct_stdout() as stdout:
+            stdout.write(content)
+    else:
+        write_secret(target, content, force=force)
 
 
 def write_secret(target: str, content: bytes, *, force: bool) -> None:

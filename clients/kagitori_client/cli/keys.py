@@ -21,7 +21,8 @@ from kagitori.kms.v1.keys_pb2 import (
     ScheduleKeyDeletionRequest,
     UpdateKeyDescriptionRequest,
 )
-from kagitori_client.cli.arguments import tags
+from kagitori.kms.v1.resources_pb2 import KeySpec, KeyUsage, Origin
+from kagitori_client.cli.arguments import tags, value, values
 from kagitori_client.cli.failures import UsageError
 from kagitori_client.cli.files import read_document
 from kagitori_client.cli.session import Session, command
@@ -34,9 +35,42 @@ app = typer.Typer(help="Make, show, disable and delete KMS keys.", no_args_is_he
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Key id, key ARN, alias/NAME or alias ARN.")]
 
 
-@command(app, "create", epilog="Example: kagitori key create --alias alias/orders --tag team=shop")
+_ONLY_USAGES = {
+    "SYMMETRIC_": "ENCRYPT_DECRYPT",
+    "HMAC_": "GENERATE_VERIFY_MAC",
+    "ECC_SECG_": "SIGN_VERIFY",
+    "ECC_NIST_EDWARDS": "SIGN_VERIFY",
+    "ML_DSA_": "SIGN_VERIFY",
+    "ML_KEM_": "ENCAPSULATE_DECAPSULATE",
+}
+"""Beginning of a spec's name -> what its keys are for, where that is one thing only."""
+
+
+@command(
+    app, "create",
+    epilog="Examples: kagitori key create --alias alias/orders --tag team=shop; "
+    "kagitori key create --spec RSA_3072 --usage SIGN_VERIFY --alias alias/releases",
+)
 def create(
     session: Session,
+    spec: Annotated[
+        str, typer.Option(help=f"What the key consists of: {', '.join(values(KeySpec))}.", metavar="SPEC")
+    ] = "SYMMETRIC_DEFAULT",
+    usage: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What it is for: {', '.join(values(KeyUsage))}. Needed for RSA and the NIST curves, whose keys can "
+            "be for two of them.",
+            metavar="USAGE",
+        ),
+    ] = None,
+    multi_region: Annotated[
+        bool, typer.Option("--multi-region", help="Make a key that can be replicated to other Regions.")
+    ] = False,
+    origin: Annotated[
+        str | None,
+        typer.Option(help="AWS_KMS: made by the service; EXTERNAL: to be imported.", metavar="ORIGIN"),
+    ] = None,
     alias: Annotated[str | None, typer.Option(help="Name to give it, alias/NAME.", metavar="ALIAS")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Tag; repeatable.", metavar="NAME=VALUE")] = None,
     description: Annotated[str | None, typer.Option(help="What the key is for; not secret.")] = None,
@@ -47,15 +81,21 @@ def create(
         bool, typer.Option("--bypass-lockout-check", help="Accept a policy that you could not change again.")
     ] = False,
 ) -> None:
-    """Make a symmetric encryption key."""
+    """Make a key: for symmetric encryption, or of another kind with --spec.
+
+    What it consists of and what it is for never changes.
+    """
     if alias is not None and not alias.startswith("alias/"):
         raise UsageError(f"an alias starts with alias/: did you mean alias/{alias}?")
-    request = CreateKeyRequest(description=description, tags=tags(tag))
+    request = CreateKeyRequest(
+        description=description, tags=tags(tag), key_spec=value(KeySpec, spec, "--spec"), key_usage=_usage(spec, usage),
+        multi_region=multi_region or None, origin=value(Origin, origin, "--origin") if origin else None,
+    )
     if policy is not None:
         request.policy = read_document(policy)
     if bypass_lockout_check:
         request.bypass_policy_lockout_safety_check = True
-    metadata = session.client.keys.CreateKey(request).key_metadata
+    metadata = session.client.keys.CreateKey(request, timeout=session.patience).key_metadata
     if alias is not None:
         try:
             session.client.keys.CreateAlias(CreateAliasRequest(alias_name=alias, target_key_id=metadata.key_id))
@@ -63,6 +103,17 @@ def create(
             error.hint = f"the key was made, without alias: {metadata.arn}"
             raise
     session.record({**plain(metadata), "aliases": [alias] if alias else []})
+
+
+def _usage(spec: str, usage: str | None) -> KeyUsage.ValueType:
+    if usage is None:
+        usage = next((only for start, only in _ONLY_USAGES.items() if spec.upper().startswith(start)), None)
+    if usage is None:
+        raise UsageError(
+            f"a key of spec {spec} can be for two things: say which with --usage",
+            hint="RSA: ENCRYPT_DECRYPT or SIGN_VERIFY; ECC_NIST: SIGN_VERIFY or KEY_AGREEMENT",
+        )
+    return value(KeyUsage, usage, "--usage")
 
 
 @command(app, "list")

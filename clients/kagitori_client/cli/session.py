@@ -23,6 +23,7 @@ from kagitori_client.settings import Settings, load_settings
 
 _PANEL = "Connection and output"
 _UNLIMITED = 100_000
+_PRIMES_TIMEOUT = 60.0
 
 
 class Output(StrEnum):
@@ -84,7 +85,7 @@ _SHARED: dict[str, Any] = {
     "region": Annotated[str | None, _option("--region", help_text="Region of the call. [env: KAGITORI_REGION]")],
     "output": Annotated[Output | None, _option("--output", help_text="table (default) or json.")],
     "timeout": Annotated[
-        float | None, typer.Option("--timeout", min=0.1, help="Seconds per call, 10 by default.",
+        float | None, typer.Option("--timeout", min=0.1, help="Seconds per call; 10, or 60 to make keys, by default.",
                                    rich_help_panel=_PANEL, show_default=False)
     ],
     "debug": Annotated[bool | None, _option("--debug", help_text="Show where in the program an error arose.")],
@@ -106,6 +107,11 @@ class Session:
                 self.options.settings(), timeout=10.0 if self.options.timeout is None else self.options.timeout
             )
         return self._client
+
+    @property
+    def patience(self) -> float:
+        """Seconds for a call that looks for large primes, unless the user said how many."""
+        return _PRIMES_TIMEOUT if self.options.timeout is None else self.options.timeout
 
     def close(self) -> None:
         """Ends the connection, if there is one."""
@@ -159,6 +165,10 @@ class Session:
         for row in rows:
             table.add_row(*(cell(row.get(column)) for column in columns))
         _console().print(table, markup=False, highlight=False)
+
+    def text(self, text: str) -> None:
+        """Prints text as it stands."""
+        sys.stdout.write(text)
 
     def done(self, text: str, **facts: Plain) -> None:
         """Prints that something was done: JSON with the facts, or the words."""

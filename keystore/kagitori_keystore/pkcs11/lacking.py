@@ -19,6 +19,12 @@ class Lacking:
     def replicate(self, *_: object, **__: object) -> MaterialRef:
         raise RequestRefused("a key of a token does not leave it")
 
+    def import_parameters(self, *_: object, **__: object) -> tuple[bytes, bytes]:
+        raise RequestRefused("a key of a token is made there")
+
+    def import_material(self, *_: object, **__: object) -> MaterialRef:
+        raise RequestRefused("a key of a token is made there")
+
     def wrap_secret(self, *_: object, **__: object) -> bytes:
         raise RequestRefused("a token keeps keys, and no secrets of the server")
 

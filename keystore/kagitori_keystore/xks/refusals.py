@@ -81,6 +81,12 @@ class OfSymmetricKeysAlone:
     def replicate(self, domain: Domain, key_id: str, ref: MaterialRef, target: Domain) -> NoReturn:
         _refuse()
 
+    def import_parameters(self, *_: object, **__: object) -> NoReturn:
+        _refuse()
+
+    def import_material(self, *_: object, **__: object) -> NoReturn:
+        _refuse()
+
 
 def _refuse() -> NoReturn:
     raise RequestRefused("an external key store holds symmetric encryption keys, and encrypts and decrypts alone")

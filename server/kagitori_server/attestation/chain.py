@@ -64,8 +64,6 @@ def _load(der: bytes) -> x509.Certificate:
         extensions = certificate.extensions
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion):
         raise _broken("a certificate is malformed") from None
-    if certificate.version is not x509.Version.v3:
-        raise _broken("a certificate is not of version 3")
     if any(extension.critical and extension.oid not in _UNDERSTOOD for extension in extensions):
         raise _broken("a certificate has a critical extension that is not understood")  # RFC 5280 section 4.2
     return certificate

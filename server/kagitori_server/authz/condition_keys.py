@@ -38,6 +38,8 @@ class Asked:
     """How the caller wrote the key: id, ARN, or alias."""
     pairs: Mapping[str, str]
     """The encryption context of the request, for the key it is asked on."""
+    attested: Mapping[str, str]
+    """The condition keys that a verified attestation document gives, with their values."""
     same_key: Callable[[], bool | None]
     """Whether the source and destination of a re-encryption are one key; None for other operations."""
     known: dict[str, Value] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -287,6 +289,13 @@ _ALIASED = _CRYPTO | {
     "Decapsulate",
 }
 
+_ATTESTED = "kms:RecipientAttestation:"
+
+
+def _attested(asked: Asked) -> Mapping[str, str]:
+    return {name.removeprefix(_ATTESTED): value for name, value in asked.attested.items()}
+
+
 _ENTRIES: Mapping[str, _Entry] = {
     name.lower(): entry for name, entry in {
         "kms:BypassPolicyLockoutSafetyCheck": _Entry(
@@ -372,6 +381,9 @@ _ENTRIES: Mapping[str, _Entry] = {
 
 _FAMILIES: Mapping[str, _Family] = {
     "kms:encryptioncontext:": _Family(_context_pairs, _CRYPTO | {"CreateGrant"}),
+    _ATTESTED.lower(): _Family(_attested, frozenset({
+        "Decrypt", "DeriveSharedSecret", "GenerateDataKey", "GenerateDataKeyPair", "GenerateRandom",
+    })),
     "aws:principaltag/": _Family(lambda asked: asked.caller.tags),
     "aws:resourcetag/": _Family(_resource_tags),
     "aws:requesttag/": _Family(_request_tags, frozenset({"CreateKey", "TagResource"})),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from kagitori_server.model.custom_key_stores import CustomKeyStore
@@ -172,6 +172,9 @@ class DataKeyPairSpec(StrEnum):
     ML_KEM_1024 = "ML_KEM_1024"
 
 
+_WAITING = frozenset({MaterialState.PENDING_ROTATION, MaterialState.PENDING_MULTI_REGION_IMPORT_AND_ROTATION})
+_DYING = frozenset({KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION})
+
 DATA_KEY_BYTES: Mapping[DataKeySpec, int] = {DataKeySpec.AES_256: 32, DataKeySpec.AES_128: 16}
 
 
@@ -208,6 +211,15 @@ class MaterialVersion:
     def present(self) -> bool:
         """Whether there is material under this id, or only the memory that there was."""
         return bool(self.reference)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it awaits its rotation: the key can do without it, and nothing was encrypted with it yet."""
+        return self.state in _WAITING
+
+
+def _expired(version: MaterialVersion, now: float) -> bool:
+    return version.expires is not None and version.expires <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,16 +290,45 @@ class Key:
         raise LookupError(f"{self.arn} has no material")
 
     @property
+    def regions(self) -> tuple[str, ...]:
+        """Where there are keys of this id: the Regions of its family, or its own."""
+        return self.family_regions or (self.region,)
+
+    @property
+    def waiting_material(self) -> MaterialVersion | None:
+        """The imported version that awaits its rotation; there is one at most."""
+        return next((version for version in self.materials if version.waiting), None)
+
+    @property
     def awaits_import(self) -> bool:
         """Whether material has to be imported (again) before the key can be used."""
         return self.origin is Origin.EXTERNAL and not (
-            self.materials and all(version.present for version in self.materials)
+            self.materials and all(version.present or version.waiting for version in self.materials)
         )
 
     @property
     def valid_to(self) -> float | None:
-        """When the first of its imported materials expires; None where none does."""
-        return min((version.expires for version in self.materials if version.expires is not None), default=None)
+        """When the first of the imported materials that it can't do without expires; None where none does."""
+        return min(
+            (version.expires for version in self.materials if version.expires is not None and not version.waiting),
+            default=None,
+        )
+
+    @property
+    def dying(self) -> bool:
+        """Whether it is pending deletion, and stays so whatever becomes of its material."""
+        return self.state in _DYING
+
+    def as_of(self, now: float) -> Key:
+        """The key without imported material that has expired by `now` (seconds since the epoch), though nobody may
+        have taken it out of the catalog yet."""
+        if self.origin is not Origin.EXTERNAL or not any(_expired(version, now) for version in self.materials):
+            return self
+        left = replace(self, materials=tuple(
+            replace(version, reference=b"", expires=None) if _expired(version, now) else version
+            for version in self.materials
+        ))
+        return replace(left, state=KeyState.PENDING_IMPORT) if left.awaits_import and not left.dying else left
 
     def material(self, material_id: str) -> MaterialVersion | None:
         """The version of that id, if the key has or had it."""

@@ -39,6 +39,11 @@ ON_DEMAND_ROTATIONS = 25
 ROTATION_GUARD_SECONDS = 20 * 60
 """So long before an automatic rotation none is made on demand."""
 
+IMPORT_TOKEN_SECONDS = 24 * 3_600
+"""So long a public key and its token are good for imports."""
+MATERIAL_VALID_DAYS = 365
+"""Imported material that expires does so at most so long after its import."""
+
 BATCH_ITEMS_MAX = 256
 """Items of one batch call (our own extension)."""
 

@@ -27,6 +27,12 @@ class StateRule(Enum):
     """EnableKey and DisableKey."""
     SCHEDULABLE = _EVERY - _DYING - {KeyState.UPDATING}
     """ScheduleKeyDeletion."""
+    IMPORTABLE = frozenset({KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT, KeyState.UPDATING})
+    """ImportKeyMaterial."""
+    IMPORT_PREPARABLE = frozenset({KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT})
+    """GetParametersForImport."""
+    EMPTIABLE = frozenset({KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT}) | _DYING
+    """DeleteImportedKeyMaterial."""
     CANCELLABLE = _DYING
     """CancelKeyDeletion."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from kagitori_keystore.base import Domain
 from kagitori_keystore.capabilities import GeneralKeyStore
+from kagitori_server.attestation import Attestation
 from kagitori_server.model.call import Evidence
 from kagitori_server.model.custom_key_stores import DEFAULT_STORE
 from kagitori_server.model.grants import Grant
@@ -87,6 +88,8 @@ class Context:
     """The custom key store that the request names, for operations that use one."""
     counted: Any = None
     """What budgets have counted of the call: `limiting.leases.Counted`."""
+    attestation: Attestation | None = None
+    """What a document proved of the request's recipient, for whom the answer is to be encrypted. None without one."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What the audit record shows as additionalEventData."""
 

@@ -12,6 +12,7 @@ from kagitori_server.model.errors import (
 from kagitori_server.model.keys import DATA_KEY_BYTES, Key, KeySpec
 from kagitori_server.operations.context import Context, domain_of
 from kagitori_server.operations.custom_key_stores import connected_store
+from kagitori_server.operations.recipients import addressed
 from kagitori_server.operations.references import current_reference
 from kagitori_server.operations.shapes.crypto import (
     GenerateDataKeyRequest,
@@ -41,9 +42,7 @@ def _check_symmetric(key: Key) -> None:
 
 
 def check_generate_data_key(context: Context, request: GenerateDataKeyRequest) -> None:
-    """Refuses a size said twice or not at all, a recipient, and, in a dry run, an unacceptable context."""
-    if request.recipient is not None:
-        raise UnsupportedOperationException("Recipient is not served: answers can't be encrypted for an enclave.")
+    """Refuses a size said twice or not at all, and, in a dry run, an unacceptable context."""
     _check_symmetric(context.key)
     _size(request)
     if request.dry_run:
@@ -64,15 +63,20 @@ def generate_data_key(context: Context, request: GenerateDataKeyRequest) -> Gene
     """Makes a data key, in the clear and encrypted under the KMS key (AWS GenerateDataKey)."""
     key = context.key
     reference = current_reference(context, key)
-    plaintext, blob = context.store(key).generate_data_key(
+    data_key, blob = context.store(key).generate_data_key(
         domain_of(key.account, key.region),
         key.key_id,
         reference,
         _size(request),
         canonical(request.encryption_context),
     )
+    plaintext, for_recipient = addressed(context, data_key)
     return GenerateDataKeyResponse(
-        ciphertext_blob=blob, plaintext=plaintext, key_id=key.arn, key_material_id=reference.material_id
+        ciphertext_blob=blob,
+        plaintext=plaintext,
+        key_id=key.arn,
+        ciphertext_for_recipient=for_recipient,
+        key_material_id=reference.material_id if for_recipient is None else None,
     )
 
 
@@ -95,7 +99,7 @@ def generate_data_key_without_plaintext(
 
 
 def check_generate_random(context: Context, request: GenerateRandomRequest) -> None:
-    """Refuses a missing length, unknown key stores, and a recipient."""
+    """Refuses a missing length, and key stores that generate none."""
     if request.number_of_bytes is None:
         raise ValidationException("NumberOfBytes is required.")
     if request.custom_key_store_id is not None:
@@ -103,11 +107,11 @@ def check_generate_random(context: Context, request: GenerateRandomRequest) -> N
         if store.kind is not CustomKeyStoreType.AWS_CLOUDHSM:
             raise UnsupportedOperationException("External key stores generate no random bytes.")
         context.store_id = store.store_id
-    if request.recipient is not None:
-        raise UnsupportedOperationException("Recipient is not served: answers can't be encrypted for an enclave.")
 
 
 def generate_random(context: Context, request: GenerateRandomRequest) -> GenerateRandomResponse:
     """Random bytes from the key store's source (AWS GenerateRandom)."""
     size = request.number_of_bytes or 0  # absent was refused by check_generate_random; a store refuses 0
-    return GenerateRandomResponse(plaintext=context.services.stores.of(context.store_id or DEFAULT_STORE).random(size))
+    store = context.services.stores.of(context.store_id or DEFAULT_STORE)
+    plaintext, for_recipient = addressed(context, store.random(size))
+    return GenerateRandomResponse(plaintext=plaintext, ciphertext_for_recipient=for_recipient)

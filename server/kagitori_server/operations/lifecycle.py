@@ -8,6 +8,7 @@ from kagitori_server.model.custom_key_stores import DEFAULT_STORE, DoomedMateria
 from kagitori_server.model.errors import ValidationException
 from kagitori_server.model.keys import Key, KeyState
 from kagitori_server.operations.context import Context, Services
+from kagitori_server.operations.imported_material import settle_waiting
 from kagitori_server.operations.shapes.empty import EMPTY, Empty
 from kagitori_server.operations.shapes.keys import (
     CancelKeyDeletionRequest,
@@ -85,6 +86,8 @@ def destroy(services: Services, writer: Writer, key: Key) -> None:
             writer.doom_material(DoomedMaterial(key.store_id, version.material_id, version.reference))
     writer.delete_key(key.region, key.key_id)
     primary = writer.get_key(key.primary_region, key.key_id) if key.primary_region is not None else None
+    if primary is not None:
+        settle_waiting(writer, primary)
     if primary is not None and primary.pending_window_days is not None and len(primary.family_regions) == 1:
         due = services.clock() + primary.pending_window_days * limits.SECONDS_PER_DAY
         writer.set_key_state(primary.region, primary.key_id, KeyState.PENDING_DELETION, due)

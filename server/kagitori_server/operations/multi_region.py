@@ -14,6 +14,7 @@ from kagitori_server.model.arn import key_arn
 from kagitori_server.model.errors import AlreadyExistsException, UnsupportedOperationException, ValidationException
 from kagitori_server.model.keys import Key, KeyState, MaterialVersion, Origin, Tag
 from kagitori_server.operations.context import Context, domain_of
+from kagitori_server.operations.imported_material import settle_waiting
 from kagitori_server.operations.key_metadata import metadata
 from kagitori_server.operations.policies import check_policy
 from kagitori_server.operations.shapes.empty import EMPTY, Empty
@@ -79,8 +80,11 @@ def replicate_key(context: Context, request: ReplicateKeyRequest) -> ReplicateKe
     services.quotas.check_keys(context.writer.count_keys(context.account, region))
     ready: Mapping[str, MaterialRef] = context.prepared.references
     materials = []
-    if primary.origin is Origin.AWS_KMS:
-        for version in primary.materials:
+    for version in primary.materials:
+        if primary.origin is Origin.EXTERNAL:
+            # Known, so that no other can be imported there, and awaiting its import.
+            materials.append(replace(version, reference=b"", expires=None, description=None))
+        else:
             # One that came since (a rotation) is wrapped now.
             reference = ready.get(version.material_id) or _replicate(context, primary, version, region)
             materials.append(replace(version, reference=reference.reference))
@@ -91,7 +95,7 @@ def replicate_key(context: Context, request: ReplicateKeyRequest) -> ReplicateKe
         primary,
         region=region,
         arn=arn,
-        state=KeyState.ENABLED if materials else KeyState.PENDING_IMPORT,
+        state=KeyState.PENDING_IMPORT if primary.origin is Origin.EXTERNAL else KeyState.ENABLED,
         description=request.description or "",
         created=context.now,
         materials=tuple(materials),
@@ -104,6 +108,7 @@ def replicate_key(context: Context, request: ReplicateKeyRequest) -> ReplicateKe
         family_regions=tuple(sorted((*primary.family_regions, region))),
     )
     context.writer.insert_key(replica)
+    settle_waiting(context.writer, replica)
     return ReplicateKeyResponse(
         replica_key_metadata=metadata(replica, services.partition), replica_policy=text, replica_tags=replica.tags
     )

@@ -38,8 +38,15 @@ _UNRETIRABLE = "The grant token is of a grant that you are not allowed to retire
 
 
 def resolve_slot(context: Context, slot: KeySlot, request: Any, action: str) -> Key:
-    """The key of `slot`, wanted for `action`. Raises NotFoundException, InvalidArnException,
-    InvalidCiphertextException, AccessDeniedException or ValidationException as AWS does."""
+    """The key of `slot`, wanted for `action`, without material that has expired by now.
+
+    Raises NotFoundException, InvalidArnException, InvalidCiphertextException, AccessDeniedException or
+    ValidationException as AWS does.
+    """
+    return _slot_key(context, slot, request, action).as_of(context.now)
+
+
+def _slot_key(context: Context, slot: KeySlot, request: Any, action: str) -> Key:
     named: str | None = getattr(request, slot.member)
     if slot.find is Find.ALIAS_TARGET:
         return _alias_target(context, KeyReference(ReferenceKind.ALIAS_NAME, named or ""), context.account, action)

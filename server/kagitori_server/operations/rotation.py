@@ -70,14 +70,14 @@ def enable_key_rotation(context: Context, request: EnableKeyRotationRequest) -> 
     """Lets a key rotate every so many days, counted from now (AWS EnableKeyRotation)."""
     days = request.rotation_period_in_days or limits.ROTATION_PERIOD_DEFAULT
     due = context.now + days * limits.SECONDS_PER_DAY
-    for region in _family(context.key):
+    for region in context.key.regions:
         context.writer.set_rotation(region, context.key.key_id, days, due if region == context.region else None)
     return EMPTY
 
 
 def disable_key_rotation(context: Context, _request: DisableKeyRotationRequest) -> Empty:
     """Ends the automatic rotation of a key; what it encrypted stays readable (AWS DisableKeyRotation)."""
-    for region in _family(context.key):
+    for region in context.key.regions:
         context.writer.set_rotation(region, context.key.key_id, None, None)
     return EMPTY
 
@@ -120,7 +120,8 @@ def check_rotate_key_on_demand(context: Context, _request: RotateKeyOnDemandRequ
 
 
 def _pending(key: Key) -> MaterialVersion | None:
-    return next((found for found in key.materials if found.state is MaterialState.PENDING_ROTATION), None)
+    found = key.waiting_material
+    return found if found and found.present and found.state is MaterialState.PENDING_ROTATION else None
 
 
 def prepare_rotate_key_on_demand(context: Context, _request: RotateKeyOnDemandRequest) -> None:
@@ -138,7 +139,7 @@ def rotate_key_on_demand(context: Context, _request: RotateKeyOnDemandRequest) -
         if pending is None:
             raise KMSInvalidStateException(f"No available key material pending rotation for the key: {key.arn}.")
         current = pending.material_id
-        for region in _family(key):
+        for region in key.regions:
             writer.make_material_current(region, key.key_id, current, context.now, RotationType.ON_DEMAND)
     else:
         current = context.prepared.material_id
@@ -159,7 +160,7 @@ def add_rotated(
     services: Services, writer: Writer, key: Key, reference: MaterialRef, now: float, kind: RotationType
 ) -> None:
     """Makes `reference` the current material of a key and, of a multi-Region key, of its replicas."""
-    for region in _family(key):
+    for region in key.regions:
         own = reference
         if region != key.region:
             store = services.stores.default
@@ -173,10 +174,6 @@ def add_rotated(
                 rotation_type=kind,
             ),
         )
-
-
-def _family(key: Key) -> tuple[str, ...]:
-    return key.family_regions or (key.region,)
 
 
 def check_list_key_rotations(context: Context, _request: ListKeyRotationsRequest) -> None:

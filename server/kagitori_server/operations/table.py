@@ -19,6 +19,7 @@ from kagitori_server.operations.admin_table import ADMIN
 from kagitori_server.operations.asymmetric_table import ASYMMETRIC, ASYMMETRIC_BATCHES
 from kagitori_server.operations.custom_key_store_table import CUSTOM_KEY_STORES
 from kagitori_server.operations.grant_table import GRANTS
+from kagitori_server.operations.import_table import IMPORTS
 from kagitori_server.operations.multi_region_table import MULTI_REGION
 from kagitori_server.operations.rotation_table import ROTATION
 from kagitori_server.operations.row import (
@@ -378,8 +379,8 @@ BATCHES: tuple[BatchOperation, ...] = (
 )
 
 _ROWS: tuple[Row, ...] = (
-    *KEYS, *ALIASES, *TAGS, *POLICIES, *ROTATION, *MULTI_REGION, *GRANTS, *CUSTOM_KEY_STORES, *CRYPTOGRAPHY,
-    *ASYMMETRIC, *BATCHES, *ASYMMETRIC_BATCHES, *ADMIN,
+    *KEYS, *ALIASES, *TAGS, *POLICIES, *ROTATION, *IMPORTS, *MULTI_REGION, *GRANTS, *CUSTOM_KEY_STORES,
+    *CRYPTOGRAPHY, *ASYMMETRIC, *BATCHES, *ASYMMETRIC_BATCHES, *ADMIN,
 )
 
 TABLE: Table = {row.name: row for row in _ROWS}

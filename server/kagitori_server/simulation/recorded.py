@@ -178,8 +178,16 @@ class _WatchedContext(RequestContext):
         self._watch = watch
 
     def __getitem__(self, name: str) -> str | tuple[str, ...]:
+        self._note(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """See RequestContext."""
+        self._note(name)
+        return super().get(name, default)
+
+    def _note(self, name: str) -> None:
         if name in _TIMES:
             self._watch.timely = True
         elif name.startswith(_OF_PAIRS):
             self._watch.paired = True
-        return super().__getitem__(name)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from kagitori_server.audit.trail import Trail
 from kagitori_server.model.keys import KeyState
 from kagitori_server.operations.context import Services
 from kagitori_server.operations.lifecycle import destroy
-from kagitori_server.recording import Recording
-from kagitori_server.workers.deeds import Deeds
+from kagitori_server.service_events import ServiceEvents
 
 _log = logging.getLogger(__name__)
 
@@ -19,16 +17,16 @@ _DUE_PER_ROUND = 100
 class DeletionWorker:
     """Destroys keys whose waiting period is over. Each leaves a `DeleteKey` service event."""
 
-    def __init__(self, services: Services, recording: Recording, trail: Trail) -> None:
+    def __init__(self, services: Services, events: ServiceEvents) -> None:
         self._services = services
-        self._deeds = Deeds(services, recording, trail)
+        self._events = events
 
     def run_once(self) -> int:
         """Ends what is due now. Returns how many keys went. Blocks.
 
         Raises KmsError when the catalog or the trail fails; what was begun is finished in a later round.
         """
-        self._deeds.settle()
+        self._events.keep()
         ended = 0
         with self._services.catalog.read() as reader:
             due = reader.due_deletions(self._services.clock(), _DUE_PER_ROUND)
@@ -43,8 +41,8 @@ class DeletionWorker:
                 return False
             if key.deletion_date is None or key.deletion_date > self._services.clock():
                 return False
-            record = self._deeds.promise(writer, "DeleteKey", key)
+            record = self._events.promise(writer, "DeleteKey", key)
             destroy(self._services, writer, key)
-        self._deeds.keep(record)
+        self._events.keep(record)
         _log.info("key %s was destroyed", key.arn)
         return True

@@ -6,13 +6,11 @@ import logging
 import math
 
 from kagitori_keystore.base import KeyStoreError
-from kagitori_server.audit.trail import Trail
 from kagitori_server.model import limits
 from kagitori_server.model.keys import Key, KeyState, RotationType
 from kagitori_server.operations.context import Services
 from kagitori_server.operations.rotation import add_rotated, generate_next
-from kagitori_server.recording import Recording
-from kagitori_server.workers.deeds import Deeds
+from kagitori_server.service_events import ServiceEvents
 
 _log = logging.getLogger(__name__)
 
@@ -27,16 +25,16 @@ class RotationWorker:
     made up for by one rotation; the schedule goes on as it was.
     """
 
-    def __init__(self, services: Services, recording: Recording, trail: Trail) -> None:
+    def __init__(self, services: Services, events: ServiceEvents) -> None:
         self._services = services
-        self._deeds = Deeds(services, recording, trail)
+        self._events = events
 
     def run_once(self) -> int:
         """Rotates what is due now. Returns how many keys were rotated. Blocks.
 
         Raises KmsError when the catalog or the trail fails; a key whose store fails is left for a later round.
         """
-        self._deeds.settle()
+        self._events.keep()
         rotated = 0
         with self._services.catalog.read() as reader:
             due = reader.due_rotations(self._services.clock(), _DUE_PER_ROUND)
@@ -58,11 +56,11 @@ class RotationWorker:
             previous = key.current_material.material_id
             add_rotated(self._services, writer, key, fresh, now, RotationType.AUTOMATIC)
             writer.set_rotation(key.region, key.key_id, key.rotation_period_days, _next(key, now))
-            record = self._deeds.promise(writer, "RotateKey", key, {
+            record = self._events.promise(writer, "RotateKey", key, {
                 "key_id": key.key_id, "key_origin": key.origin, "rotation_type": RotationType.AUTOMATIC,
                 "previous_key_material_id": previous, "current_key_material_id": fresh.material_id,
             })
-        self._deeds.keep(record)
+        self._events.keep(record)
         _log.info("key %s was rotated", key.arn)
         return True
 

@@ -29,11 +29,11 @@ _VENDORS = frozenset({"aws", "iam", "kagitori", "kms", "sts"})
 
 def provider_arn(context: Context, request: Any) -> str:
     """The ARN of the provider that a request is about, whether it exists or not."""
-    if isinstance(request, shapes.CreateOidcProviderRequest):
-        where = f"arn:{context.services.partition}:iam::{context.account}"
-        return f"{where}:oidc-provider/{without_scheme(request.issuer_url)}"
-    arn: str = request.oidc_provider_arn
-    return arn
+    named: str | None = getattr(request, "oidc_provider_arn", None)
+    if named is not None:
+        return named
+    where = f"arn:{context.services.partition}:iam::{context.account}"
+    return f"{where}:oidc-provider/{without_scheme(request.issuer_url)}"
 
 
 def check_create_oidc_provider(_context: Context, request: shapes.CreateOidcProviderRequest) -> None:
