@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kagitori_keystore.pkcs11.settings import TokenSettings
 from kagitori_keystore.pkcs11.store import Pkcs11KeyStore, open_token
+from kagitori_keystore.pkcs11.wire import peer_of
 
 PIN = b"1234-the-user"
 SO_PIN = "12345678-the-officer"
@@ -89,3 +92,25 @@ def run_softhsm(token: Token, *arguments: str) -> str:
         env={**os.environ, "SOFTHSM2_CONF": str(token.place / "softhsm2.conf")},
     )  # fmt: skip
     return done.stdout
+
+
+def worker_of(token: Token) -> int:
+    """The process id of the token's worker, asked of its socket."""
+    runtime = token.settings.runtime_dir
+    folder = os.open(runtime, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(f"/proc/self/fd/{folder}/{next(runtime.glob('*.socket')).name}")
+            return peer_of(connection)[0]
+    finally:
+        os.close(folder)
+
+
+def gone(process: int, seconds: float = 10.0) -> bool:
+    """Whether a process ends within the time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if not Path(f"/proc/{process}").exists():
+            return True
+        time.sleep(0.01)
+    return False

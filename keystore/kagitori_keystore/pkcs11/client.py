@@ -35,6 +35,7 @@ GRACE_SECONDS = 0.5
 _BACK_OFF = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between starts of workers, by how many of them did not live for `_LIVED_SECONDS`."""
 _LIVED_SECONDS = 10.0
+_PAUSE_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ class WorkerClient(Guarded):
         try:
             self._hold_back(until)
             self._tried = time.monotonic()
-            connection = self._greeted(self._meeting.connect(self._pin, until - self._tried))
+            connection = self._connect(until)
         except ConnectRefused as refused:
             self._failure = refused
             self._short_lives += 1
@@ -199,6 +200,16 @@ class WorkerClient(Guarded):
         if time.monotonic() + pause > until:
             raise ConnectRefused(self._failure.fault if self._failure else ConnectFault.WORKER_FAILED)
         time.sleep(pause)
+
+    def _connect(self, until: float) -> _Connection:
+        while True:
+            try:
+                return self._greeted(self._meeting.connect(self._pin, until - time.monotonic()))
+            except SessionLost:
+                # A worker whose last client has just left may have taken the connection with it.
+                if time.monotonic() + _PAUSE_SECONDS > until:
+                    raise
+            time.sleep(_PAUSE_SECONDS)
 
     def _greeted(self, connection: socket.socket) -> _Connection:
         try:
