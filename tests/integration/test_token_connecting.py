@@ -21,8 +21,8 @@ WRONG = b"not the PIN"
 
 
 @pytest.fixture
-def token(tmp_path: Path) -> Token:
-    return fresh_token(tmp_path / "token")
+def token() -> Token:
+    return fresh_token()
 
 
 def fault_of(settings: TokenSettings, pin: bytes = PIN) -> ConnectFault:
@@ -127,7 +127,7 @@ def test_settings_that_name_nothing_are_refused(token: Token) -> None:
         {"deadline_seconds": 601},
     ):
         with pytest.raises(RequestRefused):
-            replace(token.settings, **wrong)  # type: ignore[arg-type]  # replace checks the names
+            replace(token.settings, **wrong)
 
 
 def test_a_folder_that_others_enter_is_refused(token: Token) -> None:

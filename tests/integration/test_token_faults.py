@@ -9,13 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import pytest
 from tests.support.failing_modules import FailingToken, Function, failing
 from tests.support.keystore_contract import LOST, refused
 from tests.support.keystore_parts import HOME, KEY
-from tests.support.tokens import Token, fresh_token, gone, worker_of
+from tests.support.tokens import Token, fresh_token, gone, kill_worker, worker_of
 
 from kagitori_keystore.algorithms import KeySpec, MessageForm, SigningAlgorithm
 from kagitori_keystore.base import (
@@ -36,8 +35,8 @@ AES, MESSAGE, CONTEXT = KeySpec.SYMMETRIC_DEFAULT, b"a message", b"a context"
 
 
 @pytest.fixture
-def token(tmp_path: Path) -> Token:
-    return fresh_token(tmp_path / "token")
+def token() -> Token:
+    return fresh_token()
 
 
 @pytest.fixture
@@ -106,6 +105,7 @@ def test_a_truncated_token_file_is_told_and_healed_by_a_copy(token: Token) -> No
     file = token.folder / "token.object"
     copy = file.read_bytes()
     store.close()
+    kill_worker(token)
     for damaged in (b"", copy[:100]):
         file.write_bytes(damaged)
         with pytest.raises(ConnectRefused) as caught:
@@ -129,13 +129,14 @@ def test_a_flipped_bit_never_computes_with_another_key(token: Token, spec: KeySp
     content = file.read_bytes()
     outcomes = []
     store = token.open()
-    for at in range(5, len(content), 29):
+    for at in range(5, len(content), 53):
         damaged = bytearray(content)
         damaged[at] ^= 1 << (at % 8)
         file.write_bytes(damaged)
-        os.kill(worker_of(token), signal.SIGKILL)
+        kill_worker(token)
         outcomes.append(outcome(store, ref, right))
     file.write_bytes(content)
+    kill_worker(token)
     until_served(lambda: use(store, ref))
     store.close()
     assert "told" in outcomes
@@ -183,7 +184,7 @@ def test_a_killed_worker_costs_the_calls_in_flight_alone(token: Token, store: Pk
         making = [pool.submit(make) for _ in range(3)]
         for _ in range(3):
             time.sleep(0.3)
-            os.kill(worker_of(token), signal.SIGKILL)
+            kill_worker(token)
             until_served(store.health)
         stop.set()
         for each in making:
@@ -239,7 +240,7 @@ def test_a_module_that_hangs_at_the_login_is_too_slow(behind: FailingToken) -> N
     """And does not keep who comes later from starting."""
     behind.fail(Function.LOGIN, "hang")
     with pytest.raises(ConnectRefused) as caught:
-        behind.token.open()
+        behind.token.open(start_seconds=2.0)
     assert caught.value.fault is ConnectFault.TOO_SLOW
     behind.recover()
     behind.token.open().close()
@@ -369,7 +370,7 @@ def test_a_token_full_of_objects_still_serves(token: Token, store: Pkcs11KeyStor
     refs = [store.generate(KeySpec.HMAC_256, HOME, KEY) for _ in range(1100)]
     assert len({found.id for found in store.objects()}) == len(refs)
     assert {found.spec for found in store.objects()} == {KeySpec.HMAC_256}
-    os.kill(worker_of(token), signal.SIGKILL)
+    kill_worker(token)
     until_served(store.health)
     started = time.monotonic()
     store.generate_mac(HOME, KEY, refs[0], MESSAGE)

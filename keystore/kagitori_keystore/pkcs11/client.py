@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from kagitori_keystore.base import KeyStoreError, RequestRefused, SessionLost, StoreLost, TooSlow
-from kagitori_keystore.pkcs11.meeting import START_SECONDS, Meeting, Peer
+from kagitori_keystore.pkcs11.meeting import Meeting, Peer
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, TokenSettings
 from kagitori_keystore.pkcs11.wire import (
     FIELDS,
@@ -73,12 +73,13 @@ class WorkerClient(Guarded):
 
     __slots__ = (
         "_closed", "_dead", "_deaths", "_failure", "_idle", "_lock", "_meeting", "_pin", "_places", "_short_lives",
-        "_tried",
+        "_start_seconds", "_tried",
     )  # fmt: skip
 
     def __init__(self, settings: TokenSettings, pin: bytes) -> None:
         self._meeting = Meeting(settings)
         self._pin = pin
+        self._start_seconds = settings.start_seconds
         self._idle: queue.LifoQueue[_Connection] = queue.LifoQueue()
         self._places = threading.BoundedSemaphore(CONNECTIONS)
         self._lock = threading.Lock()
@@ -91,7 +92,7 @@ class WorkerClient(Guarded):
 
     def hello(self) -> Hello:
         """Connects. Raises `ConnectRefused`."""
-        connection = self._open(START_SECONDS)
+        connection = self._open(self._start_seconds)
         self._put_back(connection)
         return connection.hello
 

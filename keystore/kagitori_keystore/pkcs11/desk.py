@@ -264,12 +264,21 @@ class Desk:
         key = self._keys.get(reference)
         if key is None:
             drops = self._keys.drops
-            key = self._try(deadline, partial(self._find, deadline, decode(reference)))
+            key = self._found(deadline, decode(reference))
             self._recognise(deadline, key)
             self._keys.put(reference, key, drops)
         if not hmac.compare_digest(key.reference.owner, owner):
             raise MaterialCorrupt("a reference to a token's key is another key's or Region's")
         return key
+
+    def _found(self, deadline: Deadline, parsed: Reference) -> Key:
+        try:
+            return self._find(deadline, parsed)
+        except PKCS11Error as error:
+            meaning = self._login.judge(error, partial(self._alive, deadline))
+        if meaning is Meaning.REQUEST:  # of a search that every token serves: the object is at fault
+            raise MaterialCorrupt("the key in the token is damaged")
+        raise error_for(meaning)
 
     def _find(self, deadline: Deadline, parsed: Reference) -> Key:
         with self._login.catalogue(deadline) as session:
