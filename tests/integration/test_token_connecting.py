@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.failing_modules import Function, failing
 from tests.support.keystore_parts import HOME, KEY
-from tests.support.tokens import PIN, MemoryCounter, Token, fresh_token, gone, run_softhsm, worker_of
+from tests.support.tokens import LABEL, PIN, MemoryCounter, Token, fresh_token, gone, run_softhsm, worker_of
 
 from kagitori_keystore.algorithms import KeySpec
 from kagitori_keystore.base import ErrorKind, RequestRefused, StoreLost
@@ -62,7 +62,7 @@ def test_a_pin_that_is_no_text_is_refused(token: Token) -> None:
     ],
 )
 def test_what_a_login_answers_decides_the_fault(token: Token, code: str, fault: ConnectFault) -> None:
-    """CKR_PIN_INCORRECT, PIN_EXPIRED, PIN_LOCKED, USER_PIN_NOT_INITIALIZED, TOKEN_NOT_PRESENT, DEVICE_ERROR, a vendor's."""
+    """PIN_INCORRECT, PIN_EXPIRED, PIN_LOCKED, USER_PIN_NOT_INITIALIZED, TOKEN_NOT_PRESENT, DEVICE_ERROR, a vendor's."""
     behind = failing(token)
     behind.fail(Function.LOGIN, code)
     assert fault_of(behind.token.settings) is fault
@@ -97,9 +97,7 @@ def test_tokens_are_named_by_serial_number_or_label(token: Token) -> None:
     open_token(by_serial, PIN, MemoryCounter()).close()
     assert fault_of(replace(token.settings, token_label="another")) is ConnectFault.TOKEN_NOT_FOUND
     assert fault_of(replace(token.settings, token_serial=serial[:-1])) is ConnectFault.TOKEN_NOT_FOUND
-    run_softhsm(
-        token, "--init-token", "--free", "--label", token.settings.token_label or "", "--pin", "5678", "--so-pin", "5678"
-    )
+    run_softhsm(token, "--init-token", "--free", "--label", LABEL, "--pin", "5678", "--so-pin", "5678")
     assert fault_of(token.settings) is ConnectFault.TOKEN_AMBIGUOUS
     open_token(by_serial, PIN, MemoryCounter()).close()
 

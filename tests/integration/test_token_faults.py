@@ -65,8 +65,7 @@ def until_served(call: Callable[[], object], seconds: float = 15.0) -> None:
         try:
             call()
         except KeyStoreError as error:
-            assert error.kind in LOST, error
-            if time.monotonic() > until:
+            if error.kind not in LOST or time.monotonic() > until:
                 raise
             time.sleep(0.05)
         else:
@@ -163,8 +162,7 @@ def outcome(store: Pkcs11KeyStore, ref: MaterialRef, right: object) -> str:
         except SessionLost:
             continue
         except KeyStoreError as error:
-            assert error.kind in LOST | {ErrorKind.KEY}, error
-            return "told"
+            return "told" if error.kind in LOST | {ErrorKind.KEY} else repr(error)
     return "told"
 
 
@@ -178,7 +176,8 @@ def test_a_killed_worker_costs_the_calls_in_flight_alone(token: Token, store: Pk
             try:
                 made.append(store.generate(AES, HOME, KEY))
             except KeyStoreError as error:
-                assert error.kind in LOST, error
+                if error.kind not in LOST:
+                    raise
 
     with ThreadPoolExecutor(3) as pool:
         making = [pool.submit(make) for _ in range(3)]
@@ -280,7 +279,7 @@ def test_what_the_module_answers_decides_who_is_at_fault(
 def test_one_dead_session_or_handle_is_replaced_unnoticed(
     behind: FailingToken, failing_store: Pkcs11KeyStore, code: str
 ) -> None:
-    """SESSION_HANDLE_INVALID, SESSION_CLOSED, OBJECT_HANDLE_INVALID, KEY_HANDLE_INVALID, once: the key is found again."""
+    """SESSION_HANDLE_INVALID, SESSION_CLOSED, OBJECT_HANDLE_INVALID, KEY_HANDLE_INVALID: the key is found again."""
     mac = failing_store.generate(KeySpec.HMAC_256, HOME, KEY)
     aes = failing_store.generate(AES, HOME, KEY)
     encrypt(failing_store, aes)
@@ -298,7 +297,8 @@ def test_one_dead_session_or_handle_is_replaced_unnoticed(
             encrypt(failing_store, aes)
             served += 1
         except KeyStoreError as error:
-            assert error.kind in LOST | {ErrorKind.KEY}  # the order was still there at the second try
+            if error.kind not in LOST | {ErrorKind.KEY}:  # as long as the order was still there at the second try
+                raise
         healing.join()
     encrypt(failing_store, aes)
     failing_store.generate_mac(HOME, KEY, mac, MESSAGE)
@@ -411,6 +411,7 @@ class SpentCounter:
         self._first = first
 
     def reserve(self, material_id: str, count: int) -> int:
+        assert len(material_id) == 64
         if self._first is None:
             raise ConnectionError("the database went away")
         self._first += count

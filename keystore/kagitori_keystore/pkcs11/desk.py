@@ -32,11 +32,9 @@ from kagitori_keystore.pkcs11.mechanisms import abilities_of
 from kagitori_keystore.pkcs11.references import ID_BYTES, Reference, decode
 from kagitori_keystore.pkcs11.session import Deadline, TokenLogin
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused
-from kagitori_keystore.software.encodings import HASHES
 
 T = TypeVar("T")
 
-_OAEP_DIGESTS = (Digest.SHA_1, Digest.SHA_256)
 _KEYS_CACHED = 20_000
 
 
@@ -309,6 +307,6 @@ class Desk:
         if self._oaep is None:
             session, spki = self._login.session(), key.reference.check
             self._oaep = frozenset(
-                digest for digest in _OAEP_DIGESTS if uses.opens_oaep(session, key.handle, digest, spki, HASHES[digest])
+                digest for digest in uses.OAEP_HASHES if uses.opens_oaep(session, key.handle, digest, spki)
             )
         return self._oaep

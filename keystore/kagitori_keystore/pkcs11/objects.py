@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pkcs11
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256K1,
+    SECP256R1,
+    SECP384R1,
+    SECP521R1,
+    EllipticCurve,
+    EllipticCurvePublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -19,7 +26,6 @@ from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass
 from kagitori_keystore.algorithms import KeyFamily, KeySpec
 from kagitori_keystore.base import MaterialCorrupt, MaterialUnknown, StoreLost
 from kagitori_keystore.pkcs11.mechanisms import generate_on_curve
-from kagitori_keystore.software.ecc import CURVES
 
 LABEL_PREFIX = "kagitori "
 HARD: dict[Attribute, Any] = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.PRIVATE: True}
@@ -33,6 +39,12 @@ _USES: dict[KeyFamily, tuple[str, ...]] = {
     KeyFamily.EDWARDS: ("sign",),
 }
 """The methods that `python-pkcs11` gives to a key whose attributes allow what its family does."""
+_CURVES: dict[KeySpec, EllipticCurve] = {
+    KeySpec.ECC_NIST_P256: SECP256R1(),
+    KeySpec.ECC_NIST_P384: SECP384R1(),
+    KeySpec.ECC_NIST_P521: SECP521R1(),
+    KeySpec.ECC_SECG_P256K1: SECP256K1(),
+}
 _OCTET_STRING = 4
 
 
@@ -129,6 +141,6 @@ def _spki(spec: KeySpec, public: Any) -> bytes:
     if len(point) > size and point[0] == _OCTET_STRING:  # PKCS#11 2.40 says DER, some modules give the bare point
         point = point[-size:]
     key = Ed25519PublicKey.from_public_bytes(point) if edwards else EllipticCurvePublicKey.from_encoded_point(
-        CURVES[spec], point
+        _CURVES[spec], point
     )  # fmt: skip
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
