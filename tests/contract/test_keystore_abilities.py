@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,12 +35,10 @@ def software(place: Path) -> AbleStore:
     )
 
 
-def softhsm(place: Path) -> AbleStore:
+def softhsm(_: Path) -> AbleStore:
     """A token of SoftHSM 2.6: it has no OAEP with SHA-256, and takes Ed25519ph for Ed25519 without a word."""
-    numbers = itertools.count()
-
     def fresh() -> GeneralKeyStore:
-        return fresh_token(place / str(next(numbers))).open()
+        return fresh_token().open()
 
     return AbleStore(
         fresh(),

@@ -25,13 +25,13 @@ def software(place: Path) -> StoreUnderTest:
     return StoreUnderTest(shop.store, StoreKind.SOFTWARE, sever, holds_material=False)
 
 
-def softhsm(place: Path) -> StoreUnderTest:
+def softhsm(_: Path) -> StoreUnderTest:
     """A token of SoftHSM; severed, another worker finds it gone while it runs."""
-    token = fresh_token(place / "token")
+    token = fresh_token()
 
     def sever() -> SymmetricKeyStore:
-        another = token.open(runtime_dir=place / "another")
-        token.folder.rename(place / "away")
+        another = token.open(runtime_dir=token.place / "another")
+        token.folder.rename(token.place / "away")
         return another
 
     return StoreUnderTest(token.open(), StoreKind.PKCS11, sever, holds_material=True)

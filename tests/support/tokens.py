@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kagitori_keystore.pkcs11.settings import TokenSettings
 from kagitori_keystore.pkcs11.store import Pkcs11KeyStore, open_token
+from kagitori_keystore.pkcs11.wire import peer_of
 
 PIN = b"1234-the-user"
 SO_PIN = "12345678-the-officer"
@@ -37,19 +43,24 @@ class MemoryCounter:
 
 
 @functools.cache
+def _tokens() -> Path:
+    """Where this process's tokens lie, until it ends: in memory if possible, for SoftHSM writes each key to disk."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder in it is made by mkdtemp
+    place = tempfile.mkdtemp(prefix="kagitori-tokens-", dir=memory if os.access(memory, os.W_OK) else None)
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return Path(place)
+
+
+@functools.cache
 def _ready() -> Path:
     """A folder with an initialised token, made once in a process."""
-    place = Path(tempfile.mkdtemp(prefix="kagitori-token-", dir=_fast()))
+    place = _tokens() / "ready"
     subprocess.run(
         [sys.executable, "softhsm/init_token.py", "--directory", str(place), "--label", LABEL],
         check=True, capture_output=True,
         env={**os.environ, "KAGITORI_TOKEN_PIN": PIN.decode(), "KAGITORI_TOKEN_SO_PIN": SO_PIN},
     )  # fmt: skip
     return place
-
-
-def _fast() -> str | None:
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - for speed; names are made by mkdtemp
 
 
 @dataclass(frozen=True)
@@ -73,8 +84,9 @@ class Token:
         return open_token(replace(self.settings, **changed), pin, counter or MemoryCounter())  # type: ignore[arg-type]  # replace checks the names
 
 
-def fresh_token(place: Path, deadline: float = 20.0) -> Token:
-    """Copies the ready token to `place`, which has to be new."""
+def fresh_token(deadline: float = 20.0) -> Token:
+    """A copy of the ready token, in a place of its own."""
+    place = Path(tempfile.mkdtemp(dir=_tokens()))
     shutil.copytree(_ready() / "tokens", place / "tokens")
     configuration = place / "softhsm2.conf"
     template = Path("softhsm/softhsm2.conf.template").read_text()
@@ -89,3 +101,33 @@ def run_softhsm(token: Token, *arguments: str) -> str:
         env={**os.environ, "SOFTHSM2_CONF": str(token.place / "softhsm2.conf")},
     )  # fmt: skip
     return done.stdout
+
+
+def worker_of(token: Token) -> int:
+    """The process id of the token's worker, asked of its socket."""
+    runtime = token.settings.runtime_dir
+    folder = os.open(runtime, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(f"/proc/self/fd/{folder}/{next(runtime.glob('*.socket')).name}")
+            return peer_of(connection)[0]
+    finally:
+        os.close(folder)
+
+
+def kill_worker(token: Token) -> None:
+    """Ends the token's worker by SIGKILL, if there is one, and waits for its end."""
+    with contextlib.suppress(ConnectionError, ProcessLookupError):
+        worker = worker_of(token)
+        os.kill(worker, signal.SIGKILL)
+        gone(worker)
+
+
+def gone(process: int, seconds: float = 10.0) -> bool:
+    """Whether a process ends within the time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if not Path(f"/proc/{process}").exists():
+            return True
+        time.sleep(0.01)
+    return False

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from kagitori_keystore.base import KeyStoreError, RequestRefused, SessionLost, StoreLost, TooSlow
-from kagitori_keystore.pkcs11.meeting import START_SECONDS, Meeting, Peer
+from kagitori_keystore.pkcs11.meeting import Meeting, Peer
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, TokenSettings
 from kagitori_keystore.pkcs11.wire import (
     FIELDS,
@@ -35,6 +35,7 @@ GRACE_SECONDS = 0.5
 _BACK_OFF = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between starts of workers, by how many of them did not live for `_LIVED_SECONDS`."""
 _LIVED_SECONDS = 10.0
+_PAUSE_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,13 @@ class WorkerClient(Guarded):
 
     __slots__ = (
         "_closed", "_dead", "_deaths", "_failure", "_idle", "_lock", "_meeting", "_pin", "_places", "_short_lives",
-        "_tried",
+        "_start_seconds", "_tried",
     )  # fmt: skip
 
     def __init__(self, settings: TokenSettings, pin: bytes) -> None:
         self._meeting = Meeting(settings)
         self._pin = pin
+        self._start_seconds = settings.start_seconds
         self._idle: queue.LifoQueue[_Connection] = queue.LifoQueue()
         self._places = threading.BoundedSemaphore(CONNECTIONS)
         self._lock = threading.Lock()
@@ -90,7 +92,7 @@ class WorkerClient(Guarded):
 
     def hello(self) -> Hello:
         """Connects. Raises `ConnectRefused`."""
-        connection = self._open(START_SECONDS)
+        connection = self._open(self._start_seconds)
         self._put_back(connection)
         return connection.hello
 
@@ -176,7 +178,7 @@ class WorkerClient(Guarded):
         try:
             self._hold_back(until)
             self._tried = time.monotonic()
-            connection = self._greeted(self._meeting.connect(self._pin, until - self._tried))
+            connection = self._connect(until)
         except ConnectRefused as refused:
             self._failure = refused
             self._short_lives += 1
@@ -199,6 +201,16 @@ class WorkerClient(Guarded):
         if time.monotonic() + pause > until:
             raise ConnectRefused(self._failure.fault if self._failure else ConnectFault.WORKER_FAILED)
         time.sleep(pause)
+
+    def _connect(self, until: float) -> _Connection:
+        while True:
+            try:
+                return self._greeted(self._meeting.connect(self._pin, until - time.monotonic()))
+            except SessionLost:
+                # A worker whose last client has just left may have taken the connection with it.
+                if time.monotonic() + _PAUSE_SECONDS > until:
+                    raise
+            time.sleep(_PAUSE_SECONDS)
 
     def _greeted(self, connection: socket.socket) -> _Connection:
         try:

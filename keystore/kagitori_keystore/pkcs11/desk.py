@@ -32,11 +32,9 @@ from kagitori_keystore.pkcs11.mechanisms import abilities_of
 from kagitori_keystore.pkcs11.references import ID_BYTES, Reference, decode
 from kagitori_keystore.pkcs11.session import Deadline, TokenLogin
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused
-from kagitori_keystore.software.encodings import HASHES
 
 T = TypeVar("T")
 
-_OAEP_DIGESTS = (Digest.SHA_1, Digest.SHA_256)
 _KEYS_CACHED = 20_000
 
 
@@ -264,12 +262,21 @@ class Desk:
         key = self._keys.get(reference)
         if key is None:
             drops = self._keys.drops
-            key = self._try(deadline, partial(self._find, deadline, decode(reference)))
+            key = self._found(deadline, decode(reference))
             self._recognise(deadline, key)
             self._keys.put(reference, key, drops)
         if not hmac.compare_digest(key.reference.owner, owner):
             raise MaterialCorrupt("a reference to a token's key is another key's or Region's")
         return key
+
+    def _found(self, deadline: Deadline, parsed: Reference) -> Key:
+        try:
+            return self._find(deadline, parsed)
+        except PKCS11Error as error:
+            meaning = self._login.judge(error, partial(self._alive, deadline))
+        if meaning is Meaning.REQUEST:  # of a search that every token serves: the object is at fault
+            raise MaterialCorrupt("the key in the token is damaged")
+        raise error_for(meaning)
 
     def _find(self, deadline: Deadline, parsed: Reference) -> Key:
         with self._login.catalogue(deadline) as session:
@@ -300,6 +307,6 @@ class Desk:
         if self._oaep is None:
             session, spki = self._login.session(), key.reference.check
             self._oaep = frozenset(
-                digest for digest in _OAEP_DIGESTS if uses.opens_oaep(session, key.handle, digest, spki, HASHES[digest])
+                digest for digest in uses.OAEP_HASHES if uses.opens_oaep(session, key.handle, digest, spki)
             )
         return self._oaep

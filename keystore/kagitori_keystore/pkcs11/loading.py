@@ -39,6 +39,8 @@ class Module:
         """Loads and initialises. Raises `OSError` or `pkcs11.PKCS11Error`; only once in a process and path."""
         dll = ctypes.CDLL(path)
         functions = ctypes.c_void_p()
+        if not hasattr(dll, "C_GetFunctionList"):
+            raise OSError("the library is no PKCS#11 module")
         if dll.C_GetFunctionList(ctypes.byref(functions)) != 0 or functions.value is None:
             raise OSError("the module gives no function list")
         # CK_FUNCTION_LIST begins with a CK_VERSION, padded to a pointer's size; C_Initialize is its first function.

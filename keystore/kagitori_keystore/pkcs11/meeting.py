@@ -28,9 +28,6 @@ import kagitori_keystore
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, TokenSettings
 from kagitori_keystore.pkcs11.starting import MESSAGE_MAX_BYTES, Start, decode_outcome, encode_start
 
-START_SECONDS = 30.0
-"""For the module to start and log in: with 10,000 objects SoftHSM takes two seconds."""
-
 
 class Meeting:
     """The meeting place for one token. Thread-safe."""
@@ -95,6 +92,7 @@ class Meeting:
         return lock
 
     def _start(self, pin: bytes, lock: int, until: float) -> None:
+        settings = self._settings
         root = str(Path(kagitori_keystore.__file__).parent.parent)
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
         process = subprocess.Popen(
@@ -106,11 +104,13 @@ class Meeting:
             start_new_session=True,
         )
         outcome: queue.SimpleQueue[ConnectFault | None] = queue.SimpleQueue()
-        threading.Thread(target=_attend, args=(process, outcome), name="pkcs11-worker", daemon=True).start()
+        threading.Thread(
+            target=_attend, args=(process, settings.start_seconds, outcome), name="pkcs11-worker", daemon=True
+        ).start()
         try:
             if process.stdin is not None:
                 with process.stdin:
-                    process.stdin.write(encode_start(Start(self._settings, self._socket, lock, pin)))
+                    process.stdin.write(encode_start(Start(settings, self._socket, lock, pin)))
         except OSError:
             raise ConnectRefused(ConnectFault.WORKER_FAILED) from None
         try:
@@ -121,11 +121,11 @@ class Meeting:
             raise ConnectRefused(fault)
 
 
-def _attend(process: subprocess.Popen[bytes], outcome: queue.SimpleQueue[ConnectFault | None]) -> None:
+def _attend(process: subprocess.Popen[bytes], seconds: float, outcome: queue.SimpleQueue[ConnectFault | None]) -> None:
     """Hears what a worker has to say, ends one that says nothing, and takes note of its end: no zombie remains."""
     if process.stdout is not None:
         with process.stdout as says:
-            if select.select([says], [], [], START_SECONDS)[0]:
+            if select.select([says], [], [], seconds)[0]:
                 outcome.put(decode_outcome(os.read(says.fileno(), MESSAGE_MAX_BYTES)))
             else:
                 process.kill()

@@ -10,20 +10,41 @@ from dataclasses import dataclass
 from typing import Any
 
 import pkcs11
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256K1,
+    SECP256R1,
+    SECP384R1,
+    SECP521R1,
+    EllipticCurve,
+    EllipticCurvePublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass
 
 from kagitori_keystore.algorithms import KeyFamily, KeySpec
-from kagitori_keystore.base import MaterialUnknown, StoreLost
+from kagitori_keystore.base import MaterialCorrupt, MaterialUnknown, StoreLost
 from kagitori_keystore.pkcs11.mechanisms import generate_on_curve
-from kagitori_keystore.software.ecc import CURVES
 
 LABEL_PREFIX = "kagitori "
 HARD: dict[Attribute, Any] = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.PRIVATE: True}
 _SECRET = (KeyFamily.SYMMETRIC, KeyFamily.HMAC)
+_USES: dict[KeyFamily, tuple[str, ...]] = {
+    KeyFamily.SYMMETRIC: ("encrypt", "decrypt"),
+    KeyFamily.HMAC: ("sign",),
+    KeyFamily.RSA: ("sign", "decrypt"),
+    KeyFamily.ECC_NIST: ("sign", "derive_key"),
+    KeyFamily.ECC_SECG: ("sign",),
+    KeyFamily.EDWARDS: ("sign",),
+}
+"""The methods that `python-pkcs11` gives to a key whose attributes allow what its family does."""
+_CURVES: dict[KeySpec, EllipticCurve] = {
+    KeySpec.ECC_NIST_P256: SECP256R1(),
+    KeySpec.ECC_NIST_P384: SECP384R1(),
+    KeySpec.ECC_NIST_P521: SECP521R1(),
+    KeySpec.ECC_SECG_P256K1: SECP256K1(),
+}
 _OCTET_STRING = 4
 
 
@@ -62,13 +83,18 @@ def class_of(spec: KeySpec) -> ObjectClass:
 
 
 def find(session: pkcs11.Session, spec: KeySpec, object_id: bytes) -> Handle:
-    """The key with this id. Raises `MaterialUnknown` if there is none, `StoreLost` if there are two."""
+    """The key with this id.
+
+    Raises `MaterialUnknown` if there is none, `StoreLost` if there are two, `MaterialCorrupt` if it is damaged.
+    """
     # A list: an unfinished search would keep the session locked. And always a class: damaged objects have none.
     found = list(session.get_objects({Attribute.CLASS: class_of(spec), Attribute.ID: object_id}))
     if not found:
         raise MaterialUnknown("the token holds no such key")
     if len(found) > 1:
         raise StoreLost("the token holds two keys of one id")
+    if not all(hasattr(found[0], use) for use in _USES[spec.family]):
+        raise MaterialCorrupt("the key in the token has lost a use")
     return handle_of(found[0])
 
 
@@ -115,6 +141,6 @@ def _spki(spec: KeySpec, public: Any) -> bytes:
     if len(point) > size and point[0] == _OCTET_STRING:  # PKCS#11 2.40 says DER, some modules give the bare point
         point = point[-size:]
     key = Ed25519PublicKey.from_public_bytes(point) if edwards else EllipticCurvePublicKey.from_encoded_point(
-        CURVES[spec], point
+        _CURVES[spec], point
     )  # fmt: skip
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -21,7 +21,8 @@ class TokenSettings:
     `module` is the path of the PKCS#11 library; `token_serial` or `token_label` (or both) name the token, which
     has to be the only one of that name. `deadline_seconds` bounds one use of a key, `runtime_dir` is a folder of
     this user alone where the processes of a machine meet. `softhsm_conf` is what SoftHSM reads as SOFTHSM2_CONF;
-    `library_parameters` is handed to C_Initialize by modules that want such a string (NSS).
+    `library_parameters` is handed to C_Initialize by modules that want such a string (NSS). `start_seconds` is how
+    long module and login may take together: with 10,000 objects SoftHSM takes two seconds.
 
     Raises `RequestRefused` for settings that name nothing or leave no time.
     """
@@ -33,6 +34,7 @@ class TokenSettings:
     runtime_dir: Path
     softhsm_conf: str | None = None
     library_parameters: str | None = None
+    start_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         if not self.module or not (self.token_serial or self.token_label):

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pkcs11 import KDF, MGF, Attribute, GCMParams, KeyType, Mechanism
 
@@ -35,6 +35,11 @@ _DIGEST_INFOS: dict[Digest, bytes] = {
     Digest.SHA_512: bytes.fromhex("3051300d060960864801650304020305000440"),
 }
 """RFC 8017 section 9.2, note 1: DER of DigestInfo up to the digest."""
+OAEP_HASHES: dict[Digest, HashAlgorithm] = {
+    Digest.SHA_1: SHA1(),  # noqa: S303  (OAEP needs no collision resistance, and AWS offers it)
+    Digest.SHA_256: SHA256(),
+}
+"""The hashes of RSAES-OAEP that are looked for in a token."""
 _CHECK = b"kagitori pkcs11 check v1\x00"
 _CHECK_BLOCK = bytes(16)
 
@@ -154,11 +159,12 @@ def _signs_for(session: pkcs11.Session, handle: Handle, spki: bytes) -> bool:
     return True
 
 
-def opens_oaep(session: pkcs11.Session, handle: Handle, digest: Digest, spki: bytes, hashing: Any) -> bool:
+def opens_oaep(session: pkcs11.Session, handle: Handle, digest: Digest, spki: bytes) -> bool:
     """Whether the token decrypts RSAES-OAEP with this hash, which no list of mechanisms says."""
     public = load_der_public_key(spki)
     if not isinstance(public, RSAPublicKey):
         return False
+    hashing = OAEP_HASHES[digest]
     ciphertext = public.encrypt(_CHECK_BLOCK, OAEP(MGF1(hashing), hashing, None))
     try:
         return decrypt_oaep(session, handle, digest, ciphertext) == _CHECK_BLOCK

@@ -32,6 +32,7 @@ from kagitori_keystore.base import (
 
 FRAME_MAX_BYTES = 1 << 17
 """More than the longest request: a context and a plaintext at their bounds, with room for what names the key."""
+_READ_BYTES = 1 << 16
 CHALLENGE_BYTES = 32
 HELLO_SECONDS = 5.0
 """How long either end waits for the other's words when a connection begins."""
@@ -210,25 +211,32 @@ def send(connection: socket.socket, body: bytes) -> None:
 
 
 def receive(connection: socket.socket) -> bytes:
-    """One frame. Raises `Disconnected`, `Malformed`, and `TimeoutError` after the socket's own timeout."""
-    size = _LENGTH.unpack(_exactly(connection, _LENGTH.size))[0]
-    if size > FRAME_MAX_BYTES:
+    """One frame. Raises `Disconnected`, `Malformed`, and `TimeoutError` after the socket's own timeout.
+
+    Both ends speak in turns, so whatever is there belongs to this frame: mostly one system call reads it whole.
+    """
+    data = _some(connection)
+    while len(data) < _LENGTH.size:
+        data += _some(connection)
+    end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
+    if end > _LENGTH.size + FRAME_MAX_BYTES:
         raise Malformed
-    return _exactly(connection, size)
+    while len(data) < end:
+        data += _some(connection)
+    if len(data) > end:
+        raise Malformed
+    return data[_LENGTH.size :]
 
 
-def _exactly(connection: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        try:
-            more = connection.recv(size - len(data))
-        except TimeoutError:
-            raise
-        except OSError:
-            raise Disconnected from None
-        if not more:
-            raise Disconnected
-        data += more
+def _some(connection: socket.socket) -> bytes:
+    try:
+        data = connection.recv(_READ_BYTES)
+    except TimeoutError:
+        raise
+    except OSError:
+        raise Disconnected from None
+    if not data:
+        raise Disconnected
     return data
 
 
