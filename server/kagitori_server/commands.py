@@ -46,6 +46,7 @@ _FLAGS = {
     "grpc_socket": ("listen", "socket", "PATH", "Unix socket"),
     "socket_principal": ("listen", "socket_principal", "ARN", "user or role that calls by the socket stand for"),
     "metrics_listen": ("listen", "metrics", "ADDR", "Prometheus metrics and health pages"),
+    "xks_proxy_listen": ("xks_proxy", "listen", "ADDR", "external key store proxy API over HTTPS"),
     "region": ("service", "region", "NAME", "Region of calls that name none"),
     "log_level": ("log", "level", "LEVEL", "debug, info, warning or error"),
 }
@@ -234,6 +235,7 @@ def _listening(addresses: Addresses) -> dict[str, str]:
         "grpc_plaintext": addresses.grpc_plaintext,
         "socket": addresses.socket,
         "metrics": addresses.metrics,
+        "xks_proxy": addresses.xks_proxy,
     }
     return {kind: address for kind, address in named.items() if address is not None}
 
