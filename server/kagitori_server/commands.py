@@ -29,6 +29,7 @@ from kagitori_server.bootstrap.data_directory import DataDirectory, open_data_di
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.bootstrap.hardening import harden_process
 from kagitori_server.config import Config, ConfigurationError, load_config
+from kagitori_server.configured import open_configured_catalog
 from kagitori_server.development import DevelopmentServer
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.laboratory.seed import load_seed
@@ -37,7 +38,7 @@ from kagitori_server.logs import configure_logs
 from kagitori_server.model.errors import KmsError
 from kagitori_server.storage.failures import CatalogUnusableError
 from kagitori_server.transports.grpc.listeners import ListenerRefused
-from kagitori_server.wiring import Addresses, Server, open_configured_catalog
+from kagitori_server.wiring import Addresses, Server
 
 _FLAGS = {
     "grpc_listen": ("listen", "grpc", "ADDR", "TLS with API tokens, host:port; empty for none"),
