@@ -82,14 +82,13 @@ def through_the_store(store: Pkcs11KeyStore) -> dict[str, Work]:
 
 def straight(module: str, seconds: float) -> dict[str, dict[int, float]]:
     """The same by `python-pkcs11` alone, in this process; only the locking is the store's, without it SoftHSM dies."""
-    import pkcs11
     from pkcs11 import Attribute, GCMParams, KeyType, Mechanism, ObjectClass
     from pkcs11.util.ec import encode_named_curve_parameters
 
     from kagitori_keystore.pkcs11.loading import Module
 
     loaded = Module(module, None)
-    token = loaded.library.get_token(token_label="benchmark")
+    token = loaded.library.get_token(token_label="benchmark")  # noqa: S106 - a label is no password
     anchor = token.open(rw=True, user_pin=PIN)
     anchor.generate_key(KeyType.AES, 256, label="aes", store=True)
     anchor.generate_keypair(KeyType.RSA, 2048, label="rsa", store=True)
@@ -114,7 +113,7 @@ def straight(module: str, seconds: float) -> dict[str, dict[int, float]]:
     for callers in CALLERS:
         for name, each in works(callers).items():
             results[name][callers] = rate(each, seconds)
-    assert isinstance(anchor, pkcs11.Session)  # kept open: its end would log out all others
+    anchor.close()  # not before: its end logs out all others
     return results
 
 
