@@ -36,7 +36,9 @@ def question(context: Context, permission: Permission, slot: KeySlot | None, key
         key=key,
         named=getattr(request, slot.member) if slot is not None else None,
         pairs=(getattr(request, permission.context_member) or _NO_PAIRS) if permission.context_member else _NO_PAIRS,
+        attested=_NO_PAIRS if context.attestation is None else context.attestation.condition_values(),
         same_key=lambda: _same_key(context),
+        hurried=context.lookup is context.services.catalog.view.kept,
     )
 
 
@@ -67,6 +69,7 @@ def plain_question(context: Context, action: str, account: str) -> Asked:
         key=context.keys.get("key"),
         named=None,
         pairs=_NO_PAIRS,
+        attested=_NO_PAIRS,
         same_key=lambda: None,
     )
 

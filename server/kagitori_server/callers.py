@@ -80,6 +80,7 @@ class Callers:
             key=None,
             named=None,
             pairs={},
+            attested={},
             same_key=lambda: None,
         )
         return may_assume_with_web_identity(asked)

@@ -49,6 +49,8 @@ _FLAGS = {
     "region": ("service", "region", "NAME", "Region of calls that name none"),
     "log_level": ("log", "level", "LEVEL", "debug, info, warning or error"),
 }
+SWITCH_SECONDS = 0.0005
+"""How long a thread of a pool that computes may keep the event loop waiting for the interpreter lock."""
 _COLLECT_AFTER = 20_000
 """Objects more than before until the garbage collector looks at the youngest; Python's default is 700."""
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -192,7 +194,8 @@ async def _until_signalled(server: Server, say_ready: Any, *, while_stdin: bool 
         await asyncio.to_thread(server.open)
         try:
             say_ready(await server.start())
-            _spare_the_collector()
+            spare_the_collector()
+            sys.setswitchinterval(SWITCH_SECONDS)
             await stop.wait()
         finally:
             await server.stop()
@@ -211,7 +214,7 @@ def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) ->
         loop.call_soon_threadsafe(stop.set)
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Lets the garbage collector leave alone what is there for as long as the server runs, and look seldom: a call
     makes hundreds of objects, and no cycles."""
     gc.collect()

@@ -207,6 +207,19 @@ class OidcConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AttestationConfig:
+    """Which attestation documents of recipients are believed."""
+
+    roots_file: str = ""
+    """Certificates (PEM) that documents may lead to; empty for the root that AWS publishes for Nitro."""
+    max_age_seconds: float = 300.0
+    """How long a document can be used after it was made."""
+
+    def __post_init__(self) -> None:
+        _need(0 < self.max_age_seconds <= 86_400, "attestation.max_age_seconds", "more than 0, at most 86400")
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """The service's own log, on standard error. It never holds payloads, keys or tokens."""
 
@@ -232,6 +245,7 @@ class Config:
     throttling: ThrottlingConfig = field(default_factory=ThrottlingConfig)
     quotas: QuotasConfig = field(default_factory=QuotasConfig)
     oidc: OidcConfig = field(default_factory=OidcConfig)
+    attestation: AttestationConfig = field(default_factory=AttestationConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 

@@ -51,6 +51,8 @@ class Explaining:
             named=call.named if on_key else None,
             # As for a call that is made: only where the operation's request has an encryption context.
             pairs=call.encryption_context if permission.context_member else _NO_PAIRS,
+            # As other keys of the request, only supposed ones.
+            attested=_NO_PAIRS,
             same_key=lambda: None,
         )
         explanation, known = self._authorizer.explain(

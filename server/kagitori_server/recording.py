@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from kagitori_server.attesting import Attested
 from kagitori_server.audit.identity import IdentityType, SessionFacts, render_identity
 from kagitori_server.audit.record import (
     ADMIN_SOURCE,
@@ -44,6 +45,8 @@ class Trace:
     caller: Caller | None = None
     request: Any = None
     context: Context | None = None
+    attested: Attested = field(default_factory=dict, repr=False)
+    """The documents of its recipient that were verified; a batch shares it with its items."""
     prepared: Any = None
     """What the row's `prepare` made."""
     elsewhere: Executor | None = None

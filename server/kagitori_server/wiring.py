@@ -22,7 +22,10 @@ from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_server import __version__
 from kagitori_server.administration_ports import AuditFiles
+from kagitori_server.admission import Faults
 from kagitori_server.asking import lockout_check, may_assume_role
+from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
+from kagitori_server.attesting import Attesting
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
 from kagitori_server.authn.web_tokens import WebTokens
@@ -48,7 +51,7 @@ from kagitori_server.operations.context import DEFAULT_STORE, Identifiers, Servi
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.row import Table
 from kagitori_server.operations.table import TABLE
-from kagitori_server.pipeline import Faults, Pipeline, Pools
+from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.simulation.running import Simulations
@@ -65,6 +68,8 @@ _FILE_MAX = 1_048_576
 _ROOT_KEY_LOOKS = 3
 """Another process may rotate the root key between two looks at once."""
 _GENERATION_THREADS = 2
+_DECIDING_THREADS = 1
+"""They run nothing that releases the interpreter lock, so more would only take more of the event loop's turns."""
 _METER_REST = 0.001
 """Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
 _log = logging.getLogger(__name__)
@@ -116,6 +121,7 @@ class Server:
         config, data = self._config, self._data
         check_metrics_address(config)
         throttle = configured_throttle(config, self._clocks.monotonic)
+        self._attesting = Attesting(open_attestation(config), self._clocks.wall)
         self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
         root_key = open_root_key(config, data)
         check_root_key(root_key, self._catalog)
@@ -146,6 +152,7 @@ class Server:
         self._pools = Pools(
             reads=ThreadPoolExecutor(config.limits.read_threads, "reads"),
             writes=ThreadPoolExecutor(1, "writes"),
+            deciding=ThreadPoolExecutor(_DECIDING_THREADS, "deciding"),
             computing=ThreadPoolExecutor(os.cpu_count() or 1, "computing"),
             generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
         )
@@ -202,7 +209,7 @@ class Server:
     def _close(self) -> None:
         self._meter.stop()
         pools = self._pools
-        for pool in (self._metering, pools.generation, pools.computing, pools.writes, pools.reads):
+        for pool in (self._metering, pools.generation, pools.computing, pools.deciding, pools.writes, pools.reads):
             pool.shutdown()
         self._issuer_keys.close()
         try:
@@ -274,6 +281,7 @@ class Server:
                 Authenticator(self._clocks.wall, config.service.partition, socket, web_tokens), web_tokens,
                 self._issuer_keys, self._catalog.view, self._pools.reads, config.service.region, self._clocks.wall,
             ),
+            attesting=self._attesting,
             authorizer=self._authorizer,
             limiter=limiter,
             recording=self._recording,
@@ -405,6 +413,17 @@ def open_issuer_keys(config: Config, monotonic: Callable[[], float]) -> IssuerKe
             raise ConfigurationError(f"{oidc.ca_file} holds no certificates in PEM form") from None
     ages = KeyAges(refresh=oidc.refresh_seconds, maximum=oidc.max_age_seconds, wait=oidc.fetch_seconds + 1)
     return IssuerKeys(HttpsFetcher(trusted, oidc.fetch_seconds), monotonic, ages)
+
+
+def open_attestation(config: Config) -> AttestationVerifier:
+    """What verifies attestation documents. Raises ConfigurationError."""
+    attestation = config.attestation
+    pem = read_file(attestation.roots_file) if attestation.roots_file else AWS_NITRO_ROOT_PEM
+    try:
+        roots = read_roots(pem)
+    except ValueError:
+        raise ConfigurationError(f"{attestation.roots_file} holds no certificates in PEM form") from None
+    return AttestationVerifier(roots, max_age=attestation.max_age_seconds)
 
 
 def check_root_key(root_key: RootKeyProvider, catalog: Catalog) -> None:

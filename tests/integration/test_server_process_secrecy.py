@@ -67,6 +67,7 @@ def _session(root: Stubs, server: OperatedServer) -> list[bytes]:
     key = root.keys.CreateKey(keys_pb2.CreateKeyRequest()).key_metadata.key_id
     encrypt = cryptography_pb2.EncryptRequest(key_id=key, plaintext=PAYLOAD)
     sealed = root.crypto.Encrypt(encrypt).ciphertext_blob
+    damaged = sealed[:-1] + bytes((sealed[-1] ^ 1,))
     data_key = root.crypto.GenerateDataKey(
         cryptography_pb2.GenerateDataKeyRequest(key_id=key, key_spec=resources_pb2.DATA_KEY_SPEC_AES_256)
     ).plaintext
@@ -76,7 +77,7 @@ def _session(root: Stubs, server: OperatedServer) -> list[bytes]:
     for key_id in ("", key, "alias/none", "x" * 3000, "arn:aws:kms:us-east-1:000000000000:key/none"):
         request = cryptography_pb2.EncryptRequest(key_id=key_id, plaintext=PAYLOAD * (1 if key_id != key else 200))
         assert not _try(root.crypto.Encrypt, request)
-        for blob in (PAYLOAD, sealed[:-1] + b"\x00", PAYLOAD * 100, sealed + PAYLOAD):
+        for blob in (PAYLOAD, damaged, PAYLOAD * 100, sealed + PAYLOAD):
             assert not _try(root.crypto.Decrypt, cryptography_pb2.DecryptRequest(ciphertext_blob=blob, key_id=key_id))
         _try(root.crypto.ReEncrypt, cryptography_pb2.ReEncryptRequest(
             ciphertext_blob=PAYLOAD, destination_key_id=key_id or "x"))

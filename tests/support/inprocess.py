@@ -23,6 +23,8 @@ from kagitori_keystore.rootkey.file import open_file_root
 from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.asking import lockout_check, may_assume_role
+from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
+from kagitori_server.attesting import Attesting
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authn.web_tokens import WebTokens
@@ -90,6 +92,7 @@ class InProcess:
     def __init__(
         self, folder: Path, clock: FakeClock | None = None, *, ages: KeyAges | None = None, fetch_seconds: float = 5.0,
         account_rates: Sequence[str] = (), principal_rates: Sequence[str] = (), quotas: Quotas | None = None,
+        attestation: AttestationVerifier | None = None,
     ) -> None:
         self.clock = clock or FakeClock(START)
         self._quotas = quotas or Quotas()
@@ -103,8 +106,8 @@ class InProcess:
         self.meter = Meter(self.catalog, self.audit_folder, self.trail, PRICES, time.monotonic, lambda: None)
         self._authorizer = Authorizer()
         self._pools = Pools(
-            reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1), computing=ThreadPoolExecutor(2),
-            generation=ThreadPoolExecutor(1),
+            reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1), deciding=ThreadPoolExecutor(1),
+            computing=ThreadPoolExecutor(2), generation=ThreadPoolExecutor(1),
         )
         self._runner = asyncio.Runner()
         first = FirstStart(self.catalog, self.clock, self.ids, "aws", HOME)
@@ -126,6 +129,7 @@ class InProcess:
             table=TABLE,
             services=self.services,
             callers=self._make_callers(),
+            attesting=Attesting(attestation or AttestationVerifier(read_roots(AWS_NITRO_ROOT_PEM)), self.clock),
             authorizer=self._authorizer,
             limiter=Limiter(throttle, Leases(self.catalog, self.clock, self.ids.uuid, FreezeEvents(self.events))),
             recording=self.recording,
@@ -177,7 +181,8 @@ class InProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._runner.close()
-        for pool in (self._pools.reads, self._pools.writes, self._pools.computing, self._pools.generation):
+        pools = self._pools
+        for pool in (pools.reads, pools.writes, pools.deciding, pools.computing, pools.generation):
             pool.shutdown()
         self.issuer_keys.close()
         self.trail.close()

@@ -45,7 +45,7 @@ def _key(service: InProcess, key_id: str) -> Key:
 def _asked(caller: Caller, action: str) -> Asked:
     return Asked(
         action=action, caller=caller, request=None, evidence=Evidence(), region=REGION, resource_account=HOME, now=0.0,
-        key=None, named=None, pairs={}, same_key=lambda: None,
+        key=None, named=None, pairs={}, attested={}, same_key=lambda: None,
     )
 
 
@@ -144,7 +144,8 @@ def test_what_is_kept_of_policies_is_bounded(service: InProcess, monkeypatch: py
             for pairs in ({"app": "x"}, {"app": "y"}, {}):
                 asked = Asked(
                     action="kms:Encrypt", caller=caller, request=None, evidence=Evidence(), region=REGION,
-                    resource_account=HOME, now=0.0, key=key, named=None, pairs=pairs, same_key=lambda: None,
+                    resource_account=HOME, now=0.0, key=key, named=None, pairs=pairs, attested={},
+                    same_key=lambda: None,
                 )
                 decision = authorizer.on_key(asked, key, cross_account=True)
                 assert decision.allowed is (pairs == {"app": "x"})

@@ -45,6 +45,8 @@ BAD: list[tuple[str, str, Any]] = [
     ("listen", "grpc_mtls", "x"), ("listen", "grpc_plaintext", "x"), ("listen", "metrics", "x"),
     ("listen", "metrics_anywhere", "perhaps"), ("listen", "metrics_anywhere", 1), ("listen", "metrics_anywhere", ""),
     ("listen", "socket", True),
+    ("attestation", "max_age_seconds", 0), ("attestation", "max_age_seconds", 86_401),
+    ("attestation", "max_age_seconds", "nan"), ("attestation", "roots_file", 7),
     ("root_key", "provider", "hsm"), ("root_key", "provider", ""), ("root_key", "provider", "passphrase"),
     ("limits", "calls_in_flight", 0), ("limits", "calls_in_flight", 100_001), ("limits", "calls_in_flight", -1),
     ("limits", "calls_in_flight", 2.5), ("limits", "calls_in_flight", "2.5"), ("limits", "calls_in_flight", "many"),

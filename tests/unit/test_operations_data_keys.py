@@ -15,7 +15,6 @@ from kagitori_server.model.errors import (
     InvalidCiphertextException,
     KmsError,
     SerializationException,
-    UnsupportedOperationException,
     ValidationException,
 )
 from kagitori_server.operations.shapes.keys import KeyMetadata
@@ -91,14 +90,9 @@ def test_data_keys_that_are_refused(
     assert text in refused(service, error, operation, whole).message
 
 
-def test_recipients_are_refused(service: InProcess, key: KeyMetadata) -> None:
-    """An answer meant for an enclave is never given in the clear."""
-    recipient = {"key_encryption_algorithm": "RSAES_OAEP_SHA_256", "attestation_document": b"document"}
-    values = {"key_id": key.key_id, "number_of_bytes": 32, "recipient": recipient}
-    refused(service, UnsupportedOperationException, "GenerateDataKey", values)
-    refused(service, UnsupportedOperationException, "GenerateRandom", {"number_of_bytes": 32, "recipient": recipient})
+def test_no_recipient_without_plaintext(service: InProcess, key: KeyMetadata) -> None:
+    """Where nothing is answered in the clear there is nobody to encrypt it for."""
     values = {"key_id": key.key_id, "number_of_bytes": 32, "recipient": {}}
-    refused(service, UnsupportedOperationException, "GenerateDataKey", values)
     refused(service, SerializationException, "GenerateDataKeyWithoutPlaintext", values)
 
 

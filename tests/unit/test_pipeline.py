@@ -104,7 +104,7 @@ def test_permission_before_state_usage_and_parameters(service: InProcess) -> Non
         ("Encrypt", {"plaintext": b"x", "encryption_algorithm": "SM2PKE"}),
         ("Encrypt", {"plaintext": b"x", "encryption_context": {"": "x"}}),
         ("Encrypt", {"plaintext": b"x", "dry_run": True}),
-        ("GenerateDataKey", {}), ("GenerateDataKey", {"number_of_bytes": 1, "recipient": {}}),
+        ("GenerateDataKey", {}),
         ("Decrypt", {"ciphertext_blob": b"junk"}), ("Decrypt", {"ciphertext_blob": blob[:-1] + b"\x00"}),
         ("Decrypt", {"dry_run_modifiers": ["IGNORE_CIPHERTEXT"]}),
         ("ScheduleKeyDeletion", {"pending_window_in_days": 1}),

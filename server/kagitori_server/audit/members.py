@@ -36,9 +36,10 @@ _VERBATIM_MAPS = frozenset(
         "encryption_context_equals",
         "encryption_context_subset",
         "tag_claims",
+        "recipient",
     }
 )
-"""The members whose keys are the caller's data, not names of the API."""
+"""The members whose keys are the caller's data, not names of the API; or names that CloudTrail spells its own way."""
 
 _CONDITION_VALUES = "condition_values"
 """The member whose keys are names of condition keys, and whose values are structures."""
@@ -115,11 +116,11 @@ def _label(name: str) -> str:
 
 def _verbatim_map(value: object) -> str:
     if not isinstance(value, Mapping):
-        raise TypeError("what has the caller's names in it is a mapping")
+        raise TypeError("what has names in it that are no members of ours is a mapping")
     pairs = []
     for key, text in value.items():
         if not isinstance(key, str) or not isinstance(text, str):
-            raise TypeError("a mapping with the caller's names holds strings only")
+            raise TypeError("a mapping with such names holds strings only")
         pairs.append(f"{quoted(key)}:{quoted(text)}")
     return "{" + ",".join(pairs) + "}"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from kagitori_keystore.base import Domain
 from kagitori_keystore.capabilities import GeneralKeyStore
+from kagitori_server.attestation import Attestation
 from kagitori_server.model.call import Evidence
 from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
@@ -86,6 +87,8 @@ class Context:
     """What the row's `prepare` made for its handler."""
     counted: Any = None
     """What budgets have counted of the call: `limiting.leases.Counted`."""
+    attestation: Attestation | None = None
+    """What a document proved of the request's recipient, for whom the answer is to be encrypted. None without one."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What the audit record shows as additionalEventData."""
 

@@ -6,11 +6,11 @@ from kagitori_server.model.encryption_context import canonical
 from kagitori_server.model.errors import (
     CustomKeyStoreNotFoundException,
     InvalidKeyUsageException,
-    UnsupportedOperationException,
     ValidationException,
 )
 from kagitori_server.model.keys import DATA_KEY_BYTES, Key, KeySpec
 from kagitori_server.operations.context import DEFAULT_STORE, Context, domain_of
+from kagitori_server.operations.recipients import addressed
 from kagitori_server.operations.references import current_reference
 from kagitori_server.operations.shapes.crypto import (
     GenerateDataKeyRequest,
@@ -40,9 +40,7 @@ def _check_symmetric(key: Key) -> None:
 
 
 def check_generate_data_key(context: Context, request: GenerateDataKeyRequest) -> None:
-    """Refuses a size said twice or not at all, a recipient, and, in a dry run, an unacceptable context."""
-    if request.recipient is not None:
-        raise UnsupportedOperationException("Recipient is not served: answers can't be encrypted for an enclave.")
+    """Refuses a size said twice or not at all, and, in a dry run, an unacceptable context."""
     _check_symmetric(context.key)
     _size(request)
     if request.dry_run:
@@ -63,15 +61,20 @@ def generate_data_key(context: Context, request: GenerateDataKeyRequest) -> Gene
     """Makes a data key, in the clear and encrypted under the KMS key (AWS GenerateDataKey)."""
     key = context.key
     reference = current_reference(context, key)
-    plaintext, blob = context.store(key).generate_data_key(
+    data_key, blob = context.store(key).generate_data_key(
         domain_of(key.account, key.region),
         key.key_id,
         reference,
         _size(request),
         canonical(request.encryption_context),
     )
+    plaintext, for_recipient = addressed(context, data_key)
     return GenerateDataKeyResponse(
-        ciphertext_blob=blob, plaintext=plaintext, key_id=key.arn, key_material_id=reference.material_id
+        ciphertext_blob=blob,
+        plaintext=plaintext,
+        key_id=key.arn,
+        ciphertext_for_recipient=for_recipient,
+        key_material_id=reference.material_id if for_recipient is None else None,
     )
 
 
@@ -94,16 +97,15 @@ def generate_data_key_without_plaintext(
 
 
 def check_generate_random(_context: Context, request: GenerateRandomRequest) -> None:
-    """Refuses a missing length, unknown key stores, and a recipient."""
+    """Refuses a missing length and unknown key stores."""
     if request.number_of_bytes is None:
         raise ValidationException("NumberOfBytes is required.")
     if request.custom_key_store_id is not None:
         raise CustomKeyStoreNotFoundException("There is no custom key store of this id.")
-    if request.recipient is not None:
-        raise UnsupportedOperationException("Recipient is not served: answers can't be encrypted for an enclave.")
 
 
 def generate_random(context: Context, request: GenerateRandomRequest) -> GenerateRandomResponse:
     """Random bytes from the key store's source (AWS GenerateRandom)."""
     size = request.number_of_bytes or 0  # absent was refused by check_generate_random; a store refuses 0
-    return GenerateRandomResponse(plaintext=context.services.stores[DEFAULT_STORE].random(size))
+    plaintext, for_recipient = addressed(context, context.services.stores[DEFAULT_STORE].random(size))
+    return GenerateRandomResponse(plaintext=plaintext, ciphertext_for_recipient=for_recipient)

@@ -14,11 +14,11 @@ from kagitori_server.model.errors import (
     IncorrectKeyException,
     InvalidCiphertextException,
     InvalidKeyUsageException,
-    UnsupportedOperationException,
     ValidationException,
 )
 from kagitori_server.model.keys import EncryptionAlgorithm, Key, KeySpec
 from kagitori_server.operations.context import Context, domain_of
+from kagitori_server.operations.recipients import addressed
 from kagitori_server.operations.references import MATERIAL_ID, current_reference, reference
 from kagitori_server.operations.shapes.crypto import (
     DecryptRequest,
@@ -76,8 +76,6 @@ def check_decrypt(context: Context, request: DecryptRequest) -> None:
 
     A dry run that isn't told to ignore the ciphertext opens it, and forgets what it held.
     """
-    if request.recipient is not None:
-        raise UnsupportedOperationException("Recipient is not served: answers can't be encrypted for an enclave.")
     check_algorithm(context.key, request.encryption_algorithm)
     check_context(context.key, request.encryption_context)
     if _ignores_ciphertext(request):
@@ -90,14 +88,16 @@ def check_decrypt(context: Context, request: DecryptRequest) -> None:
 
 def decrypt(context: Context, request: DecryptRequest) -> DecryptResponse:
     """Decrypts what Encrypt or GenerateDataKey made (AWS Decrypt)."""
-    plaintext, material_id = _open(
+    opened, material_id = _open(
         context, context.key, request.encryption_algorithm, request.ciphertext_blob, request.encryption_context
     )
+    plaintext, for_recipient = addressed(context, opened)
     return DecryptResponse(
         key_id=context.key.arn,
         plaintext=plaintext,
         encryption_algorithm=request.encryption_algorithm,
-        key_material_id=material_id,
+        ciphertext_for_recipient=for_recipient,
+        key_material_id=material_id if for_recipient is None else None,
     )
 
 

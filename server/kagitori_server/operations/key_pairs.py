@@ -9,6 +9,7 @@ from kagitori_server.model.encryption_context import canonical
 from kagitori_server.model.errors import InvalidKeyUsageException, UnsupportedOperationException
 from kagitori_server.model.keys import KeySpec
 from kagitori_server.operations.context import Context, domain_of
+from kagitori_server.operations.recipients import addressed
 from kagitori_server.operations.references import current_reference
 from kagitori_server.operations.shapes.key_pairs import (
     GenerateDataKeyPairRequest,
@@ -64,12 +65,14 @@ def check_data_key_pair(context: Context, request: PairRequest) -> None:
 def generate_data_key_pair(context: Context, request: GenerateDataKeyPairRequest) -> GenerateDataKeyPairResponse:
     """Makes a key pair, its private key in the clear and encrypted under the KMS key (AWS GenerateDataKeyPair)."""
     pair, material_id = _pair(context, request)
+    plaintext, for_recipient = addressed(context, pair.private_key)
     return GenerateDataKeyPairResponse(
         private_key_ciphertext_blob=pair.blob,
-        private_key_plaintext=pair.private_key,
+        private_key_plaintext=plaintext,
         public_key=pair.public_key,
         key_id=context.key.arn,
         key_pair_spec=request.key_pair_spec,
+        ciphertext_for_recipient=for_recipient,
         key_material_id=material_id,
     )
 

@@ -6,6 +6,7 @@ from kagitori_keystore.base import PublicKeyInvalid
 from kagitori_server.model import key_specs
 from kagitori_server.model.errors import InvalidKeyUsageException, ValidationException
 from kagitori_server.operations.context import Context, domain_of
+from kagitori_server.operations.recipients import addressed
 from kagitori_server.operations.references import current_reference
 from kagitori_server.operations.shapes.shared_secrets import (
     DecapsulateRequest,
@@ -34,16 +35,18 @@ def derive_shared_secret(context: Context, request: DeriveSharedSecretRequest) -
     key = context.key
     reference = current_reference(context, key)
     try:
-        secret = context.store(key).derive_shared_secret(
+        derived = context.store(key).derive_shared_secret(
             domain_of(key.account, key.region), key.key_id, reference, request.public_key
         )
     except PublicKeyInvalid:
         raise ValidationException(
             f"PublicKey must be a DER SubjectPublicKeyInfo of a point on the curve of {key.spec}."
         ) from None
+    secret, for_recipient = addressed(context, derived)
     return DeriveSharedSecretResponse(
         key_id=key.arn,
         shared_secret=secret,
+        ciphertext_for_recipient=for_recipient,
         key_agreement_algorithm=request.key_agreement_algorithm,
         key_origin=key.origin,
     )

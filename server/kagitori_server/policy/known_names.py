@@ -77,7 +77,7 @@ _OTHER_KMS_KEYS = re.compile(
     "requestalias|granteeprincipal|retiringprincipal|grantconstrainttype|grantisforawsresource|"
     "expirationmodel|validto|wrappingalgorithm|wrappingkeyspec|rotationperiodindays|"
     "schedulekeydeletionpendingwindowindays|primaryregion|replicaregion|resourcetag/.+|"
-    "recipientattestation:(?:imagesha384|pcr[0-9]{1,2}|nitrotpmpcr[0-9]{1,2})"
+    "recipientattestation:(?:imagesha384|pcr(?:[12]?[0-9]|3[01])|nitrotpmpcr(?:1?[0-9]|2[0-3]))"
     ")",
     re.DOTALL,
 )

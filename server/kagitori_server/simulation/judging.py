@@ -25,6 +25,7 @@ from kagitori_server.operations.administration.changes import Change, HolderChan
 from kagitori_server.operations.administration.decisions import decided_by, outcome_of
 from kagitori_server.operations.context import Context, Services
 from kagitori_server.operations.identity_resources import identity_resource
+from kagitori_server.operations.recipients import RECIPIENT, read_shown
 from kagitori_server.operations.row import Operation, Permission, Resource, Table
 from kagitori_server.operations.shapes.decisions import Outcome, StatementReference
 from kagitori_server.policy.evaluate import Decision
@@ -183,6 +184,8 @@ class Judge:
             context.account = named.split(":", 5)[4] if named.count(":") >= 5 else named
         if "grantId" in call.extra:
             context.extra["grant_id"] = call.extra["grantId"]
+        if RECIPIENT in call.extra:
+            context.attestation = read_shown(_mapping(call.extra[RECIPIENT]), when)
         return context
 
     # --- who called ------------------------------------------------------------------------------------------

@@ -705,9 +705,7 @@ class GenerateDataKeyWithoutPlaintextResponse(_message.Message):
     key_id: _builtins.str
     """ARN of the KMS key that encrypted."""
     key_material_id: _builtins.str
-    """Which material of the key was used, 64 hexadecimal digits; only for symmetric encryption keys, and not
-    with `recipient`.
-    """
+    """Which material of the key was used, 64 hexadecimal digits."""
     def __init__(
         self,
         *,
@@ -829,9 +827,7 @@ class GenerateDataKeyPairResponse(_message.Message):
     `recipient`.
     """
     key_material_id: _builtins.str
-    """Which material of the key was used, 64 hexadecimal digits; only for symmetric encryption keys, and not
-    with `recipient`.
-    """
+    """Which material of the key was used, 64 hexadecimal digits."""
     def __init__(
         self,
         *,
@@ -952,9 +948,7 @@ class GenerateDataKeyPairWithoutPlaintextResponse(_message.Message):
     key_pair_spec: _resources_pb2.DataKeyPairSpec.ValueType
     """Kind of the pair."""
     key_material_id: _builtins.str
-    """Which material of the key was used, 64 hexadecimal digits; only for symmetric encryption keys, and not
-    with `recipient`.
-    """
+    """Which material of the key was used, 64 hexadecimal digits."""
     def __init__(
         self,
         *,

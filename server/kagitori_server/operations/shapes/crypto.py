@@ -26,7 +26,7 @@ class KeyEncryptionMechanism(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientInfo:
-    """AWS `RecipientInfo`: an attestation document to encrypt the answer for."""
+    """AWS `RecipientInfo`: an attestation document to encrypt the answer for. Both members must be there."""
 
     key_encryption_algorithm: KeyEncryptionMechanism | None = member()
     attestation_document: bytes | None = member(minimum=1, maximum=262_144)
@@ -34,7 +34,7 @@ class RecipientInfo:
 
 def encryption_context() -> Mapping[str, str]:
     """The member with the pairs that are authenticated with a ciphertext."""
-    pairs: Mapping[str, str] = member(default={})
+    pairs: Mapping[str, str] = member(total_maximum=limits.ENCRYPTION_CONTEXT_MAX, default={})
     return pairs
 
 
@@ -98,11 +98,12 @@ class DecryptRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecryptResponse:
-    """AWS `DecryptResponse`; `key_id` is the key ARN."""
+    """AWS `DecryptResponse`; `key_id` is the key ARN. With a recipient there is neither plaintext nor material."""
 
     key_id: str
-    plaintext: bytes = field(repr=False)
+    plaintext: bytes | None = field(repr=False)
     encryption_algorithm: EncryptionAlgorithm
+    ciphertext_for_recipient: bytes | None
     key_material_id: str | None
 
 
@@ -150,12 +151,14 @@ class GenerateDataKeyRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateDataKeyResponse:
-    """AWS `GenerateDataKeyResponse`; `key_id` is the key ARN."""
+    """AWS `GenerateDataKeyResponse`; `key_id` is the key ARN. With a recipient there is neither plaintext nor
+    material."""
 
     ciphertext_blob: bytes
-    plaintext: bytes = field(repr=False)
+    plaintext: bytes | None = field(repr=False)
     key_id: str
-    key_material_id: str
+    ciphertext_for_recipient: bytes | None
+    key_material_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,9 +193,10 @@ class GenerateRandomRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRandomResponse:
-    """AWS `GenerateRandomResponse`."""
+    """AWS `GenerateRandomResponse`; without plaintext if there is a recipient."""
 
-    plaintext: bytes = field(repr=False)
+    plaintext: bytes | None = field(repr=False)
+    ciphertext_for_recipient: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,13 +56,15 @@ class GenerateDataKeyPairRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateDataKeyPairResponse:
-    """AWS `GenerateDataKeyPairResponse`; `key_id` is the key ARN, the keys are DER: PKCS#8, SubjectPublicKeyInfo."""
+    """AWS `GenerateDataKeyPairResponse`; `key_id` is the key ARN, the keys are DER: PKCS#8, SubjectPublicKeyInfo.
+    With a recipient there is no private key in the clear."""
 
     private_key_ciphertext_blob: bytes
-    private_key_plaintext: bytes = field(repr=False)
+    private_key_plaintext: bytes | None = field(repr=False)
     public_key: bytes
     key_id: str
     key_pair_spec: DataKeyPairSpec
+    ciphertext_for_recipient: bytes | None
     key_material_id: str
 
 

@@ -25,10 +25,11 @@ class DeriveSharedSecretRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeriveSharedSecretResponse:
-    """AWS `DeriveSharedSecretResponse`; `key_id` is the key ARN."""
+    """AWS `DeriveSharedSecretResponse`; `key_id` is the key ARN. With a recipient there is no secret in the clear."""
 
     key_id: str
-    shared_secret: bytes = field(repr=False)
+    shared_secret: bytes | None = field(repr=False)
+    ciphertext_for_recipient: bytes | None
     key_agreement_algorithm: KeyAgreementAlgorithm
     key_origin: Origin
 
