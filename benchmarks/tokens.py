@@ -88,7 +88,7 @@ def straight(module: str, seconds: float) -> dict[str, dict[int, float]]:
     from kagitori_keystore.pkcs11.loading import Module
 
     loaded = Module(module, None)
-    token = loaded.library.get_token(token_label="benchmark")  # noqa: S106 - a label is no password
+    token = loaded.library.get_token(token_label="benchmark")
     anchor = token.open(rw=True, user_pin=PIN)
     anchor.generate_key(KeyType.AES, 256, label="aes", store=True)
     anchor.generate_keypair(KeyType.RSA, 2048, label="rsa", store=True)

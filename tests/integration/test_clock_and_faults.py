@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from tests.support.devserver import IMPORT_ROOTS
 from tests.support.server_process import ServerProcess
 
@@ -149,6 +151,26 @@ def test_the_clock_goes_forward_only_and_has_an_end(service: Service) -> None:
         service.client.dev.SetClock(SetClockRequest())
     assert {error.value.code for error in (past, far, nothing, empty)} == {"ValidationException"}
     assert service.now() - target < timedelta(hours=1)
+
+
+def test_clients_for_asyncio_are_had_as_well(service: Service) -> None:
+    """Within the loop that uses them."""
+    async def now() -> datetime:
+        async with service.new_async_client() as client:
+            return (await client.dev.GetClock(dev_pb2.GetClockRequest())).now.ToDatetime(UTC)
+
+    assert abs(asyncio.run(now()) - service.now()) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("nanos", [-1, 1_000_000_000, 2**31 - 1])
+@pytest.mark.parametrize("seconds", [2**63 - 1, -(2**63), 0, 253_402_300_800])
+def test_times_that_are_none_are_refused(service: Service, seconds: int, nanos: int) -> None:
+    """However they are written."""
+    with pytest.raises(ServiceError) as refused:
+        service.client.dev.SetClock(SetClockRequest(now=Timestamp(seconds=seconds, nanos=nanos)))
+    with pytest.raises(ServiceError) as far:
+        service.client.dev.AdvanceClock(AdvanceClockRequest(seconds=seconds or -1))
+    assert {refused.value.code, far.value.code} <= {"ValidationException", "SerializationException"}
 
 
 # --- faults --------------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ def run_pytest(project: Path, temporary: Path, *arguments: str) -> subprocess.Co
     environment = {
         **os.environ, "PYTHONPATH": os.pathsep.join((IMPORT_ROOTS, str(project))), "TMPDIR": str(temporary),
         "PYTHONDONTWRITEBYTECODE": "1",
+        # Where this project is installed, pytest would load the plugin by itself, and then not by its module's name.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         # What somebody's shell says of a service is nothing to the servers of tests.
         "KAGITORI_ENDPOINT": "https://nowhere.example:1", "KAGITORI_SERVICE__REGION": "eu-nowhere-1",
     }
@@ -51,7 +53,7 @@ def write(project: Path, files: Mapping[str, str]) -> Path:
     return project
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist.plugin", "-n", "2")], ids=["alone", "xdist"])
 def test_the_example_passes_and_leaves_nothing_behind(temporary: Path, workers: tuple[str, ...]) -> None:
     """Session, account and instance fixtures, seed, clock and faults; with a server for each worker of xdist."""
     outcome = run_pytest(EXAMPLE, temporary, "-q", *workers)

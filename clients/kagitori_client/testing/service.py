@@ -35,6 +35,8 @@ from kagitori_client.settings import Settings, from_environment, write_private
 READY_SECONDS = 60.0
 """How long a start may take on a machine that is busy."""
 STOP_SECONDS = 30.0
+ADVANCE_SECONDS = 120.0
+"""How long it may take to do what falls due when the clock is moved."""
 _SERVER_MODULE, _SERVER_PROGRAM = "kagitori_server", "kagitori-server"
 
 
@@ -133,7 +135,7 @@ class Service(Account):
         """
         distance = timedelta(**parts) if duration is None else duration
         request = AdvanceClockRequest(seconds=round(distance.total_seconds()))
-        return self.client.dev.AdvanceClock(request).now.ToDatetime(UTC)
+        return self.client.dev.AdvanceClock(request, timeout=ADVANCE_SECONDS).now.ToDatetime(UTC)
 
     @contextmanager
     def fault(
