@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
     """One server for all tests of this file."""
     folder = tmp_path_factory.mktemp("whole")
     listen = {**SETTINGS["listen"], "socket": str(folder / "k.sock"), "socket_principal": user_arn("sidecar")}
-    settings = fresh_token(folder / "token").settings
+    settings = fresh_token().settings
     cluster = {
         "module": settings.module, "token_label": settings.token_label, "softhsm_conf": settings.softhsm_conf,
     }

@@ -13,9 +13,9 @@ READY_SECONDS = 60
 
 
 class ServerProcess:
-    """Starts the server and waits until it listens. A context manager that ends it."""
+    """Starts the server and waits until it listens, at so many addresses. A context manager that ends it."""
 
-    def __init__(self, data: Path, *arguments: str) -> None:
+    def __init__(self, data: Path, *arguments: str, listeners: int = 1) -> None:
         self.data = data
         self.process = subprocess.Popen(
             [
@@ -31,7 +31,8 @@ class ServerProcess:
             if line.startswith("Listening: "):
                 kind, _, address = line.removeprefix("Listening: ").strip().partition(" on ")
                 self.addresses[kind] = address
-                break
+                if len(self.addresses) == listeners:
+                    break
         assert self.addresses, "the server ended before it listened"
 
     def channel(self) -> grpc.Channel:

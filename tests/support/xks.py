@@ -77,7 +77,7 @@ def running_proxy(folder: Path, *arguments: str) -> Iterator[Proxy]:
     offered = ",".join(f"{name}={key}" for name, key in OFFERED.items())
     with ServerProcess(
         folder, "--xks-proxy-listen", "127.0.0.1:0", "--set", f"xks_proxy.path_prefix={PREFIX}",
-        "--set", f"xks_proxy.keys={offered}", *arguments,
+        "--set", f"xks_proxy.keys={offered}", *arguments, listeners=2,
     ) as server, server.channel() as channel:
         call = Caller(channel)
         keys = {}

@@ -244,7 +244,7 @@ def test_two_proofs_are_none(service: InProcess) -> None:
     _register(service, "double", uri_san="spiffe://test/double")
     pem, token = certificate("spiffe://test/double"), service.new_token(user_arn("double"))
     error = _unproven(service, UnrecognizedClientException, Evidence(token=token, certificate=pem))
-    assert "not both" in error.message
+    assert "not several" in error.message
     _unproven(service, UnrecognizedClientException, Evidence(token="", certificate=pem))
 
 

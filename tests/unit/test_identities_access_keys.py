@@ -33,7 +33,7 @@ def test_the_secret_is_shown_once_and_can_be_read_again(service: InProcess, tmp_
     key, secret = made.access_key, made.secret_access_key
     assert key.access_key_id.startswith("AKIA")
     assert len(key.access_key_id) == 20
-    assert len(secret) == 40
+    assert len(secret) == 43
     assert (key.principal_arn, key.status, key.create_date) == (ALICE, "Active", START)
     assert service.call("ListAccessKeys", {"principal_arn": ALICE}).access_keys == (key,)
     with InProcess(tmp_path, service.clock) as second:

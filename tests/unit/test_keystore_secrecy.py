@@ -144,6 +144,9 @@ def test_no_call_on_a_store_returns_material(tmp_path: Path) -> None:
         store.generate_data_key_without_plaintext(HOME, KEY, ref, 32, b""),
         store.random(32),
         store.describe(),
+        store.proxy_nonce_bytes(),
+        *(proxied := store.seal_for_proxy(HOME, KEY, ref, b"message", b"context")),
+        store.open_for_proxy(HOME, KEY, ref, *proxied, b"context"),
         store.rewrap_kek(HOME, shop.shelf.rows[HOME]),
         wrapped := store.wrap_secret(HOME, "label", b"secret"),
         store.unwrap_secret(HOME, "label", wrapped),
@@ -157,7 +160,7 @@ def test_no_call_on_a_store_returns_material(tmp_path: Path) -> None:
         "close", "decapsulate", "decrypt", "decrypt_asymmetric", "derive_shared_secret", "describe", "destroy",
         "encapsulate", "encrypt", "encrypt_asymmetric", "forget", "generate", "generate_data_key",
         "generate_data_key_pair", "generate_data_key_without_plaintext", "generate_mac", "health", "import_material",
-        "import_parameters", "public_key",
+        "import_parameters", "open_for_proxy", "proxy_nonce_bytes", "public_key", "seal_for_proxy",
         "random", "replicate", "rewrap_kek", "sign", "unwrap_secret", "verify", "verify_mac", "wrap_secret",
     }, "a new public member must be added to the answers above or to those of test_keystore_opened_keys"  # fmt: skip
     for answer in answers:

@@ -154,6 +154,10 @@ class Client(Guarded):
             answer = self._call(f"/keys/{_checked(key)}/decrypt", metadata, members, decrypting=True)
             return wire.octets(answer, "plaintext", len(sealed.ciphertext), len(sealed.ciphertext))
 
+    def check_open(self) -> None:
+        """Raises `ProxyLost` after `close`."""
+        self._connections.check_open()
+
     def close(self) -> None:
         """Ends all connections; later calls raise `ProxyLost`."""
         self._connections.close()

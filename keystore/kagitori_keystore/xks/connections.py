@@ -65,6 +65,11 @@ class Connections:
                 raise
         return self._try(_Connection(self._settings, self._tls), path, headers, body)
 
+    def check_open(self) -> None:
+        """Raises `ProxyLost` after `close`."""
+        if self._closed:
+            raise ProxyLost(ProxyFault.UNREACHABLE)
+
     def close(self) -> None:
         """Ends the connections that wait, and each that is in use when its call is done."""
         with self._lock:
@@ -113,9 +118,8 @@ class Connections:
 
     def _take(self) -> _Connection | None:
         oldest = self._monotonic() - self._settings.idle_seconds
+        self.check_open()
         with self._lock:
-            if self._closed:
-                raise ProxyLost(ProxyFault.UNREACHABLE)
             stale = [connection for since, connection in self._idle if since < oldest]
             self._idle = [(since, connection) for since, connection in self._idle if since >= oldest]
             taken = self._idle.pop()[1] if self._idle else None

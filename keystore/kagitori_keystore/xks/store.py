@@ -12,9 +12,9 @@ A material reference, version 1:
        2+k     32  inner material id
       34+k      n  inner reference: to the end
 
-Its material id is SHA-256 over "kagitori external material id v1\\0" || length of the external key id (1) || external
-key id || inner material id. The ciphertext blob is in `ciphertext.py` (kind 3). The inner cipher authenticates the
-whole context with the header that is its own; the external key manager is told, as additional data,
+Its material id is SHA-256 over "kagitori external material id v1\\0" || key id (17) || length of the external key id
+(1) || external key id || inner material id. The ciphertext blob is in `ciphertext.py` (kind 3). The inner cipher
+authenticates the whole context with the header that is its own; the external key manager is told, as additional data,
 
     "kagitori external v1\\0" || header of the blob (51) || SHA-256 of the context
 
@@ -39,7 +39,16 @@ from kagitori_keystore.base import (
     StoreDescription,
     StoreKind,
 )
-from kagitori_keystore.ciphertext import HEADER_BYTES, TAG_BYTES, CiphertextBlob, encode_header, encode_key_id, parse
+from kagitori_keystore.ciphertext import (
+    HEADER_BYTES,
+    TAG_BYTES,
+    XKS_INNER_BYTES,
+    XKS_IV_BYTES,
+    CiphertextBlob,
+    encode_header,
+    encode_key_id,
+    parse,
+)
 from kagitori_keystore.secret import Guarded, RandomSource
 from kagitori_keystore.xks import wire
 from kagitori_keystore.xks.client import Client, HealthStatus, KeyMetadata, RequestMetadata, Sealed
@@ -121,11 +130,11 @@ class XksKeyStore(OfSymmetricKeysAlone, Guarded):
         reference = b"".join((
             bytes((_VERSION, len(name))), name, bytes.fromhex(inner.material_id), inner.reference,
         ))
-        return MaterialRef(StoreKind.XKS, reference, _material_id(name, inner.material_id))
+        return MaterialRef(StoreKind.XKS, reference, _material_id(key_id, name, inner.material_id))
 
     def key_metadata(self, domain: Domain, key_id: str, ref: MaterialRef) -> KeyMetadata:
         """What the external key of a key is now (AWS DescribeKey)."""
-        name, _ = _taken_apart(ref)
+        name, _ = _taken_apart(key_id, ref)
         return self._client.get_key_metadata(name, self._metadata("DescribeKey", domain, key_id))
 
     def forget(self, key_id: str) -> None:
@@ -133,6 +142,9 @@ class XksKeyStore(OfSymmetricKeysAlone, Guarded):
 
     def destroy(self, ref: MaterialRef) -> None:
         """The external key stays: it is not this deployment's. With the reference, the inner material goes."""
+        self._client.check_open()
+        if ref.kind is not StoreKind.XKS:
+            raise MaterialUnknown("the material belongs to another kind of store")
 
     def close(self) -> None:
         self._client.close()
@@ -143,7 +155,7 @@ class XksKeyStore(OfSymmetricKeysAlone, Guarded):
         return self._encrypt("Encrypt", domain, key_id, ref, plaintext, context)
 
     def decrypt(self, domain: Domain, key_id: str, ref: MaterialRef, blob: CiphertextBlob, context: bytes) -> bytes:
-        name, inner = _taken_apart(ref)
+        name, inner = _taken_apart(key_id, ref)
         if blob.header != encode_header(StoreKind.XKS, key_id, ref.material_id):
             raise CiphertextInvalid
         sealed = _sealed_of(blob)
@@ -175,7 +187,7 @@ class XksKeyStore(OfSymmetricKeysAlone, Guarded):
     ) -> bytes:
         if not 1 <= len(plaintext) <= PLAINTEXT_MAX_BYTES:
             raise RequestRefused(f"a plaintext has 1 to {PLAINTEXT_MAX_BYTES} bytes")
-        name, inner = _taken_apart(ref)
+        name, inner = _taken_apart(key_id, ref)
         header = encode_header(StoreKind.XKS, key_id, ref.material_id)
         # Its header follows from what the reference says, so it is not sent along.
         once = self._inner.encrypt(domain, key_id, inner, plaintext, context)[HEADER_BYTES:]
@@ -210,16 +222,20 @@ def open_proxy(
     return XksKeyStore(client, inner, random, request_ids, settings.partition)
 
 
-def external_key_id(ref: MaterialRef) -> str:
-    """The id of the external key that a reference names (AWS XksKeyConfiguration). Raises as `SymmetricEncryption`."""
-    return _taken_apart(ref)[0]
+def external_key_id(key_id: str, ref: MaterialRef) -> str:
+    """The id of the external key that a key's reference names (AWS XksKeyConfiguration).
+
+    Raises `MaterialUnknown` and `MaterialCorrupt`.
+    """
+    return _taken_apart(key_id, ref)[0]
 
 
-def _material_id(name: bytes, inner_id: str) -> str:
-    return hashlib.sha256(b"".join((_ID_SEPARATOR, bytes((len(name),)), name, bytes.fromhex(inner_id)))).hexdigest()
+def _material_id(key_id: str, name: bytes, inner_id: str) -> str:
+    parts = _ID_SEPARATOR, encode_key_id(key_id), bytes((len(name),)), name, bytes.fromhex(inner_id)
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def _taken_apart(ref: MaterialRef) -> tuple[str, MaterialRef]:
+def _taken_apart(key_id: str, ref: MaterialRef) -> tuple[str, MaterialRef]:
     """(external key id, inner reference)."""
     if ref.kind is not StoreKind.XKS:
         raise MaterialUnknown("the material belongs to another kind of store")
@@ -229,17 +245,20 @@ def _taken_apart(ref: MaterialRef) -> tuple[str, MaterialRef]:
     if reference[0] != _VERSION or len(reference) <= end + _DIGEST_BYTES or not name.isascii():
         raise MaterialCorrupt("a material reference is malformed")
     inner_id = reference[end : end + _DIGEST_BYTES].hex()
-    if not wire.KEY_ID.fullmatch(name.decode("ascii")) or _material_id(name, inner_id) != ref.material_id:
-        raise MaterialCorrupt("a material reference does not fit its material id")
+    if not wire.KEY_ID.fullmatch(name.decode("ascii")) or _material_id(key_id, name, inner_id) != ref.material_id:
+        raise MaterialCorrupt("a material reference does not fit its key and material id")
     return name.decode("ascii"), MaterialRef(StoreKind.SOFTWARE, reference[end + _DIGEST_BYTES :], inner_id)
 
 
 def _sealed_of(blob: CiphertextBlob) -> Sealed:
-    if blob.kind is not StoreKind.XKS or len(blob.nonce) < 2:
+    """Raises `CiphertextInvalid` for what `parse` could not have made."""
+    nonce, size = blob.nonce, len(blob.sealed) - TAG_BYTES
+    if blob.kind is not StoreKind.XKS or len(nonce) < 2 or not XKS_INNER_BYTES < size <= wire.DATA_MAX_BYTES:
         raise CiphertextInvalid
-    end = 2 + blob.nonce[0]
-    ciphertext, tag = blob.sealed[:-TAG_BYTES], blob.sealed[-TAG_BYTES:]
-    return Sealed(iv=blob.nonce[2:end], metadata=blob.nonce[end:], ciphertext=ciphertext, tag=tag)
+    if nonce[0] not in XKS_IV_BYTES or len(nonce) != 2 + nonce[0] + nonce[1]:
+        raise CiphertextInvalid
+    end = 2 + nonce[0]
+    return Sealed(iv=nonce[2:end], metadata=nonce[end:], ciphertext=blob.sealed[:size], tag=blob.sealed[size:])
 
 
 def _aad(header: bytes, context: bytes) -> bytes:

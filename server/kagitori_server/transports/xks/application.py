@@ -124,19 +124,23 @@ class Application:
         await _respond(send, status, found, close=close)
 
     async def _routed(self, scope: Scope, receive: Receive) -> tuple[Answer, bool]:
-        """(answer, whether the connection ends with it)."""
-        below = _path(scope).removeprefix(self._offer.prefix + wire.API_PATH)
-        parts = below.split("/")
-        of_key = len(parts) == 4 and parts[1] == "keys" and parts[3] in _ACTIONS and wire.KEY_ID.fullmatch(parts[2])
-        if below == _path(scope) or not (of_key or below == "/health"):
-            return named("InvalidUriPathException", "The URI path is not valid."), True
-        if scope["method"] != "POST":
-            return (405, {"errorName": "ValidationException", "errorMessage": "Only POST is allowed."}), True
-        if scope["query_string"]:
-            return named("ValidationException", "There are no query parameters."), True
+        """(answer, whether the connection ends with it).
+
+        The body is read first, whatever comes of it: a client that is still sending may not hear an early answer.
+        """
         body = await _body(scope, receive)
         if body is None:
             return named("ValidationException", "The body is too long, or was sent too slowly."), True
+        path = _path(scope)
+        below = path.removeprefix(self._offer.prefix + wire.API_PATH)
+        parts = below.split("/")
+        of_key = len(parts) == 4 and parts[1] == "keys" and parts[3] in _ACTIONS and wire.KEY_ID.fullmatch(parts[2])
+        if below == path or not (of_key or below == "/health"):
+            return named("InvalidUriPathException", "The URI path is not valid."), False
+        if scope["method"] != "POST":
+            return (405, {"errorName": "ValidationException", "errorMessage": "Only POST is allowed."}), False
+        if scope["query_string"]:
+            return named("ValidationException", "There are no query parameters."), False
         request = _Request(scope, body)
         try:
             if of_key:
