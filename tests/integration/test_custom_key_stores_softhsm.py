@@ -32,7 +32,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.tokens = [fresh_token() for _ in range(2)]
+        self.tokens = [fresh_token(), fresh_token()]
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """The configuration."""

@@ -42,7 +42,7 @@ from kagitori_server.operations.shapes.keys import (
     ResourceOwner,
     UpdateKeyDescriptionRequest,
 )
-from kagitori_server.operations.store_errors import of_custom_store
+from kagitori_server.operations.store_errors import of_adoption, of_custom_store
 from kagitori_server.operations.tags import merge_tags
 from kagitori_server.policy.defaults import default_key_policy
 
@@ -132,9 +132,12 @@ def _new_material(context: Context, request: CreateKeyRequest, key_id: str) -> M
     stores, domain = context.services.stores, domain_of(context.account, context.region)
     if request.origin is Origin.EXTERNAL:
         return None
-    try:
-        if request.xks_key_id is not None and context.store_id is not None:
+    if request.xks_key_id is not None and context.store_id is not None:
+        try:
             return stores.custom(context.store_id).adopt(domain, key_id, request.xks_key_id)
+        except KeyStoreError as failure:
+            raise of_adoption(failure, request.xks_key_id) from None
+    try:
         store = stores.default if context.store_id is None else stores.of(context.store_id)
         _check_made(_spec(request), store)
         return store.generate(MaterialSpec[_spec(request).name], domain, key_id)

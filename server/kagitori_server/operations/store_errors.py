@@ -8,6 +8,8 @@ from kagitori_keystore.base import (
     ImportFault,
     ImportRefused,
     KeyStoreError,
+    MaterialCorrupt,
+    MaterialUnknown,
     PublicKeyInvalid,
     StoreKind,
 )
@@ -20,6 +22,8 @@ from kagitori_server.model.errors import (
     KMSInternalException,
     KMSInvalidStateException,
     UnsupportedOperationException,
+    XksKeyInvalidConfigurationException,
+    XksKeyNotFoundException,
 )
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.stores import store_kind
@@ -50,6 +54,22 @@ def of_custom_store(error: KeyStoreError, context: Context) -> KmsError | None:
     if error.kind is ErrorKind.CALLER and not isinstance(error, CiphertextInvalid | PublicKeyInvalid):
         # A token does what its mechanisms let it do.
         return UnsupportedOperationException("The custom key store can't do this with the key.")
-    if key is not None and store_kind(key) is StoreKind.XKS and error.kind in _AWAY:
+    if key is not None and store_kind(key) is StoreKind.XKS and _of_proxy(error):
         return KMSInvalidStateException(f"{key.arn}: the external key store proxy did not serve the request.")
     return None
+
+
+def _of_proxy(error: KeyStoreError) -> bool:
+    """Whether a proxy, or the external key that it looks after, stands in the way."""
+    return error.kind in _AWAY or (error.kind is ErrorKind.KEY and not isinstance(error, MaterialCorrupt))
+
+
+def of_adoption(error: KeyStoreError, xks_key_id: str) -> KmsError:
+    """What it means that an external key can't become the material of a key."""
+    if isinstance(error, MaterialUnknown):
+        return XksKeyNotFoundException(f"The proxy knows no external key {xks_key_id}.")
+    if error.kind is ErrorKind.KEY:
+        return XksKeyInvalidConfigurationException(
+            f"The external key {xks_key_id} is no enabled AES-256 key that encrypts and decrypts."
+        )
+    return as_kms_error(error)
