@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 PLAINTEXT_MAX_BYTES = 4096
 """AWS Encrypt, ReEncrypt: the most a symmetric key encrypts in one call; the least is one byte."""
+PROXY_PLAINTEXT_MAX_BYTES = 4300
+"""AWS external key store proxy API, Encrypt: what a proxy has to take; AWS's own layer of encryption is in it."""
+PROXY_CONTEXT_MAX_BYTES = 8216
+"""The same: 8,192 bytes of additional data, 20 of ciphertext metadata, and their lengths; rounded up to 8."""
 CIPHERTEXT_BLOB_MAX_BYTES = 6144
 """AWS Decrypt, ReEncrypt: nothing longer is looked at. AWS Verify, VerifyMac: nor a longer signature or MAC."""
 DATA_KEY_MAX_BYTES = 1024

@@ -140,6 +140,7 @@ class StoreKind(enum.Enum):
 
     SOFTWARE = 1
     PKCS11 = 2
+    XKS = 3
 
     @property
     def code(self) -> int:
@@ -162,6 +163,7 @@ class Capability(enum.Enum):
     DATA_KEY_PAIRS = "data-key-pairs"
     MATERIAL_IMPORT = "material-import"
     MATERIAL_REPLICATION = "material-replication"
+    PROXY_ENCRYPTION = "proxy-encryption"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ is not this key's in this domain, and `RequestRefused` when the key's spec lacks
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kagitori_keystore.algorithms import (
     AsymmetricEncryptionAlgorithm,
@@ -196,6 +196,32 @@ class MaterialReplication(Protocol):
 
         Raises `RequestRefused` when `target` is of another account.
         """
+        ...
+
+
+@runtime_checkable
+class ProxyEncryption(Protocol):
+    """Encryption for others who keep nonce and ciphertext in formats of their own: what an external key store proxy
+    (AWS XKS) does with SYMMETRIC_DEFAULT keys.
+
+    Nothing sealed here opens by `SymmetricEncryption.decrypt`, nor the other way round. `context` has at most 8,216
+    bytes and is authenticated.
+    """
+
+    def seal_for_proxy(
+        self, domain: Domain, key_id: str, ref: MaterialRef, plaintext: bytes, context: bytes
+    ) -> tuple[bytes, bytes]:
+        """(nonce, ciphertext and 16 bytes of tag) of 1 to 4,300 bytes. Raises `RequestRefused` beyond that."""
+        ...
+
+    def open_for_proxy(
+        self, domain: Domain, key_id: str, ref: MaterialRef, nonce: bytes, sealed: bytes, context: bytes
+    ) -> bytes:
+        """The plaintext. Raises `CiphertextInvalid`, whatever is wrong."""
+        ...
+
+    def proxy_nonce_bytes(self) -> int:
+        """How long this store's nonces are; constant, at most 24."""
         ...
 
 

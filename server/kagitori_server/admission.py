@@ -52,7 +52,7 @@ class Admission:
         self, services: Services, attesting: Attesting, authorizer: Authorizer, limiter: Limiter, default_region: str,
         faults: Faults | None,
     ) -> None:
-        """`faults` is None but in an instance for tests."""
+        """`faults` is for instances for tests alone."""
         self._services = services
         self._view = services.catalog.view
         self._attesting = attesting

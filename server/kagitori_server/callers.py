@@ -1,7 +1,8 @@
-"""From the evidence of a call to its caller: authentication, and for tokens of OpenID Connect issuers what it takes
-before and after it.
+"""From the evidence of a call to its caller: authentication, and for tokens of OpenID Connect issuers and signed
+requests what it takes before and after it.
 
-Before: the issuer's keys are fetched and the signature is checked away from the event loop. After: the role's trust
+Before: the issuer's keys are fetched and the token's signature is checked away from the event loop; the secret of an
+access key is opened there, once. After: the role's trust
 policy has to admit who the token speaks of (AWS STS AssumeRoleWithWebIdentity).
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from kagitori_server.authn.authenticator import Authenticator
+from kagitori_server.authn.signatures import Signatures
 from kagitori_server.authn.web_tokens import WebTokens
 from kagitori_server.authz.assumption import may_assume_with_web_identity
 from kagitori_server.authz.condition_keys import Asked
@@ -31,9 +33,10 @@ class Callers:
 
     def __init__(
         self, authenticator: Authenticator, web_tokens: WebTokens, keys: IssuerKeys, view: View, reads: Executor,
-        default_region: str, clock: Callable[[], float],
+        default_region: str, clock: Callable[[], float], signatures: Signatures | None = None,
     ) -> None:
-        """`view` and `reads` are those that the pipeline uses."""
+        """`view` and `reads` are those that the pipeline uses, `signatures` those of the authenticator."""
+        self._signatures = signatures
         self._authenticator = authenticator
         self._web_tokens = web_tokens
         self._keys = keys
@@ -44,17 +47,21 @@ class Callers:
 
     def is_stranger(self, call: Call) -> bool:
         """Whether `meet` has to be awaited before `establish`."""
-        token = call.evidence.token
+        evidence = call.evidence
+        if evidence.signed is not None and self._signatures is not None:
+            return not self._signatures.is_known(evidence.signed)
+        token = evidence.token
         return token is not None and looks_signed(token) and not self._web_tokens.is_known(token)
 
     async def meet(self, call: Call) -> None:
-        """Has what a token needs brought here, and checks its signature in a thread. Raises as `establish`."""
+        """Has what a proof needs brought here, and checks its signature in a thread. Raises as `establish`."""
         token = call.evidence.token or ""
         if not self._view.prove_now():
             await self._view.prove()
         loop = asyncio.get_running_loop()
-        provider, key_id = await loop.run_in_executor(self._reads, self._web_tokens.provider_of, token, self._view)
-        await self._keys.ready(provider, key_id)
+        if call.evidence.signed is None:
+            provider, key_id = await loop.run_in_executor(self._reads, self._web_tokens.provider_of, token, self._view)
+            await self._keys.ready(provider, key_id)
         await loop.run_in_executor(self._reads, self._authenticator.authenticate, call.evidence, self._view)
 
     def establish(self, call: Call, lookup: Lookup) -> Caller:

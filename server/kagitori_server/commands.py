@@ -29,6 +29,7 @@ from kagitori_server.bootstrap.data_directory import DataDirectory, open_data_di
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.bootstrap.hardening import harden_process
 from kagitori_server.config import Config, ConfigurationError, load_config
+from kagitori_server.configured import open_configured_catalog
 from kagitori_server.development import DevelopmentServer
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.laboratory.seed import load_seed
@@ -37,7 +38,7 @@ from kagitori_server.logs import configure_logs
 from kagitori_server.model.errors import KmsError
 from kagitori_server.storage.failures import CatalogUnusableError
 from kagitori_server.transports.grpc.listeners import ListenerRefused
-from kagitori_server.wiring import Addresses, Server, open_configured_catalog
+from kagitori_server.wiring import Addresses, Server
 
 _FLAGS = {
     "grpc_listen": ("listen", "grpc", "ADDR", "TLS with API tokens, host:port; empty for none"),
@@ -46,13 +47,15 @@ _FLAGS = {
     "grpc_socket": ("listen", "socket", "PATH", "Unix socket"),
     "socket_principal": ("listen", "socket_principal", "ARN", "user or role that calls by the socket stand for"),
     "metrics_listen": ("listen", "metrics", "ADDR", "Prometheus metrics and health pages"),
+    "xks_proxy_listen": ("xks_proxy", "listen", "ADDR", "external key store proxy API over HTTPS"),
     "region": ("service", "region", "NAME", "Region of calls that name none"),
     "log_level": ("log", "level", "LEVEL", "debug, info, warning or error"),
 }
 SWITCH_SECONDS = 0.0005
 """How long a thread of a pool that computes may keep the event loop waiting for the interpreter lock."""
-_COLLECT_AFTER = 20_000
-"""Objects more than before until the garbage collector looks at the youngest; Python's default is 700."""
+_COLLECT_AFTER = (20_000, 10, 1_000)
+"""Objects more than before until the garbage collector looks at the youngest; how often it does until it looks at those
+that are older; and that until it looks at all."""
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _EXPECTED = (
     ConfigurationError, CatalogUnusableError, CertificatesRefused, KeyStoreError, KmsError, ListenerRefused, OSError
@@ -215,11 +218,15 @@ def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) ->
 
 
 def spare_the_collector() -> None:
-    """Lets the garbage collector leave alone what is there for as long as the server runs, and look seldom: a call
-    makes hundreds of objects, and no cycles."""
+    """Lets the garbage collector leave alone what is there for as long as the server runs, and look seldom at all that
+    is kept since.
+
+    While it looks at all, every call waits: a tenth of a second in a small server, half a one beside 50,000 grants,
+    whenever a caller makes the service make many objects. Calls make hundreds of them, and no cycles.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 def _hold_signals() -> None:
@@ -234,6 +241,7 @@ def _listening(addresses: Addresses) -> dict[str, str]:
         "grpc_plaintext": addresses.grpc_plaintext,
         "socket": addresses.socket,
         "metrics": addresses.metrics,
+        "xks_proxy": addresses.xks_proxy,
     }
     return {kind: address for kind, address in named.items() if address is not None}
 

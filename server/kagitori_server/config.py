@@ -21,6 +21,12 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _REGION_FORM = "lower-case letters, digits and inner hyphens"
 _PARTITION = re.compile(r"aws[a-z-]{0,24}")
+_XKS_PREFIX = re.compile(r"(?:/[A-Za-z0-9/_-]{0,115}[A-Za-z0-9_-])?")
+_XKS_OFFER = re.compile(
+    r"[A-Za-z0-9_.-]{1,128}="
+    r"(?:[a-z0-9-]{1,64}|alias/[A-Za-z0-9:/_-]{1,250}|arn:[a-z-]{1,30}:kms:[a-z0-9-]{1,63}:[0-9]{12}:[A-Za-z0-9:/_-]{1,260})"
+)
+_CLUSTER = re.compile(r"cluster-[2-7a-zA-Z]{11,16}")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _ENVIRONMENT_PREFIX = "KAGITORI_"
 _MAX_FILE_BYTES = 1_048_576
@@ -178,9 +184,11 @@ class QuotasConfig:
     """KMS keys of an account in a Region."""
     aliases_per_key: int = 50
     grants_per_key: int = 50_000
+    custom_key_stores: int = 10
+    """Of an account in a Region."""
 
     def __post_init__(self) -> None:
-        for name in ("keys_per_account", "aliases_per_key", "grants_per_key"):
+        for name in ("keys_per_account", "aliases_per_key", "grants_per_key", "custom_key_stores"):
             _need(1 <= getattr(self, name) <= 10_000_000, f"quotas.{name}", "1 to 10000000")
 
 
@@ -204,6 +212,82 @@ class OidcConfig:
             self.refresh_seconds <= self.max_age_seconds <= 604_800,
             "oidc.max_age_seconds", "at least oidc.refresh_seconds, at most 604800",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class XksProxyConfig:
+    """Keys of this service as external keys of AWS KMS, or of another Kagitori: the XKS proxy API over HTTPS. Requests
+    are signed with access keys."""
+
+    listen: str = ""
+    """`host:port`; empty for none."""
+    path_prefix: str = ""
+    """What comes before `/kms/xks/v1` in paths, such as `/example`."""
+    keys: tuple[str, ...] = ()
+    """Which keys are offered, `external-id=key`: a key id, alias or ARN, as the principal that signs may name it."""
+    client_ca_file: str = ""
+    """With it, nobody connects without a client certificate of this CA."""
+    client_name: str = ""
+    """The common name that the client certificate must have, such as `cks.kms.us-east-1.amazonaws.com`."""
+
+    def __post_init__(self) -> None:
+        _need(not self.listen or _is_address(self.listen), "xks_proxy.listen", "host:port")
+        prefix = _XKS_PREFIX.fullmatch(self.path_prefix)
+        _need(prefix, "xks_proxy.path_prefix", "empty, or / and at most 116 letters, digits, slashes, - and _")
+        offers = [_XKS_OFFER.fullmatch(offer) for offer in self.keys]
+        _need(all(offers), "xks_proxy.keys", "a list of external-id=key")
+        _need(len(self.offered) == len(self.keys), "xks_proxy.keys", "a list without repeated external ids")
+        _need(
+            bool(self.client_ca_file) == bool(self.client_name),
+            "xks_proxy", "both client_ca_file and client_name, or none",
+        )
+
+    @property
+    def offered(self) -> dict[str, str]:
+        """External id -> key id, alias or ARN."""
+        return dict(offer.split("=", 1) for offer in self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """A PKCS#11 token that custom key stores may use, under the name of a CloudHSM cluster."""
+
+    module: str = ""
+    """Path of the token's PKCS#11 library."""
+    token_label: str = ""
+    token_serial: str = ""
+    """At least one of both, which no other token has."""
+    deadline_seconds: float = 10.0
+    """How long one use of a key may take."""
+    change_pin: bool = True
+    """Whether connecting gives the token's user a PIN that this deployment alone knows."""
+    copy_of: str = ""
+    """The cluster whose keys this one has copies of, so that a custom key store may change from one to the other."""
+    softhsm_conf: str = ""
+    """What SoftHSM reads as SOFTHSM2_CONF."""
+    library_parameters: str = ""
+    """What the library is started with, for those that want something (NSS)."""
+
+    def __post_init__(self) -> None:
+        _need(self.module, "hsm.….module", "the path of a PKCS#11 library")
+        _need(self.token_label or self.token_serial, "hsm.…", "a section with token_label or token_serial")
+        _need(0 < self.deadline_seconds <= 600, "hsm.….deadline_seconds", "more than 0, at most 600")
+
+
+@dataclass(frozen=True, slots=True)
+class XksConfig:
+    """How external key store proxies are called."""
+
+    ca_file: str = ""
+    """The only authorities (PEM) that proxies' certificates may come from; empty: those that the system trusts."""
+    port: int = 443
+    """Where proxies listen: AWS's addresses of them name no port."""
+    deadline_seconds: float = 0.25
+    """How long a proxy may take to answer; a network timeout is tried once more."""
+
+    def __post_init__(self) -> None:
+        _need(1 <= self.port <= 65_535, "xks.port", "1 to 65535")
+        _need(0 < self.deadline_seconds <= 30, "xks.deadline_seconds", "more than 0, at most 30")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +330,10 @@ class Config:
     quotas: QuotasConfig = field(default_factory=QuotasConfig)
     oidc: OidcConfig = field(default_factory=OidcConfig)
     attestation: AttestationConfig = field(default_factory=AttestationConfig)
+    xks_proxy: XksProxyConfig = field(default_factory=XksProxyConfig)
+    hsm: Mapping[str, ClusterConfig] = field(default_factory=dict)
+    """The tokens by the cluster ids that CreateCustomKeyStore names them with."""
+    xks: XksConfig = field(default_factory=XksConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -267,7 +355,18 @@ def load_config(
                 raise ConfigurationError(f"{source}: there is no section {section!r}")
             values[section].update(members)
     types = typing.get_type_hints(Config)
-    return Config(**{name: _section(name, types[name], given) for name, given in values.items()})
+    clusters = _clusters(values.pop("hsm"))
+    return Config(hsm=clusters, **{name: _section(name, types[name], given) for name, given in values.items()})
+
+
+def _clusters(given: Mapping[str, Any]) -> Mapping[str, ClusterConfig]:
+    for name, members in given.items():
+        _need(_CLUSTER.fullmatch(name), f"hsm.{name[:40]}", "cluster- and 11 to 16 of 2-7, a-z and A-Z")
+        _need(isinstance(members, Mapping), f"hsm.{name}", "a section")
+    clusters = {name: _section(f"hsm.{name}", ClusterConfig, members) for name, members in given.items()}
+    for name, cluster in clusters.items():
+        _need(not cluster.copy_of or cluster.copy_of in clusters, f"hsm.{name}.copy_of", "another cluster's section")
+    return clusters
 
 
 def _section(name: str, cls: type[Any], given: Mapping[str, Any]) -> Any:

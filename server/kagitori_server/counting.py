@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from kagitori_server.limiting.leases import Leases, Use
 from kagitori_server.limiting.throttle import Throttle
 from kagitori_server.model.budgets import NO_BUDGETS
+from kagitori_server.model.custom_key_stores import DEFAULT_STORE
 from kagitori_server.model.errors import AccessDeniedException, ThrottlingException
 from kagitori_server.model.rates import rate_group
 from kagitori_server.operations.context import Context
@@ -14,6 +15,8 @@ from kagitori_server.operations.row import Operation, Resource, Table
 from kagitori_server.storage.view import NotLoaded
 
 _NO_PAIRS: Mapping[str, str] = {}
+_RANDOM = "GenerateRandom"
+"""It uses no key, but may name a store."""
 _ATTEMPTS = 20
 """Leases that a call in a thread makes before it gives up: each may be used up by others before its turn."""
 
@@ -33,7 +36,8 @@ class Limiter:
         row, key = context.operation, next(iter(context.keys.values()), None)
         pair = getattr(context.request, "key_pair_spec", None)
         group = rate_group(row.rate, None if key is None else key.spec, pair)
-        self._throttle.take(context.caller, context.region, row.name, group)
+        stores = _stores(context) if row.uses_keys or row.name == _RANDOM else ()
+        self._throttle.take(context.caller, context.region, row.name, group, stores)
 
     def check_frozen(self, context: Context) -> bool:
         """Refuses callers that are frozen on a key of the call. Raises AccessDeniedException.
@@ -107,3 +111,10 @@ def _uses(context: Context) -> Iterator[Use]:
             value = budget.counted_value(action, key.arn, principal_arn, pairs)
             if value is not None:
                 yield Use(budget, key, principal_arn, value)
+
+
+def _stores(context: Context) -> set[tuple[str, str]]:
+    """The custom key stores that a call uses, with their account: a caller may name what isn't its own."""
+    named: str | None = getattr(context.request, "custom_key_store_id", None)
+    stores = {(key.account, key.store_id) for key in context.keys.values() if key.store_id != DEFAULT_STORE}
+    return stores | {(context.account, named)} if named is not None else stores

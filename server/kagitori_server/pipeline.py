@@ -47,9 +47,9 @@ from kagitori_server.model.errors import (
 from kagitori_server.model.key_specs import KEY_SPECS
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
-from kagitori_server.operations.row import BatchOperation, Cost, Operation, Table
+from kagitori_server.operations.row import BatchOperation, Cost, Operation, Prepare, Table
 from kagitori_server.operations.shapes.crypto import BatchOutcome, BatchResponse
-from kagitori_server.operations.store_errors import as_kms_error
+from kagitori_server.operations.store_errors import as_kms_error, of_custom_store
 from kagitori_server.operations.streams import Stream
 from kagitori_server.recording import Record, Recording, SettledIntents, Trace
 from kagitori_server.storage.view import NotLoaded
@@ -87,6 +87,8 @@ class Pools:
     """A thread per core, for signatures and the like: their computations release the interpreter lock."""
     generation: Executor
     """For finding primes and making other keys, which can take seconds: nothing else waits behind that."""
+    stores: Executor
+    """For trying key stores that aren't connected yet; those that are have threads of their own."""
 
 
 class Pipeline:
@@ -108,9 +110,12 @@ class Pipeline:
         default_region: str,
         monotonic: Callable[[], float],
         faults: Faults | None = None,
+        proxied: Table | None = None,
     ) -> None:
-        """`faults` is for instances for tests alone."""
+        """`faults` is for instances for tests alone; `proxied` are rows under names that only transports know which
+        speak neither AWS's operations nor ours."""
         self.table = table
+        self._rows = {**table, **(proxied or {})}
         self._services = services
         self._view = services.catalog.view
         self._callers = callers
@@ -151,7 +156,9 @@ class Pipeline:
         if trace.delay:
             await asyncio.sleep(trace.delay)
         self._observer.observed(
-            call.operation, None if error is None else error.code(), self._monotonic() - started
+            call.operation if trace.operation is None else trace.operation.name,
+            None if error is None else error.code(),
+            self._monotonic() - started,
         )
         if error is not None:
             if isinstance(trace.answer, Stream):
@@ -180,7 +187,7 @@ class Pipeline:
 
     async def _perform(self, trace: Trace) -> Sequence[Record]:
         """Steps 1 to 10. Returns the records of what was done if they were rendered on the way."""
-        row = self.table.get(trace.call.operation)
+        row = self._rows.get(trace.call.operation)
         if row is None:
             raise UnknownOperationException(f"The operation {trace.call.operation} is not served.")
         if self._callers.is_stranger(trace.call):
@@ -192,7 +199,7 @@ class Pipeline:
         trace.operation = row
         if row.writes:
             if row.prepare is not None:
-                await loop.run_in_executor(self._pools.generation, self._prepare, trace, row)
+                await self._prepare(trace, row, row.prepare)
             return await loop.run_in_executor(self._pools.writes, self._write, trace, row)
         if row.cost is Cost.OFFLOAD or trace.call.size > LARGE_BYTES:
             await loop.run_in_executor(self._pools.reads, self._blocking, trace, row)
@@ -204,7 +211,7 @@ class Pipeline:
             except (NotLoaded, Lengthy):
                 await self._inline(partial(self._run, trace, row))
         if trace.elsewhere is not None:
-            trace.answer = await loop.run_in_executor(trace.elsewhere, self._perform_elsewhere, trace, row)
+            trace.answer = await self._elsewhere(trace, self._perform_elsewhere, trace, row)
         return ()
 
     async def _inline(self, step: Callable[[Lookup], None]) -> None:
@@ -240,8 +247,11 @@ class Pipeline:
 
     def _begin(self, trace: Trace, context: Context) -> None:
         """Performs what was admitted, unless that takes too long for here: then `trace.elsewhere` says where."""
-        cost = context.operation.cost
-        if cost is Cost.GENERATION:
+        row, cost = context.operation, context.operation.cost
+        distant = context.distant_pool() if row.uses_keys or cost is Cost.BY_KEY else None
+        if distant is not None:
+            self._defer(trace, distant)
+        elif cost is Cost.GENERATION:
             self._defer(trace, self._pools.generation)
         elif context.attestation is not None or (
             cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values())
@@ -252,6 +262,16 @@ class Pipeline:
 
     def _defer(self, trace: Trace, pool: Executor) -> None:
         trace.elsewhere, trace.admitted = pool, self._monotonic()
+
+    def _elsewhere(self, trace: Trace, job: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        """Runs what is left of an admitted call in `trace.elsewhere`. Raises ThrottlingException when that takes no
+        more."""
+        try:
+            return asyncio.get_running_loop().run_in_executor(trace.elsewhere, job, *arguments)
+        except BaseException:
+            if trace.context is not None:
+                self._limiter.give_back(trace.context)
+            raise
 
     def _perform_elsewhere(self, trace: Trace, row: Operation) -> Any:
         """In `trace.elsewhere`. What an admission some time ago rested on may have changed: then it is made again."""
@@ -271,26 +291,42 @@ class Pipeline:
     def _handled(self, context: Context) -> Any:
         try:
             return context.operation.handler(context, context.request)
-        except BaseException:
+        except BaseException as failure:
             self._limiter.give_back(context)
+            if isinstance(failure, KeyStoreError) and (found := of_custom_store(failure, context)) is not None:
+                raise found from None
             raise
 
-    def _prepare(self, trace: Trace, row: Operation) -> None:
+    async def _prepare(self, trace: Trace, row: Operation, prepare: Prepare) -> None:
         """What a row that writes does before its transaction: admission, so that nobody who isn't allowed takes a
         turn to write, and slow work."""
+        loop = asyncio.get_running_loop()
+        context = await loop.run_in_executor(self._pools.reads, self._admit_before, trace, row)
+        usual = self._pools.stores if row.cost is Cost.STORE else self._pools.generation
+        await loop.run_in_executor(context.distant_pool() or usual, prepare, context, trace.request)
+        trace.prepared = context.prepared
+
+    def _admit_before(self, trace: Trace, row: Operation) -> Context:
+        """Admission of a row that writes before its transaction."""
         self._view.prove_blocking()
         trace.caller = self._callers.establish(trace.call, self._view)
         trace.request = row.request.build(trace.call.decode())
-        context = self._admission.admit(trace, row, self._view)
-        if row.prepare is not None:
-            row.prepare(context, trace.request)
-        trace.prepared = context.prepared
+        return self._admission.admit(trace, row, self._view)
 
     def _write(self, trace: Trace, row: Operation) -> Sequence[Record]:
         """A row that writes. Admission was checked before the transaction, or is now, and is again within it, where
         nobody else can change what it rests on."""
         if row.prepare is None:
-            self._prepare(trace, row)
+            self._admit_before(trace, row)
+        try:
+            return self._transact(trace, row)
+        except BaseException:
+            # Only if nothing was committed for certain: what was made may belong to the catalog by now.
+            if row.abandon is not None and trace.prepared is not None and not trace.committing:
+                row.abandon(self._services, trace.prepared)
+            raise
+
+    def _transact(self, trace: Trace, row: Operation) -> Sequence[Record]:
         settled = self._settled.peek()
         with self._services.catalog.write() as writer:
             trace.caller = self._callers.establish(trace.call, self._view)
@@ -302,6 +338,7 @@ class Pipeline:
             for record in records:
                 writer.add_intent(record.event_id, chain, record.event)
             writer.clear_intents(settled)
+            trace.committing = True
         self._settled.forget(settled)
         return records
 
@@ -338,10 +375,12 @@ class Pipeline:
                     await loop.run_in_executor(self._pools.reads, step, self._view)
                 else:
                     await self._inline(step)
+                if item.elsewhere not in (None, self._pools.computing):
+                    computed.append(self._elsewhere(item, self._compute, batch, [item]))
             except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
                 item.error = _as_kms_error(failure)
             trace.delay = max(trace.delay, item.delay)
-            if item.elsewhere is not None:
+            if item.elsewhere is self._pools.computing:
                 together.append(item)
             if together and (len(together) == _COMPUTED_TOGETHER or number + 1 == len(items)):
                 computed.append(loop.run_in_executor(self._pools.computing, self._compute, batch, together))

@@ -57,6 +57,8 @@ class Trace:
     """What the view had learnt of the catalog before that."""
     answer: Any = None
     error: KmsError | None = None
+    committing: bool = False
+    """Whether its transaction has come so far that it may be committed."""
     rated: bool = False
     """Whether its rate has been looked at."""
     befallen: bool = False

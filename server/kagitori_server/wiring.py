@@ -5,29 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
-from kagitori_keystore.base import KeyStore, RootKeyRefused
-from kagitori_keystore.rootkey.file import open_file_root
-from kagitori_keystore.rootkey.passphrase import open_passphrase_root
+from kagitori_keystore.base import KeyStore
 from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_server import __version__
 from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.admission import Faults
 from kagitori_server.asking import lockout_check, may_assume_role
-from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
 from kagitori_server.attesting import Attesting
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
+from kagitori_server.authn.signatures import Signatures
 from kagitori_server.authn.web_tokens import WebTokens
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.certificates import Issued, check_pair, host_names, prepare
@@ -35,41 +28,52 @@ from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.callers import Callers
 from kagitori_server.config import Config, ConfigurationError
+from kagitori_server.configured import (
+    check_metrics_address,
+    check_root_key,
+    configured_throttle,
+    open_attestation,
+    open_configured_catalog,
+    open_issuer_keys,
+    open_root_key,
+    read_file,
+    read_secret,
+)
 from kagitori_server.counting import Limiter, counted_actions
+from kagitori_server.custom_stores import CatalogUses, StoreRegistry
 from kagitori_server.explaining import Explaining
-from kagitori_server.federation.fetching import HttpsFetcher
-from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
-from kagitori_server.limiting.throttle import RatesRefused, Throttle, parse_rates
 from kagitori_server.metering import Meter
 from kagitori_server.model.errors import KmsError
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
-from kagitori_server.operations.context import DEFAULT_STORE, Identifiers, Services
+from kagitori_server.operations.context import Identifiers, Services
 from kagitori_server.operations.prices import PRICES
+from kagitori_server.operations.proxied_table import PROXIED
 from kagitori_server.operations.row import Table
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.simulation.running import Simulations
-from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.storage.changes import Change, ChangeKind
+from kagitori_server.store_openers import openers
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.host import GrpcHost
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused, TlsFiles
 from kagitori_server.transports.metrics.listener import MetricsListener
 from kagitori_server.transports.metrics.measures import Measures
+from kagitori_server.transports.xks.application import Application, Offer
+from kagitori_server.transports.xks.host import ProxyListenRefused, ProxyTls, XksHost
 from kagitori_server.workers import DeletionWorker, ExpirationWorker, RotationWorker, every, recover_intents
+from kagitori_server.xks_health import XksHealth
 
-_FILE_MAX = 1_048_576
-_ROOT_KEY_LOOKS = 3
-"""Another process may rotate the root key between two looks at once."""
 _GENERATION_THREADS = 2
 _DECIDING_THREADS = 1
 """They run nothing that releases the interpreter lock, so more would only take more of the event loop's turns."""
+_TRYING_THREADS = 4
 _METER_REST = 0.001
 """Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
 _log = logging.getLogger(__name__)
@@ -94,6 +98,7 @@ class Addresses:
     grpc_plaintext: str | None
     socket: str | None
     metrics: str | None
+    xks_proxy: str | None
 
 
 class Server:
@@ -108,6 +113,7 @@ class Server:
         self._faults: Faults | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._metrics: MetricsListener | None = None
+        self._xks: XksHost | None = None
         self._ready = False
         self.first_start = False
         """True when `open` made the home account and its root credential."""
@@ -127,6 +133,10 @@ class Server:
         check_root_key(root_key, self._catalog)
         self._store = self._make_store(root_key)
         self._catalog.view.listen(forgetting(self._store))
+        self._stores = self._open_stores()
+        self._catalog.view.listen(self._stores.changed)
+        self._signatures = Signatures(self._store)
+        self._catalog.view.listen(forgetting_access_keys(self._signatures))
         first = FirstStart(
             self._catalog, self._clocks.wall, self._ids, config.service.partition, config.service.account
         )
@@ -155,6 +165,7 @@ class Server:
             deciding=ThreadPoolExecutor(_DECIDING_THREADS, "deciding"),
             computing=ThreadPoolExecutor(os.cpu_count() or 1, "computing"),
             generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
+            stores=ThreadPoolExecutor(_TRYING_THREADS, "trying-stores"),
         )
         self._events = ServiceEvents(self._catalog, self._recording, self._trail)
         self._workers = {
@@ -170,6 +181,8 @@ class Server:
         self._host = GrpcHost(
             self._dispatcher, self._listeners()
         )
+        if config.xks_proxy.listen:
+            self._xks = self._make_xks_proxy()
 
     async def start(self) -> Addresses:
         """Listens and serves. Raises ListenerRefused; `stop` lets go of what was had by then."""
@@ -181,6 +194,12 @@ class Server:
                 await self._metrics.start()
             except OSError as error:
                 raise ListenerRefused(f"Can't listen on {listen.metrics}: {error.strerror}") from None
+        self._stores.start()
+        if self._xks is not None:
+            try:
+                await self._xks.start()
+            except ProxyListenRefused as error:
+                raise ListenerRefused(str(error)) from None
         seconds = self._config.limits.deletion_check_seconds
         for name, job in (
             *self._workers.items(),
@@ -198,6 +217,8 @@ class Server:
     async def stop(self) -> None:
         """Takes no more calls, finishes those in flight, makes everything durable and lets go of it."""
         self._ready = False
+        if self._xks is not None:
+            await self._xks.stop()
         await self._host.stop(self._config.limits.shutdown_seconds)
         for task in self._tasks:
             task.cancel()
@@ -209,7 +230,9 @@ class Server:
     def _close(self) -> None:
         self._meter.stop()
         pools = self._pools
-        for pool in (self._metering, pools.generation, pools.computing, pools.deciding, pools.writes, pools.reads):
+        for pool in (
+            self._metering, pools.stores, pools.generation, pools.computing, pools.deciding, pools.writes, pools.reads
+        ):
             pool.shutdown()
         self._issuer_keys.close()
         try:
@@ -218,6 +241,7 @@ class Server:
         except KmsError as error:
             _log.warning("the catalog could not be told that all records are in the trail: %s", error.code())
         self._trail.close()
+        self._stores.close()
         self._store.close()
         self._catalog.close()
 
@@ -227,6 +251,14 @@ class Server:
     def _make_identifiers(self) -> Identifiers:
         """For the handlers of operations."""
         return self._ids
+
+    def _open_stores(self) -> StoreRegistry:
+        return StoreRegistry(
+            catalog=self._catalog, default=self._store, secrets=self._store,
+            openers=openers(self._config, self._data.run, CatalogUses(self._catalog), self._store, self._clocks.wall),
+            clock=self._clocks.wall, monotonic=self._clocks.monotonic, worker=self._ids.uuid(),
+            new_secret=self._ids.secret,
+        )
 
     def _make_services(self, root_key: RootKeyProvider) -> Services:
         config = self._config
@@ -252,7 +284,7 @@ class Server:
         )
         return Services(
             catalog=self._catalog,
-            stores={DEFAULT_STORE: self._store},
+            stores=self._stores,
             clock=self._clocks.wall,
             ids=self._make_identifiers(),
             partition=config.service.partition,
@@ -262,6 +294,7 @@ class Server:
                 keys_per_account_region=config.quotas.keys_per_account,
                 aliases_per_key=config.quotas.aliases_per_key,
                 grants_per_key=config.quotas.grants_per_key,
+                custom_key_stores_per_account_region=config.quotas.custom_key_stores,
             ),
             lockout_check=lockout_check(self._authorizer),
             administration=administration,
@@ -273,14 +306,19 @@ class Server:
         if listen.socket_principal:
             socket = SocketIdentity(listen.socket_principal, "socket", self._clocks.wall())
         web_tokens = WebTokens(self._clocks.wall, self._issuer_keys)
+        authenticator = Authenticator(
+            self._clocks.wall, config.service.partition, socket, web_tokens, signatures=self._signatures
+        )
+        self._callers = Callers(
+            authenticator, web_tokens, self._issuer_keys, self._catalog.view, self._pools.reads,
+            config.service.region, self._clocks.wall, self._signatures,
+        )
         return Pipeline(
             table=self._table,
             faults=self._faults,
+            proxied=PROXIED,
             services=self._services,
-            callers=Callers(
-                Authenticator(self._clocks.wall, config.service.partition, socket, web_tokens), web_tokens,
-                self._issuer_keys, self._catalog.view, self._pools.reads, config.service.region, self._clocks.wall,
-            ),
+            callers=self._callers,
             attesting=self._attesting,
             authorizer=self._authorizer,
             limiter=limiter,
@@ -304,6 +342,21 @@ class Server:
         if listen.socket:
             listeners.append(Listener(listen.socket, ListenerKind.UNIX))
         return listeners
+
+    def _make_xks_proxy(self) -> XksHost:
+        config, tls = self._config.xks_proxy, self._config.tls
+        self._tls()  # makes or checks the files
+        files = ProxyTls(
+            certificate=tls.certificate_file or str(self._data.tls / "server.crt"),
+            key=tls.key_file or str(self._data.tls / "server.key"),
+            client_ca=config.client_ca_file, client_name=config.client_name,
+        )
+        health = XksHealth(self._callers, self._catalog.view, self._store, self._pools.reads, self._clocks.monotonic)
+        application = Application(
+            self._pipeline, health, Offer(config.path_prefix, config.offered, __version__), self._ids.uuid,
+            self._config.limits.calls_in_flight,
+        )
+        return XksHost(config.listen, files, application)
 
     def _tls(self) -> TlsFiles:
         tls = self._config.tls
@@ -330,6 +383,7 @@ class Server:
             grpc_plaintext=next(bound) if listen.grpc_plaintext else None,
             socket=next(bound) if listen.socket else None,
             metrics=self._metrics.address if self._metrics is not None else None,
+            xks_proxy=self._xks.address if self._xks is not None else None,
         )
 
 
@@ -345,116 +399,14 @@ def forgetting(store: KeyStore) -> Callable[[Sequence[Change] | None], None]:
     return changed
 
 
-def open_configured_catalog(config: Config, data: DataDirectory, monotonic: Callable[[], float]) -> Catalog:
-    """The catalog that the configuration names. Raises as `open_catalog`, and ConfigurationError."""
-    if not config.catalog.url:
-        return open_catalog(data.catalog, monotonic=monotonic)
-    try:
-        url = make_url(config.catalog.url)
-    except (ArgumentError, ValueError):
-        # No cause: it quotes the URL, which may hold a password.
-        raise ConfigurationError("catalog.url must be postgresql://… or sqlite:///…") from None
-    if config.catalog.password_file:
-        try:
-            password = read_secret(config.catalog.password_file).decode().rstrip("\r\n")
-        except UnicodeDecodeError:
-            raise ConfigurationError(f"{config.catalog.password_file} is not UTF-8 text") from None
-        url = url.set(password=password)
-    return open_catalog(url.render_as_string(hide_password=False), monotonic=monotonic)
+def forgetting_access_keys(signatures: Signatures) -> Callable[[Sequence[Change] | None], None]:
+    """A listener to the view that lets `signatures` forget what it keeps of access keys that changed or ended."""
 
+    def changed(changes: Sequence[Change] | None) -> None:
+        if changes is None:
+            signatures.forget(None)
+        for change in changes or ():
+            if change.kind is ChangeKind.ACCESS_KEY:
+                signatures.forget(change.parts()[0])
 
-def check_metrics_address(config: Config) -> None:
-    """Raises ConfigurationError for metrics on an address that others reach, unless that was allowed."""
-    listen = config.listen
-    if not listen.metrics or listen.metrics_anywhere:
-        return
-    try:
-        Listener(listen.metrics, ListenerKind.PLAINTEXT).check()
-    except ListenerRefused:
-        raise ConfigurationError(
-            "listen.metrics must be a loopback address and a port; listen.metrics_anywhere allows others"
-        ) from None
-
-
-def configured_throttle(config: Config, monotonic: Callable[[], float]) -> Throttle:
-    """The request rates that the configuration names. Raises ConfigurationError."""
-    throttling = config.throttling
-    rates = {}
-    for name in ("account_rates", "principal_rates"):
-        try:
-            rates[name] = parse_rates(getattr(throttling, name))
-        except RatesRefused as error:
-            raise ConfigurationError(f"throttling.{name}: {error}") from None
-    return Throttle(
-        account=rates["account_rates"], principal=rates["principal_rates"], burst_seconds=throttling.burst_seconds,
-        buckets=throttling.buckets, monotonic=monotonic,
-    )
-
-
-def open_root_key(config: Config, data: DataDirectory) -> RootKeyProvider:
-    """The root key that the configuration names. Raises ConfigurationError or KeyStoreError."""
-    try:
-        if config.root_key.provider == "passphrase":
-            passphrase = read_secret(config.root_key.passphrase_file).rstrip(b"\r\n")
-            return open_passphrase_root(data.root_key, passphrase, os.urandom)
-        return open_file_root(data.root_key, os.urandom)
-    except RootKeyRefused as error:
-        raise ConfigurationError(f"{data.root_key}: {error}") from None
-
-
-def open_issuer_keys(config: Config, monotonic: Callable[[], float]) -> IssuerKeys:
-    """Where the keys of OpenID Connect issuers come from. Raises ConfigurationError."""
-    oidc = config.oidc
-    trusted = ssl.create_default_context()
-    if oidc.ca_file:
-        try:
-            trusted.load_verify_locations(cadata=read_file(oidc.ca_file).decode("ascii"))
-        except (ssl.SSLError, ValueError):
-            raise ConfigurationError(f"{oidc.ca_file} holds no certificates in PEM form") from None
-    ages = KeyAges(refresh=oidc.refresh_seconds, maximum=oidc.max_age_seconds, wait=oidc.fetch_seconds + 1)
-    return IssuerKeys(HttpsFetcher(trusted, oidc.fetch_seconds), monotonic, ages)
-
-
-def open_attestation(config: Config) -> AttestationVerifier:
-    """What verifies attestation documents. Raises ConfigurationError."""
-    attestation = config.attestation
-    pem = read_file(attestation.roots_file) if attestation.roots_file else AWS_NITRO_ROOT_PEM
-    try:
-        roots = read_roots(pem)
-    except ValueError:
-        raise ConfigurationError(f"{attestation.roots_file} holds no certificates in PEM form") from None
-    return AttestationVerifier(roots, max_age=attestation.max_age_seconds)
-
-
-def check_root_key(root_key: RootKeyProvider, catalog: Catalog) -> None:
-    """Raises ConfigurationError if the root key can't open what the catalog holds: another provider or data
-    directory was configured, or the file got lost and a new one was just made."""
-    for _ in range(_ROOT_KEY_LOOKS):
-        named = {root_key.version_of(wrapped) for _, _, wrapped in catalog.kek_shelf.all()}
-        if named <= set(root_key.versions()):
-            return
-    raise ConfigurationError(
-        "the root key here isn't the one that the keys in the catalog are under; see root_key.provider and --data-dir"
-    )
-
-
-def read_file(path: str) -> bytes:
-    """A file of at most 1 MiB. Raises ConfigurationError."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    if len(content) > _FILE_MAX:
-        raise ConfigurationError(f"{path} is larger than {_FILE_MAX} bytes")
-    return content
-
-
-def read_secret(path: str) -> bytes:
-    """A file that only its owner may read. Raises ConfigurationError."""
-    try:
-        mode = Path(path).stat().st_mode
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    if mode & 0o077:
-        raise ConfigurationError(f"{path} can be read by others; run chmod 600 {path}")
-    return read_file(path)
+    return changed

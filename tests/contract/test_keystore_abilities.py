@@ -10,8 +10,9 @@ from tests.support.keystore_abilities import AbleStore
 from tests.support.keystore_ability_checks import Row, refused_as_request
 from tests.support.keystore_parts import HOME, KEY, Workshop
 from tests.support.keystore_public_key_checks import ROWS
+from tests.support.tokens import fresh_token
 
-from kagitori_keystore.algorithms import KeySpec
+from kagitori_keystore.algorithms import AsymmetricEncryptionAlgorithm, KeyFamily, KeySpec, SigningAlgorithm
 from kagitori_keystore.base import Capability, StoreKind
 from kagitori_keystore.capabilities import GeneralKeyStore
 
@@ -34,7 +35,30 @@ def software(place: Path) -> AbleStore:
     )
 
 
-STORES: dict[str, Callable[[Path], AbleStore]] = {"software": software}
+def softhsm(_: Path) -> AbleStore:
+    """A token of SoftHSM 2.6: it has no OAEP with SHA-256, and takes Ed25519ph for Ed25519 without a word."""
+    def fresh() -> GeneralKeyStore:
+        return fresh_token().open()
+
+    return AbleStore(
+        fresh(),
+        StoreKind.PKCS11,
+        fresh,
+        frozenset(Capability)
+        - {
+            Capability.SECRET_WRAPPING,
+            Capability.KEY_ENCAPSULATION,
+            Capability.MATERIAL_IMPORT,
+            Capability.MATERIAL_REPLICATION,
+        },
+        frozenset(spec for spec in KeySpec if spec.family not in (KeyFamily.ML_DSA, KeyFamily.ML_KEM)),
+        refused=frozenset(
+            {SigningAlgorithm.ED25519_PH_SHA_512, AsymmetricEncryptionAlgorithm.RSAES_OAEP_SHA_256}
+        ),
+    )
+
+
+STORES: dict[str, Callable[[Path], AbleStore]] = {"software": software, "softhsm": softhsm}
 
 
 @pytest.fixture(scope="module", params=STORES)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.keystore_contract import CONTRACT, Check, StoreUnderTest
 from tests.support.keystore_parts import Workshop
+from tests.support.tokens import fresh_token
 
 from kagitori_keystore.base import StoreKind, SymmetricKeyStore
 
@@ -24,7 +25,19 @@ def software(place: Path) -> StoreUnderTest:
     return StoreUnderTest(shop.store, StoreKind.SOFTWARE, sever, holds_material=False)
 
 
-STORES: dict[str, Callable[[Path], StoreUnderTest]] = {"software": software}
+def softhsm(_: Path) -> StoreUnderTest:
+    """A token of SoftHSM; severed, another worker finds it gone while it runs."""
+    token = fresh_token()
+
+    def sever() -> SymmetricKeyStore:
+        another = token.open(runtime_dir=token.place / "another")
+        token.folder.rename(token.place / "away")
+        return another
+
+    return StoreUnderTest(token.open(), StoreKind.PKCS11, sever, holds_material=True)
+
+
+STORES: dict[str, Callable[[Path], StoreUnderTest]] = {"software": software, "softhsm": softhsm}
 
 
 @pytest.fixture(params=STORES)

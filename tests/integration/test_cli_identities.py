@@ -99,7 +99,7 @@ def test_a_role_is_taken_on(cli: CommandLine) -> None:
 def test_access_keys(cli: CommandLine) -> None:
     cli.json("principal", "create-user", "keyed")
     made = cli.json("access-key", "create", "user/keyed")
-    assert len(made["secret_access_key"]) == 40
+    assert len(made["secret_access_key"]) == 43
     told = cli.done("access-key", "create", "user/keyed", "--out", "keyed.secret")
     assert stat.S_IMODE((cli.folder / "keyed.secret").stat().st_mode) == 0o600
     assert (cli.folder / "keyed.secret").read_text().strip() not in told.text + told.err

@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 from tests.support.inprocess import HOME, InProcess
+from tests.support.keystore_parts import Workshop
 from tests.support.kms_calls import OTHER, alias_arn, delegating, root, statement, user_arn
 from tests.support.sample_requests import SAMPLES, Scene
+from tests.support.token_double import AnyCluster
 
+from kagitori_server.model.custom_key_stores import CustomKeyStoreType
 from kagitori_server.model.errors import (
     AccessDeniedException,
     DisabledException,
@@ -24,6 +27,7 @@ from kagitori_server.model.errors import (
     KMSInvalidStateException,
 )
 from kagitori_server.model.keys import KeyState
+from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.row import Operation, Permission, Resource
 from kagitori_server.operations.table import TABLE
 
@@ -116,7 +120,9 @@ class Caller:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     """A service shared by all cases: each has keys of its own."""
-    with InProcess(tmp_path_factory.mktemp("service")) as opened:
+    openers = {CustomKeyStoreType.AWS_CLOUDHSM: AnyCluster(Workshop(tmp_path_factory.mktemp("tokens")).store)}
+    quotas = Quotas(custom_key_stores_per_account_region=10_000)
+    with InProcess(tmp_path_factory.mktemp("service"), openers=openers, quotas=quotas) as opened:
         yield opened
 
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.support.client_certificates import certificate
 from tests.support.inprocess import ALLOW_ALL, HOME, REGION
 from tests.support.key_operations import refused, use_keys_of_every_family
 from tests.support.kms_calls import OTHER, identity_policy, key_policy, statement, user_arn
+from tests.support.tokens import PIN, fresh_token
 from tests.support.whole_server import Caller, WholeServer
 
 from kagitori.kms.v1 import budgets_pb2, credentials_pb2, decisions_pb2, operation_pb2, resources_pb2
@@ -20,6 +22,7 @@ from kagitori_server.bootstrap.certificates import issue_client_certificate, loa
 from kagitori_server.operations.table import TABLE
 from kagitori_server.policy.defaults import default_key_policy
 
+CLUSTER = "cluster-abcdefghijk"
 SETTINGS: dict[str, dict[str, Any]] = {
     "listen": {"grpc": "127.0.0.1:0", "grpc_mtls": "127.0.0.1:0", "metrics": "127.0.0.1:0"},
     "service": {"region": REGION, "regions": [REGION, "eu-west-1"]},
@@ -33,7 +36,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
     """One server for all tests of this file."""
     folder = tmp_path_factory.mktemp("whole")
     listen = {**SETTINGS["listen"], "socket": str(folder / "k.sock"), "socket_principal": user_arn("sidecar")}
-    with WholeServer(folder / "data", {**SETTINGS, "listen": listen}) as opened:
+    settings = fresh_token().settings
+    cluster = {
+        "module": settings.module, "token_label": settings.token_label, "softhsm_conf": settings.softhsm_conf,
+    }
+    with WholeServer(folder / "data", {**SETTINGS, "listen": listen, "hsm": {CLUSTER: cluster}}) as opened:
         yield opened
 
 
@@ -55,6 +62,7 @@ def test_every_served_operation(server: WholeServer, root: Caller) -> None:
     with server.tls() as channel:
         _sessions(channel, root)
     _budgets(server, root)
+    _custom_key_stores(root)
     _administration(root)
     assert root.called == set(TABLE)
 
@@ -206,6 +214,32 @@ def _budgets(server: WholeServer, root: Caller) -> None:
         root("LiftFreeze", budget_name="day", freeze_id=freeze.freeze_id)
         caller("Encrypt", **values)
     root("DeleteBudget", budget_name="day")
+
+
+def _custom_key_stores(root: Caller) -> None:
+    store = {
+        "custom_key_store_id": root(
+            "CreateCustomKeyStore", custom_key_store_name="hsm", cloud_hsm_cluster_id=CLUSTER,
+            trust_anchor_certificate=certificate().decode(), key_store_password=PIN.decode(),
+        ).custom_key_store_id
+    }
+    root("UpdateCustomKeyStore", **store, new_custom_key_store_name="vault")
+
+    def waited(state: int) -> None:
+        end = time.monotonic() + 30
+        while True:
+            (found,) = root("DescribeCustomKeyStores", custom_key_store_name="vault").custom_key_stores
+            if found.connection_state == state:
+                return
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    root("ConnectCustomKeyStore", **store)
+    waited(resources_pb2.CONNECTION_STATE_CONNECTED)
+    assert root("CheckCustomKeyStore", **store).object_count == 0
+    root("DisconnectCustomKeyStore", **store)
+    waited(resources_pb2.CONNECTION_STATE_DISCONNECTED)
+    root("DeleteCustomKeyStore", **store)
 
 
 def _administration(root: Caller) -> None:

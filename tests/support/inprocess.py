@@ -32,6 +32,7 @@ from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.callers import Callers
 from kagitori_server.counting import Limiter, counted_actions
+from kagitori_server.custom_stores import Opener, StoreRegistry, Timing
 from kagitori_server.explaining import Explaining
 from kagitori_server.federation.fetching import HttpsFetcher
 from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
@@ -41,10 +42,11 @@ from kagitori_server.limiting.throttle import Throttle, parse_rates
 from kagitori_server.metering import Meter
 from kagitori_server.model.arn import root_arn
 from kagitori_server.model.call import Call, Evidence
+from kagitori_server.model.custom_key_stores import CustomKeyStoreType
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
-from kagitori_server.operations.context import DEFAULT_STORE, Services
+from kagitori_server.operations.context import Services
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
@@ -86,12 +88,14 @@ class Silent:
 class InProcess:
     """Opens (or reopens) a service in `folder`; a context manager that closes it. For one thread.
 
-    `account_rates` and `principal_rates` are as in the configuration; `clock` tells their time, too.
+    `account_rates` and `principal_rates` are as in the configuration; `clock` tells their time, too. With `timing` it
+    follows what the catalog says of custom key stores, which `openers` open.
     """
 
     def __init__(
         self, folder: Path, clock: FakeClock | None = None, *, ages: KeyAges | None = None, fetch_seconds: float = 5.0,
         account_rates: Sequence[str] = (), principal_rates: Sequence[str] = (), quotas: Quotas | None = None,
+        openers: Mapping[CustomKeyStoreType, Opener] | None = None, timing: Timing | None = None,
         attestation: AttestationVerifier | None = None,
     ) -> None:
         self.clock = clock or FakeClock(START)
@@ -101,13 +105,21 @@ class InProcess:
         self.catalog = open_catalog(folder / "kagitori.db", monotonic=time.monotonic)
         self.root_keys = open_file_root(folder / "root-key", os.urandom)
         self.store = SoftwareKeyStore(self.root_keys, self.catalog.kek_shelf, os.urandom)
+        self.stores = StoreRegistry(
+            catalog=self.catalog, default=self.store, secrets=self.store, openers=openers or {},
+            clock=self.clock, monotonic=time.monotonic, worker=self.ids.uuid(),
+            new_secret=self.ids.secret, timing=timing,
+        )
+        self.catalog.view.listen(self.stores.changed)
+        if timing is not None:
+            self.stores.start()
         self.audit_folder = folder / "audit"
         self.trail = open_trail(self.audit_folder)
         self.meter = Meter(self.catalog, self.audit_folder, self.trail, PRICES, time.monotonic, lambda: None)
         self._authorizer = Authorizer()
         self._pools = Pools(
             reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1), deciding=ThreadPoolExecutor(1),
-            computing=ThreadPoolExecutor(2), generation=ThreadPoolExecutor(1),
+            computing=ThreadPoolExecutor(2), generation=ThreadPoolExecutor(1), stores=ThreadPoolExecutor(1),
         )
         self._runner = asyncio.Runner()
         first = FirstStart(self.catalog, self.clock, self.ids, "aws", HOME)
@@ -151,7 +163,7 @@ class InProcess:
     def _make_services(self) -> Services:
         return Services(
             catalog=self.catalog,
-            stores={DEFAULT_STORE: self.store},
+            stores=self.stores,
             clock=self.clock,
             ids=self.ids,
             partition="aws",
@@ -182,8 +194,9 @@ class InProcess:
     ) -> None:
         self._runner.close()
         pools = self._pools
-        for pool in (pools.reads, pools.writes, pools.deciding, pools.computing, pools.generation):
+        for pool in (pools.reads, pools.writes, pools.deciding, pools.computing, pools.generation, pools.stores):
             pool.shutdown()
+        self.stores.close()
         self.issuer_keys.close()
         self.trail.close()
         self.store.close()

@@ -38,7 +38,7 @@ class AbleStore:
     """A store whose abilities are checked; keys are made once and shared by checks that leave them in place.
 
     `fresh` gives another store of the kind on ground of its own. `capabilities` and `key_specs` are what the
-    store is expected to say of itself.
+    store is expected to say of itself, `refused` are algorithms that it lacks although it has keys for them.
     """
 
     store: GeneralKeyStore
@@ -47,12 +47,21 @@ class AbleStore:
     capabilities: frozenset[Capability]
     key_specs: frozenset[KeySpec]
     refs: dict[tuple[KeySpec, str, int], MaterialRef] = field(default_factory=dict)
+    refused: frozenset[SigningAlgorithm | AsymmetricEncryptionAlgorithm] = frozenset()
 
     def ref(self, spec: KeySpec, key: str = KEY, number: int = 0) -> MaterialRef:
         """A key of the spec at HOME, the same one for the same arguments."""
         if (spec, key, number) not in self.refs:
             self.refs[spec, key, number] = self.store.generate(spec, HOME, key)
         return self.refs[spec, key, number]
+
+    def signings(self, spec: KeySpec) -> list[tuple[SigningAlgorithm, MessageForm]]:
+        """Every way in which this store's keys of the spec sign."""
+        return [(algorithm, form) for algorithm, form in signings(spec) if algorithm not in self.refused]
+
+    def oaep(self, spec: KeySpec) -> list[AsymmetricEncryptionAlgorithm]:
+        """Every way in which this store's keys of the spec encrypt."""
+        return [algorithm for algorithm in encryption_algorithms(spec) if algorithm not in self.refused]
 
 
 def asymmetric(spec: KeySpec) -> bool:
@@ -91,9 +100,8 @@ def _verify(store: GeneralKeyStore, domain: Domain, key: str, ref: MaterialRef, 
     return store.verify(domain, key, ref, algorithm, form, message_for(algorithm, form), b"no signature")
 
 
-def operations(spec: KeySpec, peer: bytes) -> dict[str, Operation]:
+def operations(spec: KeySpec, peer: bytes, oaep: AsymmetricEncryptionAlgorithm) -> dict[str, Operation]:
     """Every operation, with arguments that suit a key of this spec if any do. `peer` is a public key."""
-    oaep = AsymmetricEncryptionAlgorithm.RSAES_OAEP_SHA_256
     symmetric = (KeySpec.SYMMETRIC_DEFAULT,)
     ciphertext = bytes(spec.ciphertext_bytes or 768)
     signs: Callable[[KeySpec], bool] = lambda spec: bool(signing_algorithms(spec))  # noqa: E731  (a row's cell)
@@ -169,8 +177,9 @@ def calls(
 ) -> dict[str, Callable[[], object]]:
     """By name, the operations that a key of the spec has (or those that it has not) and this store has."""
     peer = under.store.public_key(HOME, KEY, under.ref(spec)) if agrees_on_keys(spec) else b"no key"
+    oaep = (under.oaep(spec) or [AsymmetricEncryptionAlgorithm.RSAES_OAEP_SHA_1])[-1]
     return {
         name: partial(operation.call, under.store, domain, key, ref)
-        for name, operation in operations(spec, peer).items()
+        for name, operation in operations(spec, peer, oaep).items()
         if operation.capability in under.capabilities and operation.has(spec) is able
     }

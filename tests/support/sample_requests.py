@@ -6,15 +6,20 @@ or one in a certain state, the entry says so. Keys are named by ARN, so that a s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from tests.support.client_certificates import certificate
 from tests.support.inprocess import HOME, REGION, REGIONS, InProcess
 from tests.support.kms_calls import DAY, delegating, new_key, root
 
+from kagitori_server.model.custom_key_stores import ConnectionState, CustomKeyStore, CustomKeyStoreType
 from kagitori_server.model.keys import KeyState
 from kagitori_server.operations.row import Find, Operation
 from kagitori_server.operations.shapes.keys import KeyMetadata
@@ -22,6 +27,9 @@ from kagitori_server.operations.shapes.keys import KeyMetadata
 CONTEXT = {"tenant": "t1"}
 ELSEWHERE = REGIONS[1]
 _TAG = {"tag_key": "k", "tag_value": "v"}
+_ANCHOR = certificate(common_name="customer CA").decode()
+_NUMBERS = itertools.count(1)
+"""For names that nothing else has."""
 
 
 class Scene:
@@ -89,7 +97,6 @@ class Scene:
         grant_id: str = answer.grant_id
         return grant_id
 
-
     def signed(self) -> dict[str, Any]:
         """A message, and its signature by the key."""
         values = {"key_id": self.arn(), "message": b"m", "signing_algorithm": "ECDSA_SHA_256"}
@@ -100,11 +107,56 @@ class Scene:
         values = {"key_id": self.arn(), "message": b"m", "mac_algorithm": "HMAC_SHA_256"}
         return {**values, "mac": self.call("GenerateMac", **values).mac}
 
+    def custom_store(self, state: ConnectionState) -> str:
+        """The id of a new custom key store, which nothing brings to another state than its catalog says."""
+        number = next(_NUMBERS)
+        store = CustomKeyStore(
+            account=HOME, region=REGION, store_id=f"cks-{number:017x}", name=f"store-{number}",
+            kind=CustomKeyStoreType.AWS_CLOUDHSM, created=1.0, state=state, changed=1.0, wrapped_secret=b"w",
+            cluster_id=_cluster_id(number), trust_anchor=_ANCHOR,
+        )
+        with self.service.catalog.write() as writer:
+            writer.put_custom_key_store(store)
+        return store.store_id
+
     def encapsulated(self) -> dict[str, Any]:
         """A secret encapsulated under the key."""
         values = {"key_id": self.arn(), "encapsulation_algorithm": "ML_KEM"}
         blob = self.call("Encapsulate", **values).shared_secret_ciphertext_blob
         return {**values, "shared_secret_ciphertext_blob": blob}
+
+    def material(self) -> dict[str, Any]:
+        """Material for the key, wrapped as its import wants it."""
+        parameters = self.call("GetParametersForImport", key_id=self.arn(), **_WRAPPING)
+        wrapping = load_der_public_key(parameters.public_key)
+        assert isinstance(wrapping, rsa.RSAPublicKey)
+        return {
+            "key_id": self.arn(), "import_token": parameters.import_token,
+            "encrypted_key_material": wrapping.encrypt(bytes(32), OAEP(MGF1(SHA256()), SHA256(), None)),
+            "expiration_model": "KEY_MATERIAL_DOES_NOT_EXPIRE",
+        }
+
+    def imported(self) -> dict[str, Any]:
+        """The key, with material in it."""
+        self.call("ImportKeyMaterial", **self.material())
+        return {"key_id": self.arn()}
+
+
+def _cluster_id(number: int) -> str:
+    """Without digits that cluster ids don't have."""
+    return "cluster-" + f"{number:011x}".translate({ord("0"): "y", ord("1"): "z", ord("8"): "u", ord("9"): "v"})
+
+
+def _in_store(state: ConnectionState = ConnectionState.DISCONNECTED, **values: Any) -> Sample:
+    return Sample(lambda scene: {"custom_key_store_id": scene.custom_store(state), **values})
+
+
+def _new_store(_scene: Scene) -> Mapping[str, Any]:
+    number = next(_NUMBERS)
+    return {
+        "custom_key_store_name": f"store-{number}", "cloud_hsm_cluster_id": _cluster_id(number),
+        "trust_anchor_certificate": _ANCHOR, "key_store_password": "password",
+    }
 
 
 def _peer() -> bytes:
@@ -132,6 +184,8 @@ _AGREEING = {"key_spec": "ECC_NIST_P256", "key_usage": "KEY_AGREEMENT"}
 _AUTHENTICATING = {"key_spec": "HMAC_256", "key_usage": "GENERATE_VERIFY_MAC"}
 _ENCAPSULATING = {"key_spec": "ML_KEM_768", "key_usage": "ENCAPSULATE_DECAPSULATE"}
 _FAMILY = {"multi_region": True}
+_EXTERNAL = {"origin": "EXTERNAL"}
+_WRAPPING = {"wrapping_algorithm": "RSAES_OAEP_SHA_256", "wrapping_key_spec": "RSA_2048"}
 
 
 SAMPLES: Mapping[str, Sample] = {
@@ -188,6 +242,18 @@ SAMPLES: Mapping[str, Sample] = {
     "ListKeyRotations": _on_key(),
     "ReplicateKey": _on_key(_FAMILY, replica_region=ELSEWHERE, tags=[_TAG], policy=delegating()),
     "UpdatePrimaryRegion": _on_key(_FAMILY, primary_region=ELSEWHERE),
+    "GetParametersForImport": _on_key(_EXTERNAL, **_WRAPPING),
+    "ImportKeyMaterial": Sample(lambda scene: scene.material(), _EXTERNAL),
+    "DeleteImportedKeyMaterial": Sample(lambda scene: scene.imported(), _EXTERNAL),
     "GenerateRandom": Sample(lambda _: {"number_of_bytes": 8}),
+    "CreateCustomKeyStore": Sample(_new_store),
+    "ConnectCustomKeyStore": _in_store(),
+    "DisconnectCustomKeyStore": _in_store(ConnectionState.CONNECTED),
+    "UpdateCustomKeyStore": Sample(lambda scene: {
+        "custom_key_store_id": scene.custom_store(ConnectionState.DISCONNECTED),
+        "new_custom_key_store_name": f"store-{next(_NUMBERS)}",
+    }),
+    "DeleteCustomKeyStore": _in_store(),
+    "DescribeCustomKeyStores": Sample(lambda _: {}),
 }
 """By the name of the operation."""

@@ -37,6 +37,7 @@ token: create list revoke assume-role
 access-key: create list activate deactivate delete
 budget: put show list delete list-freezes lift
 oidc-provider: create list delete
+keystore: create-hsm create-xks list show connect disconnect update delete check
 audit: tail verify
 usage: list report prices
 """

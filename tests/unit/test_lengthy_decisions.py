@@ -97,3 +97,26 @@ def test_an_encryption_context_is_bounded_before_it_is_asked_about(service: InPr
             service.call("Encrypt", {
                 "key_id": key_id, "plaintext": b"x", "encryption_context": context,
             }, token=service.root_token)
+
+
+def test_an_explanation_tells_of_few_grants_and_of_one_that_permits(service: InProcess) -> None:
+    """However many there are, wherever that one stands among them; and none beside them if none permits."""
+    service.new_user("grantee")
+    arn = f"arn:aws:iam::{HOME}:user/grantee"
+    key_id = _key(service)
+    for number in range(103):
+        service.call("CreateGrant", {
+            "key_id": key_id, "grantee_principal": arn, "operations": ["Encrypt"],
+            "constraints": {"encryption_context_equals": {"n": str(number)}},
+        }, token=service.root_token)
+    asked = {
+        "principal_arn": arn, "action": "kms:Encrypt", "resource_arn": f"arn:aws:kms:us-east-1:{HOME}:key/{key_id}",
+    }
+    permitted: set[int] = set()
+    for number in range(104):
+        answer = service.call("ExplainAccess", asked | {"encryption_context": {"n": str(number)}},
+                              token=service.root_token)
+        grants = [each for each in answer.evaluations if each.statement.source == "GRANT"]
+        assert (str(answer.decision) == "ALLOWED") is (number < 103)
+        permitted.add(len(grants))
+    assert permitted == {100, 101}

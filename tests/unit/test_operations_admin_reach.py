@@ -23,6 +23,7 @@ HOME_ONLY = {
     "DeleteAccount": {"account_id": OTHER},
     "GetServerStatus": {},
     "ListKeyStoreHealth": {},
+    "CheckCustomKeyStore": {"custom_key_store_id": "cks-none"},
     "RotateRootKey": {},
     "VerifyAuditTrail": {},
 }

@@ -18,6 +18,7 @@ from kagitori_server.operations.table import TABLE
 _RPCS = {rpc.name: rpc for rpc in admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].methods}
 _HOME_ONLY = {
     "CreateAccount", "DeleteAccount", "RotateRootKey", "VerifyAuditTrail", "ListKeyStoreHealth", "GetServerStatus",
+    "CheckCustomKeyStore",
 }
 _SERVED = {
     "CreateAccount", "ListAccounts", "DeleteAccount",
@@ -35,7 +36,7 @@ _SERVED = {
     "GetCallerIdentity", "ExplainAccess", "LintPolicy", "SimulatePolicy",
     "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
     "LookupEvents", "VerifyAuditTrail", "GetUsage",
-    "GetServerStatus", "ListKeyStoreHealth", "RotateRootKey",
+    "GetServerStatus", "ListKeyStoreHealth", "CheckCustomKeyStore", "RotateRootKey",
 }
 _NAMING = {
     "user_name", "role_name", "group_name", "policy_name", "principal_arn", "policy_arn", "token_id",
@@ -136,7 +137,8 @@ def test_security_columns(row: Operation) -> None:
         "CreateOidcProvider": {"kagitori:CreateOidcProvider", "kagitori:CreateToken"},
     }
     assert actions == others.get(row.name, {f"kagitori:{row.name}"})
-    assert row.cost is (Cost.INLINE if row.name == "GetCallerIdentity" else Cost.OFFLOAD)
+    costs = {"GetCallerIdentity": Cost.INLINE, "CheckCustomKeyStore": Cost.BY_KEY}
+    assert row.cost is costs.get(row.name, Cost.OFFLOAD)
     members = {field.name for field in dataclasses.fields(row.request.cls)}
     naming = {"account_id", "principal_arn", "policy_arn", "oidc_provider_arn"}
     names_an_account = bool(members & naming) and row.name not in _HOME_ONLY

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from tests.support.inprocess import REGIONS, START, InProcess
 from kagitori_keystore.base import Domain
 from kagitori_server.model.errors import ConflictException, KeyUnavailableException, UnsupportedOperationException
 from kagitori_server.operations.administration.root_key import RootKeyRotation
-from kagitori_server.operations.context import DEFAULT_STORE
 from kagitori_server.operations.table import TABLE
 
 TENANT = "111111111111"
@@ -158,10 +156,3 @@ def test_a_root_key_out_of_reach_is_told_of(service: InProcess) -> None:
         service.call("RotateRootKey")
     with pytest.raises(KeyUnavailableException):
         service.call("GetServerStatus")
-
-
-def test_stores_are_ordered_by_id(service: InProcess) -> None:
-    stores = {"zz": service.store, DEFAULT_STORE: service.store, "aa": service.store}
-    service.pipeline._services = dataclasses.replace(service.services, stores=stores)
-    healths = service.call("ListKeyStoreHealth").key_stores
-    assert [health.key_store_id for health in healths] == ["aa", "software", "zz"]

@@ -37,7 +37,6 @@ from kagitori_server.model.errors import (
     NotFoundException,
     SerializationException,
     TagException,
-    UnsupportedOperationException,
     ValidationException,
 )
 from kagitori_server.model.keys import KeySpec, KeyState, KeyUsage, Origin
@@ -134,8 +133,8 @@ def test_the_old_name_of_the_spec(service: InProcess) -> None:
         ({"custom_key_store_id": "c" * 65}, ValidationException, "'customKeyStoreId'"),
         ({"xks_key_id": "x"}, ValidationException, ""),
         ({"xks_key_id": "no/slash"}, ValidationException, "'xksKeyId'"),
-        ({"origin": "AWS_CLOUDHSM"}, UnsupportedOperationException, ""),
-        ({"origin": "EXTERNAL_KEY_STORE"}, UnsupportedOperationException, ""),
+        ({"origin": "AWS_CLOUDHSM"}, ValidationException, "CustomKeyStoreId"),
+        ({"origin": "EXTERNAL_KEY_STORE"}, ValidationException, "CustomKeyStoreId"),
         ({"key_usage": "SIGN_VERIFY"}, ValidationException, "SIGN_VERIFY is not compatible"),
         ({"key_id": ABSENT_ID}, SerializationException, "key_id"),
     ],

@@ -40,7 +40,6 @@ from kagitori_server.model.errors import (
     UnrecognizedClientException,
     ValidationException,
 )
-from kagitori_server.operations.context import DEFAULT_STORE
 from kagitori_server.operations.row import Operation
 from kagitori_server.operations.table import TABLE
 from kagitori_server.storage.writer import Writer
@@ -88,7 +87,7 @@ def test_a_body_that_can_not_be_read(service: InProcess, operation: str) -> None
 
 def test_operations_that_are_not_served(service: InProcess) -> None:
     """Unknown names are refused and recorded, whoever calls."""
-    for operation in ("CreateCustomKeyStore", "encrypt", "", "CreateKey\n", "__class__"):
+    for operation in ("CreateSpaceship", "encrypt", "", "CreateKey\n", "__class__"):
         with pytest.raises(UnknownOperationException):
             service.call(operation, {})
         assert last_record(service)["errorCode"] == "UnknownOperationException"
@@ -130,12 +129,6 @@ def test_all_violations_are_told_at_once(service: InProcess) -> None:
     assert [violation.field for violation in error.violations] == ["key_id", "plaintext", "encryption_algorithm"]
 
 
-def _stores(service: InProcess) -> dict[str, Any]:
-    stores = service.services.stores
-    assert isinstance(stores, dict)
-    return stores
-
-
 class Failing:
     """A key store that can do everything but encrypt and generate."""
 
@@ -170,7 +163,7 @@ def test_a_key_store_that_fails(
 
     Lost.kind = kind
     key = new_key(service)
-    monkeypatch.setitem(_stores(service), DEFAULT_STORE, Failing(service.store, Lost("secret detail")))
+    monkeypatch.setattr(service.stores, "default", Failing(service.store, Lost("secret detail")))
     caught = refused(service, error, "Encrypt", {"key_id": key.key_id, "plaintext": b"x"})
     assert "secret" not in caught.message
     assert caught.retry_after == 1.0
@@ -182,9 +175,7 @@ def test_an_unforeseen_failure(
 ) -> None:
     """An internal error without detail, in single calls, writes and batch items alike; recorded as such."""
     key = new_key(service)
-    monkeypatch.setitem(
-        _stores(service), DEFAULT_STORE, Failing(service.store, ZeroDivisionError("secret detail"))
-    )
+    monkeypatch.setattr(service.stores, "default", Failing(service.store, ZeroDivisionError("secret detail")))
     for operation, values in (("Encrypt", {"key_id": key.key_id, "plaintext": b"x"}), ("CreateKey", {})):
         caught = refused(service, KMSInternalException, operation, values)
         assert "secret" not in caught.message

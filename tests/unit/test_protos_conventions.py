@@ -43,7 +43,7 @@ ADMIN_RPCS = {
     "ExplainAccess", "SimulatePolicy", "LintPolicy",
     "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
     "LookupEvents", "VerifyAuditTrail",
-    "GetUsage", "GetServerStatus", "ListKeyStoreHealth", "RotateRootKey",
+    "GetUsage", "GetServerStatus", "ListKeyStoreHealth", "CheckCustomKeyStore", "RotateRootKey",
 }
 
 

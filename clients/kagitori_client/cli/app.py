@@ -23,6 +23,7 @@ from kagitori_client.cli import (
     key_material,
     key_pairs,
     keys,
+    keystores,
     managed_policies,
     oidc_providers,
     policies,
@@ -66,7 +67,7 @@ def build() -> typer.Typer:
         ("policy", (policies.app, managed_policies.policy_app)),
         ("principal", (principals.app, groups.app, managed_policies.boundary_app)),
         ("token", (tokens.app, assume_role.app)), ("access-key", (access_keys.app,)), ("budget", (budgets.app,)),
-        ("oidc-provider", (oidc_providers.app,)),
+        ("oidc-provider", (oidc_providers.app,)), ("keystore", (keystores.app,)),
     ):
         noun = typer.Typer(help=parts[0].info.help, no_args_is_help=True)
         for part in parts:

@@ -6,6 +6,8 @@ from kagitori_keystore.algorithms import (
     DATA_KEY_MAX_BYTES,
     MESSAGE_MAX_BYTES,
     PLAINTEXT_MAX_BYTES,
+    PROXY_CONTEXT_MAX_BYTES,
+    PROXY_PLAINTEXT_MAX_BYTES,
     RANDOM_MAX_BYTES,
     AsymmetricEncryptionAlgorithm,
     KeySpec,
@@ -21,6 +23,14 @@ def check_plaintext(plaintext: bytes) -> None:
     """1 to 4,096 bytes."""
     if not 1 <= len(plaintext) <= PLAINTEXT_MAX_BYTES:
         raise RequestRefused(f"a plaintext has 1 to {PLAINTEXT_MAX_BYTES} bytes")
+
+
+def check_proxy_call(data: bytes, context: bytes) -> None:
+    """1 to 4,300 bytes to seal or to open, at most 8,216 of context."""
+    if not 1 <= len(data) <= PROXY_PLAINTEXT_MAX_BYTES:
+        raise RequestRefused(f"what a proxy seals or opens has 1 to {PROXY_PLAINTEXT_MAX_BYTES} bytes")
+    if len(context) > PROXY_CONTEXT_MAX_BYTES:
+        raise RequestRefused(f"the context of what a proxy seals has at most {PROXY_CONTEXT_MAX_BYTES} bytes")
 
 
 def check_data_key_size(size: int) -> None:

@@ -29,7 +29,7 @@ CURVES: dict[KeySpec, EllipticCurve] = {
     KeySpec.ECC_NIST_P521: SECP521R1(),
     KeySpec.ECC_SECG_P256K1: SECP256K1(),
 }
-_ECDSA: dict[tuple[SigningAlgorithm, MessageForm], ECDSA] = {
+ECDSA_HASHES: dict[tuple[SigningAlgorithm, MessageForm], ECDSA] = {
     signing: ECDSA(hashing) for signing, hashing in MESSAGE_HASHES.items() if signing[0].scheme is SigningScheme.ECDSA
 }
 
@@ -47,11 +47,11 @@ class SecgKey(PublicHalf, SigningKey):
         return spki(self._public)
 
     def sign(self, what: Signable) -> bytes:
-        return self._private.sign(what.message, _ECDSA[what.algorithm, what.form])
+        return self._private.sign(what.message, ECDSA_HASHES[what.algorithm, what.form])
 
     def verify(self, what: Signable, signature: bytes) -> bool:
         try:
-            self._public.verify(signature, what.message, _ECDSA[what.algorithm, what.form])
+            self._public.verify(signature, what.message, ECDSA_HASHES[what.algorithm, what.form])
         except InvalidSignature:
             return False
         return True

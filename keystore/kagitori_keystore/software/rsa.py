@@ -20,14 +20,14 @@ from kagitori_keystore.software.encodings import HASHES, MESSAGE_HASHES, pkcs8, 
 
 PUBLIC_EXPONENT = 65_537
 
-_SIGNATURE_PADDINGS: dict[SigningAlgorithm, AsymmetricPadding] = {
+SIGNATURE_PADDINGS: dict[SigningAlgorithm, AsymmetricPadding] = {
     algorithm: PSS(MGF1(HASHES[algorithm.digest]), PSS.DIGEST_LENGTH)
     if algorithm.scheme is SigningScheme.PSS
     else PKCS1v15()
     for algorithm in SigningAlgorithm
     if algorithm.scheme in (SigningScheme.PSS, SigningScheme.PKCS1)
 }
-_OAEP: dict[AsymmetricEncryptionAlgorithm, OAEP] = {
+OAEP_PADDINGS: dict[AsymmetricEncryptionAlgorithm, OAEP] = {
     algorithm: OAEP(MGF1(HASHES[algorithm.digest]), HASHES[algorithm.digest], None)
     for algorithm in AsymmetricEncryptionAlgorithm
 }
@@ -46,11 +46,14 @@ class RsaKey(PublicHalf, SigningKey, OaepKey):
         return spki(self._public)
 
     def sign(self, what: Signable) -> bytes:
-        padding = _SIGNATURE_PADDINGS[what.algorithm]
+        padding = SIGNATURE_PADDINGS[what.algorithm]
         return self._private.sign(what.message, padding, MESSAGE_HASHES[what.algorithm, what.form])
 
     def verify(self, what: Signable, signature: bytes) -> bool:
-        padding = _SIGNATURE_PADDINGS[what.algorithm]
+        # RFC 8017 section 8.1.2, step 1, which OpenSSL leaves out for PSS: a leading zero may not be dropped.
+        if len(signature) != self._public.key_size // 8:
+            return False
+        padding = SIGNATURE_PADDINGS[what.algorithm]
         try:
             self._public.verify(signature, what.message, padding, MESSAGE_HASHES[what.algorithm, what.form])
         except InvalidSignature:
@@ -58,11 +61,11 @@ class RsaKey(PublicHalf, SigningKey, OaepKey):
         return True
 
     def encrypt(self, algorithm: AsymmetricEncryptionAlgorithm, plaintext: bytes) -> bytes:
-        return self._public.encrypt(plaintext, _OAEP[algorithm])
+        return self._public.encrypt(plaintext, OAEP_PADDINGS[algorithm])
 
     def decrypt(self, algorithm: AsymmetricEncryptionAlgorithm, ciphertext: bytes) -> bytes:
         try:
-            return self._private.decrypt(ciphertext, _OAEP[algorithm])
+            return self._private.decrypt(ciphertext, OAEP_PADDINGS[algorithm])
         except ValueError:
             # One class and message for length, range and every check of the padding; no cause.
             raise CiphertextInvalid from None

@@ -51,6 +51,7 @@ from kagitori_keystore.software.checks import (
     check_oaep,
     check_oaep_plaintext,
     check_plaintext,
+    check_proxy_call,
     check_random_size,
     check_signing,
 )
@@ -66,13 +67,16 @@ from kagitori_keystore.software.wrapped_secrets import (
     secret_aad,
     unseal_secret,
 )
-from kagitori_keystore.xaes import NONCE_BYTES
+from kagitori_keystore.xaes import NONCE_BYTES, TAG_BYTES
 
 _DESCRIPTION = StoreDescription(
     kind=StoreKind.SOFTWARE,
     capabilities=frozenset(Capability),
     key_specs=SPECS_MADE,
 )
+
+_PROXY_AAD = b"kagitori proxied v1\x00"
+"""In the place of `ciphertext.aad_prefix`'s separator: what is sealed for a proxy is no ciphertext blob."""
 
 _K = TypeVar("_K", bound=OpenedKey)
 
@@ -185,6 +189,32 @@ class SoftwareKeyStore(Guarded):
         self, domain: Domain, key_id: str, ref: MaterialRef, size: int, context: bytes
     ) -> bytes:
         return self.generate_data_key(domain, key_id, ref, size, context)[1]
+
+    # ProxyEncryption
+
+    def proxy_nonce_bytes(self) -> int:
+        return NONCE_BYTES
+
+    def seal_for_proxy(
+        self, domain: Domain, key_id: str, ref: MaterialRef, plaintext: bytes, context: bytes
+    ) -> tuple[bytes, bytes]:
+        check_proxy_call(plaintext, context)
+        opened = self._opened(domain, key_id, ref)
+        cipher = opened.able(SymmetricKey, "the key is not symmetric").cipher
+        nonce = self._random(NONCE_BYTES)
+        return nonce, cipher.encrypt(nonce, plaintext, with_context(_PROXY_AAD + opened.header, context))
+
+    def open_for_proxy(
+        self, domain: Domain, key_id: str, ref: MaterialRef, nonce: bytes, sealed: bytes, context: bytes
+    ) -> bytes:
+        check_proxy_call(sealed[:-TAG_BYTES], context)
+        opened = self._opened(domain, key_id, ref)
+        cipher = opened.able(SymmetricKey, "the key is not symmetric").cipher
+        try:
+            return cipher.decrypt(nonce, sealed, with_context(_PROXY_AAD + opened.header, context))
+        except (InvalidTag, ValueError):
+            # As in `decrypt`.
+            raise CiphertextInvalid from None
 
     # DataKeyPairs
 

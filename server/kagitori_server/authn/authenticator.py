@@ -1,5 +1,5 @@
 """Who calls? Each call carries exactly one proof: an API token, a token of a trusted OpenID Connect issuer, a client
-certificate, or the local socket.
+certificate, a signature with an access key, or the local socket.
 
 A credential belongs to a user, a role or an account's root user. One of a role opens a session of that role, named
 when the credential was made. Nothing about a failed proof is told but that it failed.
@@ -8,22 +8,26 @@ when the credential was made. Nothing about a failed proof is told but that it f
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from kagitori_server.authn.certificates import CertificateNames, Workload, read_names
+from kagitori_server.authn.signatures import Signatures
 from kagitori_server.authn.web_tokens import VerifiedToken, WebTokens
 from kagitori_server.federation.tokens import looks_signed
-from kagitori_server.model.call import Evidence
+from kagitori_server.model.call import Evidence, SignedRequest
 from kagitori_server.model.errors import (
     ExpiredTokenException,
+    InvalidSignatureException,
     MissingAuthenticationTokenException,
     UnrecognizedClientException,
 )
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import (
+    AccessKeyRecord,
     Caller,
     CertificateRecord,
     CredentialKind,
@@ -38,6 +42,13 @@ _TOKEN = re.compile(r"kgt_[A-Za-z0-9_-]{43}")
 
 _UNKNOWN = "The security token included in the request is invalid."
 _NOBODYS = "The client certificate belongs to no principal."
+_ONE_PROOF = "A call must carry one identity: a token, a certificate or a signature, not several."
+_UNSIGNED = (
+    "The request signature we calculated does not match the signature you provided. "
+    "Check your AWS Secret Access Key and signing method."
+)
+SIGNATURE_SECONDS = 300
+"""How far the time of a signed request may be from ours, either way (AWS; XKS proxy specification, appendix A)."""
 
 
 
@@ -51,7 +62,9 @@ class SocketIdentity:
     """When the server began to listen there, seconds since the epoch."""
 
 
-Credential: TypeAlias = TokenRecord | CertificateRecord | Workload | VerifiedToken | SocketIdentity
+Credential: TypeAlias = (
+    TokenRecord | CertificateRecord | Workload | VerifiedToken | SocketIdentity | AccessKeyRecord
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +81,12 @@ class Authenticator:
 
     def __init__(
         self, clock: Callable[[], float], partition: str, socket: SocketIdentity | None,
-        web_tokens: WebTokens | None = None, entries: int = 10_000,
+        web_tokens: WebTokens | None = None, entries: int = 10_000, signatures: Signatures | None = None,
     ) -> None:
-        """Without `web_tokens`, no token of an OpenID Connect issuer is accepted."""
+        """Without `web_tokens`, no token of an OpenID Connect issuer is accepted; without `signatures`, no signed
+        request."""
         self._web_tokens = web_tokens
+        self._signatures = signatures
         self._clock = clock
         self._partition = partition
         self._socket = socket
@@ -83,10 +98,15 @@ class Authenticator:
         """The caller that `evidence` proves.
 
         Raises MissingAuthenticationTokenException without evidence, UnrecognizedClientException for a proof that
-        fails or two proofs at once, ExpiredTokenException.
+        fails or several proofs at once, InvalidSignatureException, ExpiredTokenException, and what is wrong with the
+        evidence by itself.
         """
-        if evidence.token is not None and evidence.certificate is not None:
-            raise UnrecognizedClientException("A call must carry one identity: a token or a certificate, not both.")
+        if evidence.problem is not None:
+            raise evidence.problem
+        if (evidence.token, evidence.certificate, evidence.signed).count(None) < 2:
+            raise UnrecognizedClientException(_ONE_PROOF)
+        if evidence.signed is not None:
+            return self._by_signature(evidence.signed, lookup)
         if evidence.token is not None:
             return self._by_token(evidence.token, lookup)
         if evidence.certificate is not None:
@@ -108,6 +128,23 @@ class Authenticator:
         if found.expires is not None and found.expires <= self._clock():
             raise ExpiredTokenException("The security token included in the request is expired.")
         return self._caller(CredentialKind.TOKEN, found.token_id, found, lookup)
+
+    def _by_signature(self, signed: SignedRequest, lookup: Lookup) -> Caller:
+        found = lookup.access_key(signed.access_key_id) if self._signatures is not None else None
+        if found is None or self._signatures is None or not found.active:
+            raise UnrecognizedClientException(_UNKNOWN)
+        if not self._signatures.hold(signed, found):
+            raise InvalidSignatureException(_UNSIGNED)
+        now = self._clock()
+        if abs(now - signed.time) > SIGNATURE_SECONDS:
+            raise InvalidSignatureException("Signature expired, or not yet current: its time is too far from ours.")
+        digest = None if signed.session_token is None else hashlib.sha256(signed.session_token.encode()).digest()
+        expected = found.session_token_digest
+        if (digest is None) != (expected is None) or not hmac.compare_digest(digest or b"", expected or b""):
+            raise UnrecognizedClientException(_UNKNOWN)
+        if found.expires is not None and found.expires <= now:
+            raise ExpiredTokenException("The security token included in the request is expired.")
+        return self._caller(CredentialKind.ACCESS_KEY, found.access_key_id, found, lookup)
 
     def _by_certificate(self, pem: bytes, lookup: Lookup) -> Caller:
         names = self._certificate_names(pem)
@@ -198,6 +235,7 @@ def make_caller(
         credential_id=credential_id,
         session_name=session_name,
         session_started=credential.created,
-        session=credential.session if isinstance(credential, TokenRecord | Workload | VerifiedToken) else None,
+        session=credential.session
+        if isinstance(credential, TokenRecord | Workload | VerifiedToken | AccessKeyRecord) else None,
         web_identity=credential.web_identity if isinstance(credential, VerifiedToken) else None,
     )

@@ -6,6 +6,7 @@
     tls/             the local CA and the server's certificate
     credentials/     the root user's token from the first start
     development      only in directories of `kagitori-server dev`: what the instance for tests remembers
+    run/             where the processes of a machine meet the workers of PKCS#11 tokens
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from kagitori_server.config import ConfigurationError
 
-_OURS = frozenset({"kagitori.db", "root-key", "audit", "tls", "credentials", "development"})
+_OURS = frozenset({"kagitori.db", "root-key", "audit", "tls", "credentials", "development", "run"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class DataDirectory:
     def development(self) -> Path:
         """The file that marks an instance for tests."""
         return self.root / "development"
+
+    @property
+    def run(self) -> Path:
+        """Folder of sockets; made when the first token is connected."""
+        return self.root / "run"
 
     @property
     def root_token(self) -> Path:

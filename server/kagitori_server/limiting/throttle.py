@@ -5,7 +5,7 @@ They are kept in memory, for this process alone: where several serve together, e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from kagitori_server.limiting.buckets import Buckets, Flow
 from kagitori_server.model.errors import ThrottlingException
@@ -15,6 +15,7 @@ from kagitori_server.model.rates import AWS_RATES, RateGroup
 REFUSAL = "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls."
 _RATE_MAX = 1_000_000.0
 _PRESET = "aws"
+_UNLIMITED: tuple[str | None, Flow | None, Flow | None] = (None, None, None)
 
 
 class RatesRefused(Exception):
@@ -57,23 +58,26 @@ class Throttle:
             for group in RateGroup if group in ours or group in theirs
         }
         """Group -> the name under which its operations share a rate, the account's flow and the principal's."""
+        self._of_store = ours.get(RateGroup.CUSTOM_KEY_STORE)
         self._buckets = Buckets(buckets, monotonic)
         self.on = bool(account or principal)
         """False where nothing is limited."""
 
-    def take(self, caller: Caller, region: str, operation: str, group: RateGroup) -> None:
-        """Lets a call pass, or raises ThrottlingException. Sessions of a role share its rate."""
-        plan = self._plans.get(group)
-        if plan is None:
-            return
-        shared, account, principal = plan
+    def take(
+        self, caller: Caller, region: str, operation: str, group: RateGroup, stores: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """Lets a call pass, or raises ThrottlingException. Sessions of a role share its rate; all who use one of
+        `stores` (account and id of a custom key store) share that one's."""
+        shared, account, principal = self._plans.get(group, _UNLIMITED)
         what = shared or operation
         wanted: list[tuple[Hashable, Flow]] = []
+        if self._of_store is not None:
+            wanted += [(store, self._of_store) for store in stores]
         if account is not None:
             wanted.append(((caller.account, region, what), account))
         if principal is not None:
             wanted.append(((caller.record.arn, region, what), principal))
-        if (wait := self._buckets.take(wanted)) > 0.0:
+        if wanted and (wait := self._buckets.take(wanted)) > 0.0:
             raise ThrottlingException(REFUSAL, retry_after=wait)
 
 

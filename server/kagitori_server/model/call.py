@@ -6,8 +6,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from kagitori_server.model.errors import KmsError
+
 LARGE_BYTES = 24 * 1024
 """Bodies of more bytes take too long to read in the event loop. An Encrypt at all its limits is smaller."""
+
+
+class SignedRequest(NamedTuple):
+    """What a request that is signed with an access key (AWS Signature Version 4) says; nothing of it is verified.
+
+    Its parts are well formed, agree with each other, and the signature covers the request as it was received.
+    """
+
+    access_key_id: str
+    date: str
+    """YYYYMMDD, UTC: of `time`."""
+    region: str
+    service: str
+    time: float
+    """Seconds since the epoch."""
+    string_to_sign: str
+    signature: str
+    """64 lower-case hexadecimal digits."""
+    session_token: str | None
+
+    def __repr__(self) -> str:
+        """Without signature and session token."""
+        return f"SignedRequest({self.access_key_id}, {self.date}/{self.region}/{self.service})"
 
 
 class TlsFacts(NamedTuple):
@@ -32,6 +57,9 @@ class Evidence:
     source_ip: str = ""
     user_agent: str = ""
     tls: TlsFacts | None = None
+    signed: SignedRequest | None = field(default=None, repr=False)
+    problem: KmsError | None = None
+    """What is wrong with the proof as it was brought: it is refused with this."""
 
 
 @dataclass(slots=True)

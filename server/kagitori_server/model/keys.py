@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from kagitori_server.model.custom_key_stores import CustomKeyStore
+
 
 class KeySpec(StrEnum):
     """Kinds of key material (AWS `KeySpec`)."""
@@ -263,6 +265,11 @@ class Key:
     family_regions: tuple[str, ...] = ()
     """The Regions that have a key of a multi-Region family, in order, this one's included; else empty. Derived from
     the keys themselves whenever one is read."""
+    xks_key_id: str | None = None
+    """The proxy's name of the external key that a key in an external key store uses."""
+    custom_store: CustomKeyStore | None = None
+    """The custom key store that holds its material, as it was when the key was read; its keys read as Unavailable
+    while it isn't connected. Derived like `family_regions`."""
 
     @property
     def multi_region(self) -> bool:

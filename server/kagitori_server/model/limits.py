@@ -58,6 +58,14 @@ class Quotas:
     """Customer managed keys of an account in a Region, of any spec and in any state."""
     aliases_per_key: int = 50
     grants_per_key: int = 50_000
+    custom_key_stores_per_account_region: int = 10
+    """Of either type, whatever their connection state."""
+
+    def check_custom_key_stores(self, present: int) -> None:
+        """Refuses one more custom key store. Raises LimitExceededException."""
+        if present >= self.custom_key_stores_per_account_region:
+            most = self.custom_key_stores_per_account_region
+            raise LimitExceededException(f"The account has {most} custom key stores in this Region, the most it may.")
 
     def check_keys(self, present: int) -> None:
         """Refuses one more key. Raises LimitExceededException."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from kagitori_server.model.budgets import AccountBudgets, Freeze
+from kagitori_server.model.custom_key_stores import CustomKeyStore
 from kagitori_server.model.grant_set import GrantSet
 from kagitori_server.model.grants import GrantToken
 from kagitori_server.model.keys import Key
@@ -74,4 +75,8 @@ class Lookup(Protocol):
 
     def freeze(self, region: str, key_id: str, principal_arn: str) -> Freeze | None:
         """The freeze of that principal on that key."""
+        ...
+
+    def custom_key_store(self, store_id: str) -> CustomKeyStore | None:
+        """The custom key store of that id, whichever account owns it."""
         ...

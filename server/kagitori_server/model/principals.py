@@ -128,6 +128,8 @@ class CredentialKind(StrEnum):
     WEB_IDENTITY = "web-identity"
     """A token of an OpenID Connect issuer."""
     SOCKET = "socket"
+    ACCESS_KEY = "access-key"
+    """A signature with an access key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,11 @@ class TokenRecord:
     """Of tokens that AssumeRole gave."""
 
 
+def access_key_label(access_key_id: str) -> str:
+    """What the wrapped secret of an access key is bound to."""
+    return f"access-key/{access_key_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class AccessKeyRecord:
     """An access key for signed requests. Its secret has to be read again, so it is kept wrapped, not hashed."""
@@ -172,7 +179,7 @@ class AccessKeyRecord:
     region: str
     """Whose key-encryption key wraps the secret, together with the account; constant for the key's life."""
     wrapped_secret: bytes = field(repr=False)
-    """Bound to `access-key/` and the id."""
+    """Bound to the `access_key_label`."""
     active: bool
     created: float
     expires: float | None = None

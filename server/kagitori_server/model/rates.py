@@ -46,6 +46,8 @@ class RateGroup(StrEnum):
     """GetParametersForImport."""
     OTHER = "other"
     """Everything else of AWS's operations."""
+    CUSTOM_KEY_STORE = "custom_key_store"
+    """Uses of one custom key store, besides the group that a call is in."""
     ADMINISTRATION = "administration"
     """The operations of AdminService."""
 
@@ -85,9 +87,10 @@ AWS_RATES: Mapping[RateGroup, float] = {
     RateGroup.TAG: 10,
     RateGroup.IMPORT_PARAMETERS: 1,
     RateGroup.OTHER: 5,
+    RateGroup.CUSTOM_KEY_STORE: 1_800,
 }
 """Calls a second for each account and Region (AWS KMS, Request quotas; the smallest where Regions differ). AWS has no
-ML-KEM keys: they get what the other families of key pairs have."""
+ML-KEM keys: they get what the other families of key pairs have. `CUSTOM_KEY_STORE` is of each store instead."""
 
 _SHARED = frozenset(group for group in RateGroup if group.value.startswith(("symmetric", "rsa", "ecc", "ml_", "data_")))
 _FAMILIES = (

@@ -28,6 +28,7 @@ from kagitori_server.operations.administration import (
     identity_policies,
     server,
     simulation,
+    store_check,
     trail,
     usage,
 )
@@ -233,6 +234,17 @@ SERVER: tuple[Operation, ...] = (
         "ListKeyStoreHealth", service_shapes.NoMembers, service_shapes.ListKeyStoreHealthResponse,
         server.list_key_store_health,
         on=Resource.ACCOUNT, account_member=None, home_only=True, shown=(),
+    ),
+    Operation(
+        name="CheckCustomKeyStore", service=KAGITORI,
+        request=Shape(service_shapes.CheckCustomKeyStoreRequest), response=service_shapes.CheckCustomKeyStoreResponse,
+        keys=(), alias_member=None, account_member=None,
+        permissions=permissions("CheckCustomKeyStore", Resource.ACCOUNT),
+        grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.ADMINISTRATION,
+        audit=AuditRule(request_shown=("custom_key_store_id",), answer=Answer.NOTHING),
+        cost=Cost.BY_KEY,  # in the threads of the store that it asks
+        check=store_check.check_custom_key_store_admission, prepare=None,
+        handler=store_check.check_custom_key_store,
     ),
     Operation(
         name="RotateRootKey", service=KAGITORI,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -11,6 +12,7 @@ from kagitori_keystore.base import Domain
 from kagitori_keystore.capabilities import GeneralKeyStore
 from kagitori_server.attestation import Attestation
 from kagitori_server.model.call import Evidence
+from kagitori_server.model.custom_key_stores import DEFAULT_STORE
 from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
 from kagitori_server.model.limits import Quotas
@@ -18,12 +20,10 @@ from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import Caller
 from kagitori_server.operations.administration.ports import Administration
 from kagitori_server.operations.row import KeySlot, Operation
+from kagitori_server.operations.stores import Stores
 from kagitori_server.policy.statements import KeyPolicy
 from kagitori_server.storage.catalog import Catalog
 from kagitori_server.storage.writer import Writer
-
-DEFAULT_STORE = "default"
-"""The id of the software key store that keys live in unless they name a custom key store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,7 @@ class Services:
     """The parts of the service that handlers use. Made once, by wiring."""
 
     catalog: Catalog
-    stores: Mapping[str, GeneralKeyStore]
-    """Key store id -> store."""
+    stores: Stores
     clock: Callable[[], float]
     ids: Identifiers
     partition: str
@@ -85,6 +84,8 @@ class Context:
     writer_or_none: Writer | None = None
     prepared: Any = None
     """What the row's `prepare` made for its handler."""
+    store_id: str | None = None
+    """The custom key store that the request names, for operations that use one."""
     counted: Any = None
     """What budgets have counted of the call: `limiting.leases.Counted`."""
     attestation: Attestation | None = None
@@ -111,8 +112,17 @@ class Context:
         self.extra["grant_id"] = grant.grant_id
 
     def store(self, key: Key) -> GeneralKeyStore:
-        """The key store that holds the key's material."""
-        return self.services.stores[key.store_id]
+        """The key store that holds the key's material. Of a custom one: in `distant_pool` alone."""
+        return self.services.stores.of(key.store_id)
+
+    def distant_pool(self) -> Executor | None:
+        """Where the call is performed if a custom key store has a part in it; None if none has."""
+        if self.store_id is not None:
+            return self.services.stores.pool(self.store_id)
+        for key in self.keys.values():
+            if key.store_id != DEFAULT_STORE:
+                return self.services.stores.pool(key.store_id)
+        return None
 
 
 @lru_cache(maxsize=1024)

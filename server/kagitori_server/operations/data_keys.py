@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from kagitori_server.model.custom_key_stores import DEFAULT_STORE, CustomKeyStoreType
 from kagitori_server.model.encryption_context import canonical
 from kagitori_server.model.errors import (
-    CustomKeyStoreNotFoundException,
     InvalidKeyUsageException,
+    UnsupportedOperationException,
     ValidationException,
 )
 from kagitori_server.model.keys import DATA_KEY_BYTES, Key, KeySpec
-from kagitori_server.operations.context import DEFAULT_STORE, Context, domain_of
+from kagitori_server.operations.context import Context, domain_of
+from kagitori_server.operations.custom_key_stores import connected_store
 from kagitori_server.operations.recipients import addressed
 from kagitori_server.operations.references import current_reference
 from kagitori_server.operations.shapes.crypto import (
@@ -96,16 +98,20 @@ def generate_data_key_without_plaintext(
     )
 
 
-def check_generate_random(_context: Context, request: GenerateRandomRequest) -> None:
-    """Refuses a missing length and unknown key stores."""
+def check_generate_random(context: Context, request: GenerateRandomRequest) -> None:
+    """Refuses a missing length, and key stores that generate none."""
     if request.number_of_bytes is None:
         raise ValidationException("NumberOfBytes is required.")
     if request.custom_key_store_id is not None:
-        raise CustomKeyStoreNotFoundException("There is no custom key store of this id.")
+        store = connected_store(context, request.custom_key_store_id)
+        if store.kind is not CustomKeyStoreType.AWS_CLOUDHSM:
+            raise UnsupportedOperationException("External key stores generate no random bytes.")
+        context.store_id = store.store_id
 
 
 def generate_random(context: Context, request: GenerateRandomRequest) -> GenerateRandomResponse:
     """Random bytes from the key store's source (AWS GenerateRandom)."""
     size = request.number_of_bytes or 0  # absent was refused by check_generate_random; a store refuses 0
-    plaintext, for_recipient = addressed(context, context.services.stores[DEFAULT_STORE].random(size))
+    store = context.services.stores.of(context.store_id or DEFAULT_STORE)
+    plaintext, for_recipient = addressed(context, store.random(size))
     return GenerateRandomResponse(plaintext=plaintext, ciphertext_for_recipient=for_recipient)

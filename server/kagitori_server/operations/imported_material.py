@@ -40,7 +40,7 @@ def take_away(services: Services, writer: Writer, key: Key, version: MaterialVer
 
 def _destroy(services: Services, key: Key, version: MaterialVersion) -> None:
     """In the key store. Doing it twice is no error, so a transaction that fails afterwards may be repeated."""
-    store = services.stores[key.store_id]
+    store = services.stores.default
     if version.present:
         store.destroy(MaterialRef(store.describe().kind, version.reference, version.material_id))
     store.forget(key.key_id)

@@ -10,6 +10,7 @@ from kagitori_server.operations.shapes.keys import (
     MultiRegionConfiguration,
     MultiRegionKey,
     MultiRegionKeyType,
+    XksKeyConfiguration,
 )
 
 _CURRENT_SHOWN = frozenset({Origin.AWS_KMS, Origin.EXTERNAL})
@@ -30,8 +31,8 @@ def metadata(key: Key, partition: str) -> KeyMetadata:
         deletion_date=key.deletion_date,
         valid_to=key.valid_to,
         origin=key.origin,
-        custom_key_store_id=None,
-        cloud_hsm_cluster_id=None,
+        custom_key_store_id=None if key.custom_store is None else key.custom_store.store_id,
+        cloud_hsm_cluster_id=None if key.custom_store is None else key.custom_store.cluster_id,
         expiration_model=_expiration_model(key),
         key_manager=key.manager,
         customer_master_key_spec=key.spec if row.old_name else None,
@@ -44,7 +45,7 @@ def metadata(key: Key, partition: str) -> KeyMetadata:
         multi_region_configuration=_family(key, partition),
         pending_deletion_window_in_days=key.pending_window_days,
         mac_algorithms=key_specs.mac_algorithms(key.spec, key.usage),
-        xks_key_configuration=None,
+        xks_key_configuration=None if key.xks_key_id is None else XksKeyConfiguration(id=key.xks_key_id),
         current_key_material_id=_current_material_id(key),
     )
 

@@ -56,7 +56,7 @@ def check_data_key_pair(context: Context, request: PairRequest) -> None:
     if key.spec is not KeySpec.SYMMETRIC_DEFAULT:
         raise InvalidKeyUsageException(f"{key.arn} key spec is {key.spec}; data key pairs need SYMMETRIC_DEFAULT.")
     spec = material.DataKeyPairSpec.__members__.get(request.key_pair_spec.value)
-    if spec is None or spec.key_spec not in context.store(key).describe().key_specs:
+    if spec is None or spec.key_spec not in context.services.stores.default.describe().key_specs:
         raise UnsupportedOperationException(f"Key pair spec {request.key_pair_spec} is not served.")
     if request.dry_run:
         canonical(request.encryption_context)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kagitori_keystore.algorithms import KeySpec as MaterialSpec
-from kagitori_keystore.base import MaterialRef
+from kagitori_keystore.base import KeyStoreError, MaterialRef
+from kagitori_keystore.capabilities import GeneralKeyStore
 from kagitori_server.model.arn import key_arn
+from kagitori_server.model.custom_key_stores import DEFAULT_STORE, CustomKeyStoreType
 from kagitori_server.model.errors import (
-    CustomKeyStoreNotFoundException,
     UnsupportedOperationException,
     ValidationException,
+    XksKeyAlreadyInUseException,
 )
 from kagitori_server.model.key_specs import KEY_SPECS
 from kagitori_server.model.keys import (
@@ -23,7 +25,8 @@ from kagitori_server.model.keys import (
     Origin,
     Tag,
 )
-from kagitori_server.operations.context import DEFAULT_STORE, Context, domain_of
+from kagitori_server.operations.context import Context, Services, domain_of
+from kagitori_server.operations.custom_key_stores import connected_store
 from kagitori_server.operations.key_metadata import metadata
 from kagitori_server.operations.paging import cut, decode_marker, encode_marker
 from kagitori_server.operations.policies import check_policy
@@ -39,12 +42,17 @@ from kagitori_server.operations.shapes.keys import (
     ResourceOwner,
     UpdateKeyDescriptionRequest,
 )
+from kagitori_server.operations.store_errors import of_custom_store
 from kagitori_server.operations.tags import merge_tags
 from kagitori_server.policy.defaults import default_key_policy
 
 _LISTING = "ListKeys"
 _DEFAULT_PAGE = 100
-_ORIGINS = frozenset({Origin.AWS_KMS, Origin.EXTERNAL})
+_STORE_TYPES = {
+    Origin.AWS_CLOUDHSM: CustomKeyStoreType.AWS_CLOUDHSM,
+    Origin.EXTERNAL_KEY_STORE: CustomKeyStoreType.EXTERNAL_KEY_STORE,
+}
+"""The type of custom key store that keys of an origin are in; other origins are in none."""
 
 MULTI_REGION_PREFIX = "mrk-"
 """Begins the id of every key of a multi-Region family."""
@@ -55,14 +63,7 @@ def check_create_key(context: Context, request: CreateKeyRequest) -> None:
     if request.key_spec and request.customer_master_key_spec:
         raise ValidationException("You cannot specify KeySpec and CustomerMasterKeySpec in the same request.")
     spec = _spec(request)
-    if request.custom_key_store_id is not None:
-        raise CustomKeyStoreNotFoundException("There is no custom key store of this id.")
-    if request.origin not in _ORIGINS:
-        raise UnsupportedOperationException(
-            f"Keys of origin {request.origin} need a custom key store; name it in CustomKeyStoreId."
-        )
-    if request.xks_key_id is not None:
-        raise ValidationException("XksKeyId is for keys of origin EXTERNAL_KEY_STORE.")
+    _check_store(context, request)
     row = KEY_SPECS[spec]
     if not row.served:
         raise UnsupportedOperationException(f"Key spec {spec} is not served: it is a spec of China Regions.")
@@ -72,9 +73,40 @@ def check_create_key(context: Context, request: CreateKeyRequest) -> None:
         )
     if _usage(request) not in row.usages:
         raise ValidationException(f"KeyUsage {request.key_usage} is not compatible with KeySpec {spec}")
-    if MaterialSpec[spec.name] not in context.services.stores[DEFAULT_STORE].describe().key_specs:
-        raise UnsupportedOperationException(f"Key spec {spec} is not served: the key store can't make such keys.")
+    if context.store_id is None:
+        _check_made(spec, context.services.stores.default)
     _tags(request)
+
+
+def _check_made(spec: KeySpec, store: GeneralKeyStore) -> None:
+    if MaterialSpec[spec.name] not in store.describe().key_specs:
+        raise UnsupportedOperationException(f"Key spec {spec} is not served: the key store can't make such keys.")
+
+
+def _check_store(context: Context, request: CreateKeyRequest) -> None:
+    """Refuses origins without the custom key store that they need, stores that aren't there, connected or of the
+    origin's type, and external keys that another key uses."""
+    kind = _STORE_TYPES.get(request.origin)
+    if request.xks_key_id is not None and kind is not CustomKeyStoreType.EXTERNAL_KEY_STORE:
+        raise ValidationException("XksKeyId is for keys of origin EXTERNAL_KEY_STORE.")
+    if request.custom_key_store_id is None:
+        if kind is not None:
+            raise ValidationException(f"Keys of origin {request.origin} need a CustomKeyStoreId.")
+        return
+    store = connected_store(context, request.custom_key_store_id)
+    if store.kind is not kind:
+        raise ValidationException(
+            f"The custom key store {store.store_id} is of type {store.kind}; keys of origin {request.origin} can't be "
+            "in it."
+        )
+    if request.multi_region:
+        raise UnsupportedOperationException("Keys in custom key stores are in a single Region.")
+    if kind is CustomKeyStoreType.EXTERNAL_KEY_STORE:
+        if request.xks_key_id is None:
+            raise ValidationException("Keys of origin EXTERNAL_KEY_STORE need an XksKeyId.")
+        if _spec(request) is not KeySpec.SYMMETRIC_DEFAULT:
+            raise UnsupportedOperationException("Keys in external key stores are symmetric encryption keys.")
+    context.store_id = store.store_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +116,8 @@ class NewMaterial:
     key_id: str
     reference: MaterialRef | None
     """None for a key whose material will be imported."""
+    store_id: str | None
+    """The custom key store that it is in; None for the service's own."""
 
 
 def prepare_create_key(context: Context, request: CreateKeyRequest) -> None:
@@ -91,12 +125,30 @@ def prepare_create_key(context: Context, request: CreateKeyRequest) -> None:
     key_id = context.services.ids.uuid()
     if request.multi_region:
         key_id = MULTI_REGION_PREFIX + key_id.replace("-", "")
-    reference = None
-    if request.origin is Origin.AWS_KMS:
-        store = context.services.stores[DEFAULT_STORE]
-        domain = domain_of(context.account, context.region)
-        reference = store.generate(MaterialSpec[_spec(request).name], domain, key_id)
-    context.prepared = NewMaterial(key_id, reference)
+    context.prepared = NewMaterial(key_id, _new_material(context, request, key_id), context.store_id)
+
+
+def _new_material(context: Context, request: CreateKeyRequest, key_id: str) -> MaterialRef | None:
+    stores, domain = context.services.stores, domain_of(context.account, context.region)
+    if request.origin is Origin.EXTERNAL:
+        return None
+    try:
+        if request.xks_key_id is not None and context.store_id is not None:
+            return stores.custom(context.store_id).adopt(domain, key_id, request.xks_key_id)
+        store = stores.default if context.store_id is None else stores.of(context.store_id)
+        _check_made(_spec(request), store)
+        return store.generate(MaterialSpec[_spec(request).name], domain, key_id)
+    except KeyStoreError as failure:
+        found = of_custom_store(failure, context)
+        if found is None:
+            raise
+        raise found from None
+
+
+def abandon_key(services: Services, new: NewMaterial) -> None:
+    """Lets a custom key store destroy the material of a key that didn't come to be."""
+    if new.store_id is not None and new.reference is not None:
+        services.stores.discard(new.store_id, new.reference)
 
 
 def create_key(context: Context, request: CreateKeyRequest) -> CreateKeyResponse:
@@ -117,14 +169,18 @@ def create_key(context: Context, request: CreateKeyRequest) -> CreateKeyResponse
         state=KeyState.PENDING_IMPORT if new.reference is None else KeyState.ENABLED,
         description=request.description or "",
         created=context.now,
-        store_id=DEFAULT_STORE,
+        store_id=new.store_id or DEFAULT_STORE,
         materials=() if new.reference is None else (first_version(new.reference, context.now),),
         policy=text,
         policy_bindings=check_policy(context, text, arn, bypass_lockout_check=bypass),
         tags=_tags(request),
         primary_region=context.region if request.multi_region else None,
         family_regions=(context.region,) if request.multi_region else (),
+        xks_key_id=request.xks_key_id,
+        custom_store=None if context.store_id is None else context.lookup.custom_key_store(context.store_id),
     )
+    if request.xks_key_id is not None and writer.has_xks_key(key.store_id, request.xks_key_id):
+        raise XksKeyAlreadyInUseException(f"The external key {request.xks_key_id} belongs to another KMS key.")
     writer.insert_key(key)
     context.keys["key"] = key
     return CreateKeyResponse(key_metadata=metadata(key, services.partition))

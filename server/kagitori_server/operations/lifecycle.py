@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kagitori_keystore.base import MaterialRef
 from kagitori_server.model import limits
+from kagitori_server.model.custom_key_stores import DEFAULT_STORE, DoomedMaterial
 from kagitori_server.model.errors import ValidationException
 from kagitori_server.model.keys import Key, KeyState
 from kagitori_server.operations.context import Context, Services
@@ -70,13 +71,19 @@ def destroy(services: Services, writer: Writer, key: Key) -> None:
     """Ends a key for good: its material in the key store, then everything the catalog knows of it. The end of the
     last replica begins the waiting period of a primary key that waits for it.
 
-    Destroying material twice is no error, so a crash before the transaction commits only means doing it again.
+    Destroying material twice is no error, so a crash before the transaction commits only means doing it again. That
+    of a custom key store is destroyed once the key is gone, as soon as the store can be reached.
     """
-    store = services.stores[key.store_id]
-    kind = store.describe().kind
-    for version in filter(lambda version: version.present, key.materials):
-        store.destroy(MaterialRef(kind, version.reference, version.material_id))
-    store.forget(key.key_id)
+    present = [version for version in key.materials if version.present]
+    if key.store_id == DEFAULT_STORE:
+        store = services.stores.default
+        kind = store.describe().kind
+        for version in present:
+            store.destroy(MaterialRef(kind, version.reference, version.material_id))
+        store.forget(key.key_id)
+    elif key.custom_store is not None:
+        for version in present:
+            writer.doom_material(DoomedMaterial(key.store_id, version.material_id, version.reference))
     writer.delete_key(key.region, key.key_id)
     primary = writer.get_key(key.primary_region, key.key_id) if key.primary_region is not None else None
     if primary is not None:

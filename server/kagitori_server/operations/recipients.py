@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kagitori_server.attestation import Attestation, Platform, ciphertext_for_recipient
-from kagitori_server.operations.context import DEFAULT_STORE, Context
+from kagitori_server.operations.context import Context
 
 RECIPIENT = "recipient"
 """The name under which a record shows whom the answer was for."""
@@ -22,7 +22,7 @@ def addressed(context: Context, secret: bytes) -> tuple[bytes | None, bytes | No
     one, and never both."""
     if context.attestation is None:
         return secret, None
-    random = context.services.stores[DEFAULT_STORE].random
+    random = context.services.stores.default.random
     return None, ciphertext_for_recipient(context.attestation.public_key, secret, random)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kagitori_keystore.base import MaterialRef
 from kagitori_server.model.keys import Key, KeySpec, MaterialVersion
 from kagitori_server.operations.context import Context
+from kagitori_server.operations.stores import store_kind
 
 MATERIAL_ID = "key_material_id"
 """The name under which a record shows the material used."""
@@ -19,4 +20,4 @@ def reference(context: Context, key: Key, version: MaterialVersion) -> MaterialR
     """One version of a key's material, noted for the audit record as CloudTrail does."""
     if key.spec is KeySpec.SYMMETRIC_DEFAULT:
         context.extra[MATERIAL_ID] = version.material_id
-    return MaterialRef(context.store(key).describe().kind, version.reference, version.material_id)
+    return MaterialRef(store_kind(key), version.reference, version.material_id)

@@ -150,9 +150,10 @@ def rotate_key_on_demand(context: Context, _request: RotateKeyOnDemandRequest) -
 
 
 def generate_next(services: Services, key: Key) -> MaterialRef:
-    """New material for a key, in its own store and Region. May take long. Raises KeyStoreError."""
+    """New material for a key, in its Region. May take long. Raises KeyStoreError. Keys in custom key stores don't
+    rotate."""
     spec = MaterialSpec[key.spec.name]
-    return services.stores[key.store_id].generate(spec, domain_of(key.account, key.region), key.key_id)
+    return services.stores.default.generate(spec, domain_of(key.account, key.region), key.key_id)
 
 
 def add_rotated(
@@ -162,7 +163,7 @@ def add_rotated(
     for region in key.regions:
         own = reference
         if region != key.region:
-            store = services.stores[key.store_id]
+            store = services.stores.default
             own = store.replicate(
                 domain_of(key.account, key.region), key.key_id, reference, domain_of(key.account, region)
             )

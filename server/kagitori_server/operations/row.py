@@ -19,7 +19,7 @@ from kagitori_server.model.states import StateRule
 from kagitori_server.policy.grants import Grant
 
 if TYPE_CHECKING:
-    from kagitori_server.operations.context import Context
+    from kagitori_server.operations.context import Context, Services
 
 Handler = Callable[["Context", Any], Any]
 """(context of the call, request) -> answer; both of the row's shapes."""
@@ -29,6 +29,9 @@ Check = Callable[["Context", Any], None]
 
 Prepare = Callable[["Context", Any], None]
 """(context of the call, request): slow work that a write needs done before its transaction, left in `prepared`."""
+
+Abandon = Callable[["Services", Any], None]
+"""(parts of the service, what `prepare` left): undoes it, since its transaction was rolled back. Must not block."""
 
 
 class Find(Enum):
@@ -152,6 +155,8 @@ class Cost(Enum):
     """Finds primes or makes other keys: in a small pool of its own, once the call has been admitted."""
     OFFLOAD = "offload"
     """Blocks: in a bounded pool of threads."""
+    STORE = "store"
+    """A write whose `prepare` waits for a key store out of the process: in threads that nothing else waits for."""
 
 
 class Answer(Enum):
@@ -203,6 +208,8 @@ class Operation:
     prepare: Prepare | None
     """What a row that writes does before it holds the catalog's one write turn, such as generating a key."""
     handler: Handler
+    abandon: Abandon | None = None
+    """What becomes of what `prepare` made when it comes to nothing; None where it lies in memory alone."""
     streams: bool = False
     """Whether the answer is a `streams.Stream` of `response`s: it leaves after the record, which tells of its
     beginning, and what can be refused is refused before. Only for rows that don't write."""

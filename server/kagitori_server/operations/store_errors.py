@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from kagitori_keystore.base import CiphertextInvalid, ErrorKind, ImportFault, ImportRefused, KeyStoreError
+from kagitori_keystore.base import (
+    CiphertextInvalid,
+    ErrorKind,
+    ImportFault,
+    ImportRefused,
+    KeyStoreError,
+    PublicKeyInvalid,
+    StoreKind,
+)
 from kagitori_server.model.errors import (
     DependencyTimeoutException,
     IncorrectKeyMaterialException,
@@ -10,7 +18,13 @@ from kagitori_server.model.errors import (
     KeyUnavailableException,
     KmsError,
     KMSInternalException,
+    KMSInvalidStateException,
+    UnsupportedOperationException,
 )
+from kagitori_server.operations.context import Context
+from kagitori_server.operations.stores import store_kind
+
+_AWAY = frozenset({ErrorKind.TOO_SLOW, ErrorKind.SESSION_LOST, ErrorKind.STORE_LOST})
 
 
 def as_kms_error(error: KeyStoreError) -> KmsError:
@@ -26,3 +40,16 @@ def as_kms_error(error: KeyStoreError) -> KmsError:
     if error.kind in (ErrorKind.SESSION_LOST, ErrorKind.STORE_LOST):
         return KeyUnavailableException("The key store can't be reached.", retry_after=1.0)
     return KMSInternalException("The key's material can't be used; the service's log says why.")
+
+
+def of_custom_store(error: KeyStoreError, context: Context) -> KmsError | None:
+    """What a failure means in a call that a custom key store has a part in, where that is another than else."""
+    key = next((key for key in context.keys.values() if key.custom_store is not None), None)
+    if key is None and context.store_id is None:
+        return None
+    if error.kind is ErrorKind.CALLER and not isinstance(error, CiphertextInvalid | PublicKeyInvalid):
+        # A token does what its mechanisms let it do.
+        return UnsupportedOperationException("The custom key store can't do this with the key.")
+    if key is not None and store_kind(key) is StoreKind.XKS and error.kind in _AWAY:
+        return KMSInvalidStateException(f"{key.arn}: the external key store proxy did not serve the request.")
+    return None

@@ -17,6 +17,7 @@ from kagitori_server.model.states import StateRule
 from kagitori_server.operations import aliases, data_keys, encryption, keys, last_usage, lifecycle, policies, tags
 from kagitori_server.operations.admin_table import ADMIN
 from kagitori_server.operations.asymmetric_table import ASYMMETRIC, ASYMMETRIC_BATCHES
+from kagitori_server.operations.custom_key_store_table import CUSTOM_KEY_STORES
 from kagitori_server.operations.grant_table import GRANTS
 from kagitori_server.operations.import_table import IMPORTS
 from kagitori_server.operations.multi_region_table import MULTI_REGION
@@ -92,6 +93,7 @@ KEYS: tuple[Operation, ...] = (
             answer=Answer.MEMBERS, response_shown=("key_metadata",),
         ),
         cost=Cost.OFFLOAD, check=keys.check_create_key, prepare=keys.prepare_create_key, handler=keys.create_key,
+        abandon=keys.abandon_key,
     ),
     Operation(
         name="DescribeKey", service=KMS,
@@ -366,7 +368,7 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
         permissions=(_on_account("GenerateRandom"),),
         grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.SYMMETRIC,
         audit=AuditRule(request_shown=("number_of_bytes", "custom_key_store_id"), answer=Answer.NOTHING),
-        cost=Cost.INLINE, check=data_keys.check_generate_random, prepare=None, handler=data_keys.generate_random,
+        cost=Cost.BY_KEY, check=data_keys.check_generate_random, prepare=None, handler=data_keys.generate_random,
     ),
 )
 
@@ -377,8 +379,8 @@ BATCHES: tuple[BatchOperation, ...] = (
 )
 
 _ROWS: tuple[Row, ...] = (
-    *KEYS, *ALIASES, *TAGS, *POLICIES, *ROTATION, *IMPORTS, *MULTI_REGION, *GRANTS, *CRYPTOGRAPHY, *ASYMMETRIC,
-    *BATCHES, *ASYMMETRIC_BATCHES, *ADMIN,
+    *KEYS, *ALIASES, *TAGS, *POLICIES, *ROTATION, *IMPORTS, *MULTI_REGION, *GRANTS, *CUSTOM_KEY_STORES,
+    *CRYPTOGRAPHY, *ASYMMETRIC, *BATCHES, *ASYMMETRIC_BATCHES, *ADMIN,
 )
 
 TABLE: Table = {row.name: row for row in _ROWS}

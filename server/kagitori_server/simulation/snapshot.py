@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from kagitori_server.model.budgets import AccountBudgets, Freeze
+from kagitori_server.model.custom_key_stores import CustomKeyStore
 from kagitori_server.model.grant_set import GrantSet
 from kagitori_server.model.grants import Grant, GrantToken
 from kagitori_server.model.keys import Key
@@ -127,6 +128,10 @@ class Snapshot:
     def freeze(self, region: str, key_id: str, principal_arn: str) -> Freeze | None:
         """See Lookup."""
         return self._lookup.freeze(region, key_id, principal_arn)
+
+    def custom_key_store(self, store_id: str) -> CustomKeyStore | None:
+        """See Lookup."""
+        return self._lookup.custom_key_store(store_id)
 
 
 def _keep(kept: dict[Any, _Kept], place: Any, found: _Kept) -> None:

@@ -3,7 +3,7 @@
 `subject` is one text: `REGION/KEY-ID` for keys, `ACCOUNT/REGION/NAME` for aliases, the ARN for principals,
 the digest in hexadecimal for tokens, the id for access keys, the name itself for certificates, the trust domain for
 patterns of SPIFFE IDs, the issuer for OpenID Connect providers, `REGION/KEY-ID/GRANTEE-ID` for the grants of one
-grantee on a key, the account for budgets, `REGION/KEY-ID/PRINCIPAL-ARN` for freezes.
+grantee on a key, the account for budgets, the id for custom key stores, `REGION/KEY-ID/PRINCIPAL-ARN` for freezes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class ChangeKind(StrEnum):
     GRANTS_OF_KEY = "grants-of-key"
     BUDGETS = "budgets"
     FREEZE = "freeze"
+    CUSTOM_KEY_STORE = "custom-key-store"
     GRANT_TOKEN = "grant-token"  # noqa: S105 - the name of the kind, not a secret
 
 

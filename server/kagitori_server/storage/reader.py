@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, Table, func, select, tuple_
 
+from kagitori_server.model.custom_key_stores import DEFAULT_STORE
 from kagitori_server.model.grants import Grant, GrantToken
 from kagitori_server.model.keys import Alias, Key, KeyState, Tag
 from kagitori_server.model.principals import (
@@ -19,6 +20,7 @@ from kagitori_server.model.principals import (
 )
 from kagitori_server.storage import rows, schema
 from kagitori_server.storage.budget_reader import BudgetReader
+from kagitori_server.storage.custom_store_reader import CustomStoreReader
 from kagitori_server.storage.identity_reader import IdentityReader
 from kagitori_server.storage.usage_reader import UsageReader
 
@@ -34,7 +36,7 @@ class Intent:
     record: bytes = field(repr=False)
 
 
-class Reader(IdentityReader, BudgetReader, UsageReader):
+class Reader(IdentityReader, BudgetReader, CustomStoreReader, UsageReader):
     """One snapshot: everything it returns was true at one moment. For one thread, until its `with` ends.
 
     Listings are ordered by code point and start after the name or id given ("" for the beginning).
@@ -335,4 +337,5 @@ class Reader(IdentityReader, BudgetReader, UsageReader):
             [Tag(found.tag_key, found.tag_value) for found in belonging(schema.tags, "tag_key")],
             [found.name for found in belonging(schema.aliases, "name")],
             () if row.primary_region is None else self.key_regions(row.key_id),
+            None if row.store_id == DEFAULT_STORE else self.custom_key_store(row.store_id),
         )

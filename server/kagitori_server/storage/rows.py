@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from kagitori_server.model.custom_key_stores import CustomKeyStore
 from kagitori_server.model.grants import Constraint, ConstraintKind, Grant, GrantOperation, GrantPrincipal
 from kagitori_server.model.keys import (
     Alias,
@@ -37,6 +38,9 @@ from kagitori_server.model.principals import (
 )
 from kagitori_server.model.spiffe import SpiffeId, spiffe_id_or_none
 
+_DEPENDING = frozenset({KeyState.ENABLED, KeyState.DISABLED, KeyState.UPDATING})
+"""States that a key can't be seen to have while its custom key store is out of reach."""
+
 
 def pairs_text(pairs: Mapping[str, str]) -> str:
     """Pairs as one JSON object, in the order of their keys."""
@@ -54,6 +58,7 @@ def key_of(
     tags: Iterable[Tag],
     aliases: Iterable[str],
     family_regions: Iterable[str],
+    custom_store: CustomKeyStore | None,
 ) -> Key:
     """A key from its row of `keys` and what hangs on it."""
     return Key(
@@ -64,7 +69,7 @@ def key_of(
         spec=KeySpec(row.spec),
         usage=KeyUsage(row.usage),
         origin=Origin(row.origin),
-        state=KeyState(row.state),
+        state=_state(KeyState(row.state), custom_store),
         description=row.description,
         created=row.created,
         store_id=row.store_id,
@@ -81,7 +86,16 @@ def key_of(
         on_demand_rotations=row.on_demand_rotations,
         primary_region=row.primary_region,
         family_regions=tuple(family_regions),
+        xks_key_id=row.xks_key_id,
+        custom_store=custom_store,
     )
+
+
+def _state(stored: KeyState, custom_store: CustomKeyStore | None) -> KeyState:
+    """What a key's state comes to while its custom key store is out of reach."""
+    if custom_store is None or custom_store.connected or stored not in _DEPENDING:
+        return stored
+    return KeyState.UNAVAILABLE
 
 
 def key_values(key: Key) -> dict[str, Any]:
@@ -107,6 +121,7 @@ def key_values(key: Key) -> dict[str, Any]:
         "next_rotation": key.next_rotation,
         "on_demand_rotations": key.on_demand_rotations,
         "primary_region": key.primary_region,
+        "xks_key_id": key.xks_key_id,
     }
 
 

@@ -102,6 +102,8 @@ keys = Table(
     Column("next_rotation", Double),
     Column("on_demand_rotations", Integer, nullable=False, server_default="0"),
     Column("primary_region", BoundedText(REGION_MAX)),
+    Column("xks_key_id", BoundedText(128)),
+    Index("ix_keys_store_id", "store_id", "xks_key_id"),
     Index("ix_keys_listing", "account", "region", "key_id"),
     Index("ix_keys_key_id", "key_id"),
     Index("ix_keys_deletion_date", "deletion_date"),

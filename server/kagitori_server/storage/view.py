@@ -22,6 +22,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from kagitori_server.model.budgets import NO_BUDGETS, AccountBudgets, Freeze
+from kagitori_server.model.custom_key_stores import CustomKeyStore
 from kagitori_server.model.grant_set import NO_GRANTS, GrantSet
 from kagitori_server.model.grants import GrantToken
 from kagitori_server.model.keys import Key
@@ -35,6 +36,7 @@ from kagitori_server.model.principals import (
 from kagitori_server.storage import schema
 from kagitori_server.storage.changes import Change, ChangeKind, Progress
 from kagitori_server.storage.column_types import storable
+from kagitori_server.storage.custom_store_schema import STORE_ID_MAX
 from kagitori_server.storage.generations import MISSING, Generations, Records
 from kagitori_server.storage.reader import Reader
 
@@ -216,6 +218,15 @@ class Lookups:
             return found
         return self._missed(self._tables.freezes, place, lambda reader: reader.find_freeze(*place))
 
+    def custom_key_store(self, store_id: str) -> CustomKeyStore | None:
+        """The custom key store of this id."""
+        found = self._tables.custom_stores.get(store_id)
+        if found is not MISSING:
+            return found
+        if not _fits(store_id, STORE_ID_MAX):
+            return None
+        return self._missed(self._tables.custom_stores, store_id, lambda reader: reader.custom_key_store(store_id))
+
     def _missed(self, records: Records[K, V], key: K, fetch: Callable[[Reader], V | None]) -> V | None:
         raise NotLoaded(lambda: self._tables.load(records, key, fetch))
 
@@ -312,6 +323,7 @@ class _Tables:
         self.grant_tokens: Records[bytes, GrantToken] = Records(entries)
         self.budgets: Records[str, AccountBudgets] = Records(entries)
         self.freezes: Records[tuple[str, str, str], Freeze] = Records(entries)
+        self.custom_stores: Records[str, CustomKeyStore] = Records(entries)
         self._by_subject: Mapping[ChangeKind, Records[str, Any]] = {
             ChangeKind.PRINCIPAL: self.principals,
             ChangeKind.ACCESS_KEY: self.access_keys,
@@ -389,6 +401,10 @@ class _Tables:
             case ChangeKind.FREEZE:
                 region, key_id, principal_arn = change.parts()
                 self.freezes.drop((region, key_id, principal_arn))
+            case ChangeKind.CUSTOM_KEY_STORE:
+                # Its keys show its state. That changes rarely, and keys aren't found by their store.
+                self.custom_stores.drop(change.subject)
+                self.keys.clear()
             case kind:
                 self._by_subject[kind].drop(change.subject)
 
@@ -408,6 +424,7 @@ class _Tables:
         self.grant_tokens.clear()
         self.budgets.clear()
         self.freezes.clear()
+        self.custom_stores.clear()
 
 
 def _alias_of(account: str, region: str, name: str) -> Callable[[Reader], str | None]:

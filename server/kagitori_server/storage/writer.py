@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kagitori_server.model.errors import AlreadyExistsException, NotFoundException
 from kagitori_server.storage import schema
 from kagitori_server.storage.budget_writes import BudgetWrites
+from kagitori_server.storage.custom_store_writes import CustomStoreWrites
 from kagitori_server.storage.grant_writes import GrantWrites
 from kagitori_server.storage.key_writes import KeyWrites
 from kagitori_server.storage.material_writes import MaterialWrites
@@ -14,7 +15,9 @@ from kagitori_server.storage.principal_writes import PrincipalWrites
 from kagitori_server.storage.usage_writes import UsageWrites
 
 
-class Writer(KeyWrites, MaterialWrites, GrantWrites, PrincipalWrites, BudgetWrites, UsageWrites):
+class Writer(
+    KeyWrites, MaterialWrites, GrantWrites, PrincipalWrites, BudgetWrites, CustomStoreWrites, UsageWrites
+):
     """Everything that can be written, in one transaction that nobody else's runs beside."""
 
     _intents_added = 0

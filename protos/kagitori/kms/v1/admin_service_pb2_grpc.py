@@ -347,6 +347,11 @@ class AdminServiceStub(object):
                 request_serializer=kagitori_dot_kms_dot_v1_dot_operation__pb2.ListKeyStoreHealthRequest.SerializeToString,
                 response_deserializer=kagitori_dot_kms_dot_v1_dot_operation__pb2.ListKeyStoreHealthResponse.FromString,
                 _registered_method=True)
+        self.CheckCustomKeyStore = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/CheckCustomKeyStore',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_operation__pb2.CheckCustomKeyStoreRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_operation__pb2.CheckCustomKeyStoreResponse.FromString,
+                _registered_method=True)
         self.RotateRootKey = channel.unary_unary(
                 '/kagitori.kms.v1.AdminService/RotateRootKey',
                 request_serializer=kagitori_dot_kms_dot_v1_dot_operation__pb2.RotateRootKeyRequest.SerializeToString,
@@ -996,6 +1001,18 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckCustomKeyStore(self, request, context):
+        """Compares what the token of a custom key store holds with what the catalog says it should. Nothing is
+        changed. What a key that is being made has in the token already may look orphaned.
+
+        IAM: kagitori:CheckCustomKeyStore; managing account only, for the stores of all accounts.
+        Errors: CustomKeyStoreNotFoundException, CustomKeyStoreInvalidStateException (it is not connected),
+        UnsupportedOperationException (an external key store).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RotateRootKey(self, request, context):
         """Makes a new version of the root key and rewraps everything under it. No KMS key and no ciphertext
         changes. The old version may be destroyed when the answer has arrived.
@@ -1315,6 +1332,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListKeyStoreHealth,
                     request_deserializer=kagitori_dot_kms_dot_v1_dot_operation__pb2.ListKeyStoreHealthRequest.FromString,
                     response_serializer=kagitori_dot_kms_dot_v1_dot_operation__pb2.ListKeyStoreHealthResponse.SerializeToString,
+            ),
+            'CheckCustomKeyStore': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckCustomKeyStore,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_operation__pb2.CheckCustomKeyStoreRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_operation__pb2.CheckCustomKeyStoreResponse.SerializeToString,
             ),
             'RotateRootKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RotateRootKey,
@@ -2971,6 +2993,33 @@ class AdminService(object):
             '/kagitori.kms.v1.AdminService/ListKeyStoreHealth',
             kagitori_dot_kms_dot_v1_dot_operation__pb2.ListKeyStoreHealthRequest.SerializeToString,
             kagitori_dot_kms_dot_v1_dot_operation__pb2.ListKeyStoreHealthResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckCustomKeyStore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/CheckCustomKeyStore',
+            kagitori_dot_kms_dot_v1_dot_operation__pb2.CheckCustomKeyStoreRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_operation__pb2.CheckCustomKeyStoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

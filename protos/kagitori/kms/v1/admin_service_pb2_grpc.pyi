@@ -455,6 +455,14 @@ class AdminServiceStub:
     IAM: kagitori:ListKeyStoreHealth; managing account only.
     Errors: the common ones only.
     """
+    CheckCustomKeyStore: _grpc.UnaryUnaryMultiCallable[_operation_pb2.CheckCustomKeyStoreRequest, _operation_pb2.CheckCustomKeyStoreResponse]
+    """Compares what the token of a custom key store holds with what the catalog says it should. Nothing is
+    changed. What a key that is being made has in the token already may look orphaned.
+
+    IAM: kagitori:CheckCustomKeyStore; managing account only, for the stores of all accounts.
+    Errors: CustomKeyStoreNotFoundException, CustomKeyStoreInvalidStateException (it is not connected),
+    UnsupportedOperationException (an external key store).
+    """
     RotateRootKey: _grpc.UnaryUnaryMultiCallable[_operation_pb2.RotateRootKeyRequest, _operation_pb2.RotateRootKeyResponse]
     """Makes a new version of the root key and rewraps everything under it. No KMS key and no ciphertext
     changes. The old version may be destroyed when the answer has arrived.
@@ -863,6 +871,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     IAM: kagitori:ListKeyStoreHealth; managing account only.
     Errors: the common ones only.
+    """
+    CheckCustomKeyStore: _aio.UnaryUnaryMultiCallable[_operation_pb2.CheckCustomKeyStoreRequest, _operation_pb2.CheckCustomKeyStoreResponse]  # type: ignore[assignment]
+    """Compares what the token of a custom key store holds with what the catalog says it should. Nothing is
+    changed. What a key that is being made has in the token already may look orphaned.
+
+    IAM: kagitori:CheckCustomKeyStore; managing account only, for the stores of all accounts.
+    Errors: CustomKeyStoreNotFoundException, CustomKeyStoreInvalidStateException (it is not connected),
+    UnsupportedOperationException (an external key store).
     """
     RotateRootKey: _aio.UnaryUnaryMultiCallable[_operation_pb2.RotateRootKeyRequest, _operation_pb2.RotateRootKeyResponse]  # type: ignore[assignment]
     """Makes a new version of the root key and rewraps everything under it. No KMS key and no ciphertext
@@ -1635,6 +1651,20 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         IAM: kagitori:ListKeyStoreHealth; managing account only.
         Errors: the common ones only.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckCustomKeyStore(
+        self,
+        request: _operation_pb2.CheckCustomKeyStoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operation_pb2.CheckCustomKeyStoreResponse, _abc.Awaitable[_operation_pb2.CheckCustomKeyStoreResponse]]:
+        """Compares what the token of a custom key store holds with what the catalog says it should. Nothing is
+        changed. What a key that is being made has in the token already may look orphaned.
+
+        IAM: kagitori:CheckCustomKeyStore; managing account only, for the stores of all accounts.
+        Errors: CustomKeyStoreNotFoundException, CustomKeyStoreInvalidStateException (it is not connected),
+        UnsupportedOperationException (an external key store).
         """
 
     @_abc_1.abstractmethod

@@ -404,6 +404,130 @@ class ListKeyStoreHealthResponse(_message.Message):
 Global___ListKeyStoreHealthResponse: _TypeAlias = ListKeyStoreHealthResponse  # noqa: Y015
 
 @_typing.final
+class TokenObject(_message.Message):
+    """A key object of a token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    object_id: _builtins.str
+    """Its CKA_ID, hexadecimal."""
+    label: _builtins.str
+    """Its label."""
+    kind: _builtins.str
+    """What it is: a key spec, or `unknown`."""
+    def __init__(
+        self,
+        *,
+        object_id: _builtins.str = ...,
+        label: _builtins.str = ...,
+        kind: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "label", b"label", "object_id", b"object_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenObject: _TypeAlias = TokenObject  # noqa: Y015
+
+@_typing.final
+class MissingTokenObject(_message.Message):
+    """Material of a key that its token does not hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ARN_FIELD_NUMBER: _builtins.int
+    KEY_MATERIAL_ID_FIELD_NUMBER: _builtins.int
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    key_arn: _builtins.str
+    """ARN of the key."""
+    key_material_id: _builtins.str
+    """Id of the material, 64 hexadecimal digits."""
+    object_id: _builtins.str
+    """CKA_ID that the object had, hexadecimal."""
+    def __init__(
+        self,
+        *,
+        key_arn: _builtins.str = ...,
+        key_material_id: _builtins.str = ...,
+        object_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_arn", b"key_arn", "key_material_id", b"key_material_id", "object_id", b"object_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MissingTokenObject: _TypeAlias = MissingTokenObject  # noqa: Y015
+
+@_typing.final
+class CheckCustomKeyStoreRequest(_message.Message):
+    """Request of CheckCustomKeyStore."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOM_KEY_STORE_ID_FIELD_NUMBER: _builtins.int
+    custom_key_store_id: _builtins.str
+    """The custom key store, of any account. 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        custom_key_store_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["custom_key_store_id", b"custom_key_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckCustomKeyStoreRequest: _TypeAlias = CheckCustomKeyStoreRequest  # noqa: Y015
+
+@_typing.final
+class CheckCustomKeyStoreResponse(_message.Message):
+    """Answer of CheckCustomKeyStore."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_COUNT_FIELD_NUMBER: _builtins.int
+    ORPHANED_COUNT_FIELD_NUMBER: _builtins.int
+    ORPHANED_FIELD_NUMBER: _builtins.int
+    MISSING_COUNT_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    object_count: _builtins.int
+    """How many key objects the token holds."""
+    orphaned_count: _builtins.int
+    """How many of them belong to no key."""
+    missing_count: _builtins.int
+    """How many materials of keys the token lacks."""
+    @_builtins.property
+    def orphaned(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenObject]:
+        """The first 1,000 of those, ordered by id."""
+
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___MissingTokenObject]:
+        """The first 1,000 of those, ordered by ARN."""
+
+    def __init__(
+        self,
+        *,
+        object_count: _builtins.int = ...,
+        orphaned_count: _builtins.int = ...,
+        orphaned: _abc.Iterable[Global___TokenObject] | None = ...,
+        missing_count: _builtins.int = ...,
+        missing: _abc.Iterable[Global___MissingTokenObject] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing", b"missing", "missing_count", b"missing_count", "object_count", b"object_count", "orphaned", b"orphaned", "orphaned_count", b"orphaned_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckCustomKeyStoreResponse: _TypeAlias = CheckCustomKeyStoreResponse  # noqa: Y015
+
+@_typing.final
 class RotateRootKeyRequest(_message.Message):
     """Request of RotateRootKey."""
 

@@ -10,7 +10,7 @@ from kagitori_server.model.errors import (
     NoSuchEntityException,
     ValidationException,
 )
-from kagitori_server.model.principals import AccessKeyRecord, PrincipalKind
+from kagitori_server.model.principals import AccessKeyRecord, PrincipalKind, access_key_label
 from kagitori_server.operations.administration.credentials import credential_id, drop_expired
 from kagitori_server.operations.administration.pages import read_page
 from kagitori_server.operations.administration.reach import find_access_key, principal_at
@@ -22,8 +22,9 @@ ACCESS_KEYS_MAX = 2
 """Access keys of a principal (AWS IAM quotas)."""
 
 _ID_CHARACTERS = 20
-_SECRET_CHARACTERS = 40
-"""Of URL-safe characters, so 240 random bits."""
+_STANDARD_BASE64 = str.maketrans("-_", "+/")
+"""Secrets are 43 characters of Base64, 256 random bits: what AWS KMS takes as the secret of an external key store
+proxy, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +41,13 @@ def new_access_key(context: Context, prefix: str) -> NewAccessKey:
     """Makes an access key of the call's account (`AKIA`, `ASIA`). It may write to the catalog: not in a write."""
     services = context.services
     access_key_id = services.ids.unique_id(prefix)[:_ID_CHARACTERS]
-    secret = services.ids.secret()[:_SECRET_CHARACTERS]
+    secret = services.ids.secret().translate(_STANDARD_BASE64)
     # One Region for all, so that one key-encryption key opens them wherever a call comes in.
     region = services.administration.server.default_region
     wrapped = services.administration.secrets.wrap_secret(
-        domain_of(context.account, region), secret_label(access_key_id), secret.encode()
+        domain_of(context.account, region), access_key_label(access_key_id), secret.encode()
     )
     return NewAccessKey(access_key_id, region, secret, wrapped)
-
-
-def secret_label(access_key_id: str) -> str:
-    """What a wrapped secret is bound to."""
-    return f"access-key/{access_key_id}"
 
 
 def check_create_access_key(context: Context, request: shapes.CreateAccessKeyRequest) -> None:

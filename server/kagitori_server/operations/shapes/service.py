@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kagitori_server.operations.shapes.custom_key_stores import store_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoMembers:
@@ -61,3 +63,39 @@ class RotateRootKeyResponse:
     previous_root_key_id: str
     root_key_id: str
     rewrapped_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckCustomKeyStoreRequest:
+    """What CheckCustomKeyStore takes."""
+
+    custom_key_store_id: str = store_id()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenObject:
+    """A key object of a token. `object_id` is its CKA_ID, hexadecimal."""
+
+    object_id: str
+    label: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingTokenObject:
+    """Material of a key that its token doesn't hold."""
+
+    key_arn: str
+    key_material_id: str
+    object_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckCustomKeyStoreResponse:
+    """What CheckCustomKeyStore answers. The counts are of all, the lists of the first."""
+
+    object_count: int
+    orphaned_count: int
+    orphaned: tuple[TokenObject, ...]
+    missing_count: int
+    missing: tuple[MissingTokenObject, ...]

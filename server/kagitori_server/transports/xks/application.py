@@ -1,0 +1,235 @@
+"""The proxy as an ASGI application: requests -> calls of the one pipeline -> answers.
+
+    GetKeyMetadata   POST PREFIX/kms/xks/v1/keys/KEY/metadata   as DescribeKey
+    Encrypt          POST PREFIX/kms/xks/v1/keys/KEY/encrypt    as Encrypt
+    Decrypt          POST PREFIX/kms/xks/v1/keys/KEY/decrypt    as Decrypt
+    GetHealthStatus  POST PREFIX/kms/xks/v1/health              authenticated, no operation
+    (load balancers) GET  /ping                                 not authenticated
+
+KEY is one of the names under which the configuration offers keys. Who signs a request is the principal that the
+pipeline decides about; another name than these is told to be unknown, to who is authenticated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from kagitori_keystore.xks import wire
+from kagitori_server.authn.sigv4 import read_signed
+from kagitori_server.model.call import Call, Evidence
+from kagitori_server.model.errors import KmsError, NotFoundException
+from kagitori_server.operations.proxied_table import PROXIED_DECRYPT, PROXIED_ENCRYPT
+from kagitori_server.transports.xks import bodies
+from kagitori_server.transports.xks.failures import INTERNAL, failure, named
+
+BODY_SECONDS = 10.0
+"""Time to send a request's body."""
+_USER_AGENT_MAX = 256
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Answer = tuple[int, dict[str, object]]
+"""(HTTP status, JSON object)."""
+
+_log = logging.getLogger(__name__)
+
+
+class Pipeline(Protocol):
+    """What takes calls to their answers."""
+
+    async def handle(self, call: Call) -> Any:
+        """The answer, an instance of the row's response class. Raises KmsError and nothing else."""
+
+
+class Health(Protocol):
+    """What GetHealthStatus asks."""
+
+    async def check(self, call: Call) -> None:
+        """Authenticates the call and tries the key store. Raises KmsError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a proxy offers: its path before `/kms/xks/v1`, and the keys (id, ARN or alias) by their external ids."""
+
+    prefix: str
+    keys: Mapping[str, str]
+    version: str
+    """Of this software."""
+
+
+class _Action(NamedTuple):
+    operation: str
+    members: Callable[[bytes, str], bodies.Members]
+    answer: Callable[[Any], dict[str, object]]
+
+
+_ACTIONS = {
+    "metadata": _Action("DescribeKey", bodies.metadata_members, bodies.metadata_answer),
+    "encrypt": _Action(PROXIED_ENCRYPT, bodies.encrypt_members, bodies.encrypt_answer),
+    "decrypt": _Action(PROXIED_DECRYPT, bodies.decrypt_members, bodies.decrypt_answer),
+}
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request whose body has been read."""
+
+    scope: Scope
+    body: bytes = field(repr=False)
+
+
+class Application:
+    """Answers requests; never raises. One per listener."""
+
+    def __init__(
+        self, pipeline: Pipeline, health: Health, offer: Offer, request_ids: Callable[[], str], most_in_flight: int
+    ) -> None:
+        self._pipeline = pipeline
+        self._health = health
+        self._offer = offer
+        self._request_ids = request_ids
+        self._most_in_flight = most_in_flight
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request (ASGI 3.0)."""
+        if scope["type"] != "http":
+            return
+        if scope["method"] == "GET" and _path(scope) == "/ping":
+            await _respond(send, 200, {})
+            return
+        close = False
+        self._in_flight += 1
+        try:
+            if self._in_flight > self._most_in_flight:
+                (status, found), close = named("ThrottlingException", "The proxy is busy."), True
+            else:
+                (status, found), close = await self._routed(scope, receive)
+        except Exception as bug:  # noqa: BLE001 - whatever it is, the caller must get an answer that says nothing
+            frames = "".join(traceback.format_tb(bug.__traceback__))
+            _log.error("a proxied call failed by a mistake of the service: %s\n%s", type(bug).__qualname__, frames)
+            status, found = named(INTERNAL)
+        finally:
+            self._in_flight -= 1
+        await _respond(send, status, found, close=close)
+
+    async def _routed(self, scope: Scope, receive: Receive) -> tuple[Answer, bool]:
+        """(answer, whether the connection ends with it)."""
+        below = _path(scope).removeprefix(self._offer.prefix + wire.API_PATH)
+        parts = below.split("/")
+        of_key = len(parts) == 4 and parts[1] == "keys" and parts[3] in _ACTIONS and wire.KEY_ID.fullmatch(parts[2])
+        if below == _path(scope) or not (of_key or below == "/health"):
+            return named("InvalidUriPathException", "The URI path is not valid."), True
+        if scope["method"] != "POST":
+            return (405, {"errorName": "ValidationException", "errorMessage": "Only POST is allowed."}), True
+        if scope["query_string"]:
+            return named("ValidationException", "There are no query parameters."), True
+        body = await _body(scope, receive)
+        if body is None:
+            return named("ValidationException", "The body is too long, or was sent too slowly."), True
+        request = _Request(scope, body)
+        try:
+            if of_key:
+                return await self._about_key(request, parts[2], _ACTIONS[parts[3]]), False
+            return await self._about_health(request), False
+        except KmsError as error:
+            return failure(error), False
+
+    async def _about_key(self, request: _Request, external_id: str, action: _Action) -> Answer:
+        key = self._offer.keys.get(external_id)
+        decode: Callable[[], bodies.Members] = partial(_unknown, external_id)
+        if key is not None:
+            decode = partial(action.members, request.body, key)
+        call = Call(action.operation, self._request_ids(), _evidence(request), _region(key), decode)
+        return 200, action.answer(await self._pipeline.handle(call))
+
+    async def _about_health(self, request: _Request) -> Answer:
+        call = Call("GetHealthStatus", self._request_ids(), _evidence(request), None, dict)
+        await self._health.check(call)
+        bodies.health_members(request.body)
+        return 200, {
+            "xksProxyFleetSize": 1,
+            "xksProxyVendor": "Kagitori",
+            "xksProxyModel": f"Kagitori {self._offer.version}",
+            "ekmVendor": "Kagitori",
+            "ekmFleetDetails": [
+                {"id": "default", "model": f"Kagitori {self._offer.version}", "healthStatus": "ACTIVE"}
+            ],
+        }
+
+
+def _unknown(external_id: str) -> bodies.Members:
+    raise NotFoundException(f"The external key {external_id} is not offered here.")
+
+
+def _region(key: str | None) -> str | None:
+    """The Region that a key's ARN names; None for the default."""
+    return key.split(":")[3] if key is not None and key.startswith("arn:") else None
+
+
+def _path(scope: Scope) -> str:
+    raw: bytes = scope["raw_path"]
+    return raw.decode("latin-1")
+
+
+def _evidence(request: _Request) -> Evidence:
+    scope = request.scope
+    headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+    agents = [value for name, value in headers if name == "user-agent"]
+    client = scope.get("client")
+    evidence = Evidence(
+        source_ip=client[0] if client else "",
+        user_agent=agents[0][:_USER_AGENT_MAX] if agents else "",
+        tls=scope.get("state", {}).get("tls"),
+    )
+    try:
+        evidence.signed = read_signed("POST", _path(scope), (), headers, request.body, wire.SERVICE)
+    except KmsError as problem:
+        evidence.problem = problem
+    return evidence
+
+
+async def _body(scope: Scope, receive: Receive) -> bytes | None:
+    """The body, None for one that is too long, too slow or given up."""
+    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
+    if lengths and (not lengths[0].isdigit() or len(lengths[0]) > 9 or int(lengths[0]) > wire.MESSAGE_MAX_BYTES):
+        return None
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return None
+                body += message.get("body", b"")
+                if len(body) > wire.MESSAGE_MAX_BYTES:
+                    return None
+                if not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError:
+        return None
+
+
+async def _respond(send: Send, status: int, found: Mapping[str, object], *, close: bool = False) -> None:
+    body = json.dumps(found, separators=(",", ":")).encode()
+    headers = [
+        (b"content-type", wire.MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    if status == 405:
+        headers.append((b"allow", b"POST"))
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

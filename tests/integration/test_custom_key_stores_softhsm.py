@@ -1,0 +1,210 @@
+"""Custom key stores on real tokens (SoftHSM2) through a whole server: their life, restarts, and what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from tests.support.client_certificates import certificate
+from tests.support.tokens import PIN, SO_PIN, Token, fresh_token
+from tests.support.whole_server import Caller, WholeServer
+
+from kagitori.kms.v1 import resources_pb2
+
+CLUSTERS = ("cluster-aaaaaaaaaaa", "cluster-bbbbbbbbbbb")
+ANCHOR = certificate(common_name="customer CA").decode()
+CONNECTED = resources_pb2.CONNECTION_STATE_CONNECTED
+DISCONNECTED = resources_pb2.CONNECTION_STATE_DISCONNECTED
+FAILED = resources_pb2.CONNECTION_STATE_FAILED
+
+
+class Place:
+    """A data directory and two tokens, and servers on them one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tokens = [fresh_token() for _ in range(2)]
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The configuration."""
+        return {
+            "listen": {"grpc": "127.0.0.1:0"},
+            "limits": {"deletion_check_seconds": 0.2},
+            "hsm": {cluster: section(token) for cluster, token in zip(CLUSTERS, self.tokens, strict=True)},
+        }
+
+    @contextmanager
+    def serving(self) -> Iterator[Caller]:
+        """Calls by root to a server."""
+        with WholeServer(self.folder / "data", self.settings()) as server, server.tls() as channel:
+            yield Caller(channel, server.root_token)
+
+
+def section(token: Token) -> dict[str, Any]:
+    """What the configuration says of a token."""
+    found = token.settings
+    return {
+        "module": found.module, "token_label": found.token_label or "", "softhsm_conf": found.softhsm_conf,
+        "deadline_seconds": 20.0,
+    }
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Fresh tokens, nothing served yet."""
+    return Place(tmp_path)
+
+
+_INIT_PIN = """
+import os, pkcs11
+token = pkcs11.lib(os.environ["MODULE"]).get_token(token_label=os.environ["LABEL"])
+with token.open(rw=True, so_pin=os.environ["SO_PIN"]) as session:
+    session.init_pin(os.environ["NEW_PIN"])
+"""
+
+
+def set_pin(token: Token, pin: str) -> None:
+    """What a token's security officer does, in a process of its own."""
+    settings = token.settings
+    environment = {
+        **os.environ, "SOFTHSM2_CONF": str(settings.softhsm_conf), "MODULE": settings.module,
+        "LABEL": str(settings.token_label), "SO_PIN": SO_PIN, "NEW_PIN": pin,
+    }
+    subprocess.run([sys.executable, "-c", _INIT_PIN], check=True, env=environment)
+
+
+def made(root: Caller, name: str = "hsm", cluster: str = CLUSTERS[0], pin: str = PIN.decode()) -> str:
+    """A new custom key store's id."""
+    store_id: str = root(
+        "CreateCustomKeyStore", custom_key_store_name=name, cloud_hsm_cluster_id=cluster,
+        trust_anchor_certificate=ANCHOR, key_store_password=pin,
+    ).custom_key_store_id
+    return store_id
+
+
+def entry(root: Caller, store_id: str) -> Any:
+    """What DescribeCustomKeyStores tells of it."""
+    return root("DescribeCustomKeyStores", custom_key_store_id=store_id).custom_key_stores[0]
+
+
+def act(root: Caller, operation: str, store_id: str) -> int:
+    """Connects or disconnects it; returns its state afterwards."""
+    root(operation, custom_key_store_id=store_id)
+    end = time.monotonic() + 60
+    while True:
+        state: int = entry(root, store_id).connection_state
+        if state in (CONNECTED, DISCONNECTED, FAILED):
+            return state
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def new_key(root: Caller, store_id: str, **values: Any) -> str:
+    """A new key's id."""
+    made = root(
+        "CreateKey", custom_key_store_id=store_id, origin=resources_pb2.ORIGIN_AWS_CLOUDHSM, **values
+    ).key_metadata
+    assert made.custom_key_store_id == store_id
+    key_id: str = made.key_id
+    return key_id
+
+
+def code(failed: pytest.ExceptionInfo[grpc.RpcError]) -> grpc.StatusCode:
+    """The status of a refusal."""
+    error: Any = failed.value
+    found: grpc.StatusCode = error.code()
+    return found
+
+
+def test_a_store_and_its_keys_over_a_restart(place: Place) -> None:
+    """Keys of every kind that the token makes, used before and after; destroyed in the token in the end."""
+    with place.serving() as root:
+        store_id = made(root)
+        assert act(root, "ConnectCustomKeyStore", store_id) == CONNECTED
+        key = new_key(root, store_id)
+        blob = root("Encrypt", key_id=key, plaintext=b"attack at dawn").ciphertext_blob
+        signing = new_key(root, store_id, key_spec="KEY_SPEC_ECC_NIST_P256", key_usage="KEY_USAGE_SIGN_VERIFY")
+        said = {
+            "key_id": signing, "message": b"m", "signing_algorithm": "SIGNING_ALGORITHM_ECDSA_SHA_256",
+        }
+        signature = root("Sign", **said).signature
+        assert len(root("GenerateRandom", number_of_bytes=16, custom_key_store_id=store_id).plaintext) == 16
+        assert place.tokens[0].key_files()
+        pin_files = (place.folder / "data" / "kagitori.db").read_bytes()
+        assert PIN not in pin_files
+    with place.serving() as root:
+        assert entry(root, store_id).connection_state == CONNECTED
+        assert root("Decrypt", ciphertext_blob=blob).plaintext == b"attack at dawn"
+        assert root("Verify", **said, signature=signature).signature_valid
+        assert act(root, "DisconnectCustomKeyStore", store_id) == DISCONNECTED
+        with pytest.raises(grpc.RpcError) as failed:
+            root("Decrypt", ciphertext_blob=blob)
+        assert code(failed) is grpc.StatusCode.FAILED_PRECONDITION
+        assert root("DescribeKey", key_id=key).key_metadata.key_state == resources_pb2.KEY_STATE_UNAVAILABLE
+        assert act(root, "ConnectCustomKeyStore", store_id) == CONNECTED
+        assert root("Decrypt", ciphertext_blob=blob).plaintext == b"attack at dawn"
+        healths = {each.key_store_id: each for each in root("ListKeyStoreHealth").key_stores}
+        assert (healths[store_id].healthy, healths[store_id].kind) == (True, "pkcs11")
+
+
+@pytest.mark.parametrize(
+    ("spec", "usage", "operation", "values"),
+    [
+        ("RSA_2048", "SIGN_VERIFY", "Sign", {"signing_algorithm": "SIGNING_ALGORITHM_RSASSA_PSS_SHA_256"}),
+        ("ECC_NIST_P384", "SIGN_VERIFY", "Sign", {"signing_algorithm": "SIGNING_ALGORITHM_ECDSA_SHA_384"}),
+        ("HMAC_256", "GENERATE_VERIFY_MAC", "GenerateMac", {"mac_algorithm": "MAC_ALGORITHM_HMAC_SHA_256"}),
+    ],
+)
+def test_specs(place: Place, spec: str, usage: str, operation: str, values: dict[str, Any]) -> None:
+    with place.serving() as root:
+        store_id = made(root)
+        assert act(root, "ConnectCustomKeyStore", store_id) == CONNECTED
+        key = new_key(root, store_id, key_spec=f"KEY_SPEC_{spec}", key_usage=f"KEY_USAGE_{usage}")
+        answer = root(operation, key_id=key, message=b"m", **values)
+        assert answer.key_id.endswith(key)
+
+
+def test_a_wrong_pin_and_the_way_back(place: Place) -> None:
+    """The officer sets a PIN, the service is told, and makes another one of it."""
+    with place.serving() as root:
+        store_id = made(root, pin="wrong-pin")
+        assert act(root, "ConnectCustomKeyStore", store_id) == FAILED
+        wrong = resources_pb2.CONNECTION_ERROR_CODE_INVALID_CREDENTIALS
+        assert entry(root, store_id).connection_error_code == wrong
+        act(root, "DisconnectCustomKeyStore", store_id)
+        root("UpdateCustomKeyStore", custom_key_store_id=store_id, key_store_password=PIN.decode())
+        assert act(root, "ConnectCustomKeyStore", store_id) == CONNECTED
+        key = new_key(root, store_id)
+        blob = root("Encrypt", key_id=key, plaintext=b"x").ciphertext_blob
+        act(root, "DisconnectCustomKeyStore", store_id)
+        set_pin(place.tokens[0], "from-the-officer")
+        root("UpdateCustomKeyStore", custom_key_store_id=store_id, key_store_password="from-the-officer")
+        assert act(root, "ConnectCustomKeyStore", store_id) == CONNECTED
+        assert root("Decrypt", ciphertext_blob=blob).plaintext == b"x"
+
+
+def test_a_token_that_is_gone(place: Place) -> None:
+    """Nothing else is held up by it, and it can be connected when it's there again."""
+    with place.serving() as root:
+        gone, stays = made(root), made(root, "other", CLUSTERS[1])
+        shutil.move(place.tokens[0].place / "tokens", place.folder / "away")
+        (place.tokens[0].place / "tokens").mkdir()
+        assert act(root, "ConnectCustomKeyStore", gone) == FAILED
+        none = resources_pb2.CONNECTION_ERROR_CODE_INSUFFICIENT_CLOUDHSM_HSMS
+        assert entry(root, gone).connection_error_code == none
+        assert act(root, "ConnectCustomKeyStore", stays) == CONNECTED
+        key = new_key(root, stays)
+        assert root("Encrypt", key_id=key, plaintext=b"x").ciphertext_blob
+        (place.tokens[0].place / "tokens").rmdir()
+        shutil.move(place.folder / "away", place.tokens[0].place / "tokens")
+        act(root, "DisconnectCustomKeyStore", gone)
+        assert act(root, "ConnectCustomKeyStore", gone) == CONNECTED

@@ -1,0 +1,64 @@
+/* A PKCS#11 module in front of another one, which fails on order: tests/support/failing_modules.py gives the orders.
+ *
+ * REAL_MODULE is the path of the module behind. Before each call of a function the file FAULT_FILE is read, if it is
+ * there: "INDEX ACTION", where INDEX is the function's place in CK_FUNCTION_LIST (from 0) and ACTION is hang, crash,
+ * exit, or a number: the return value, given without calling the module behind.
+ */
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FUNCTIONS 68
+typedef unsigned long (*function)(long, long, long, long, long, long, long, long);
+struct list {
+    unsigned char major, minor;
+    function of[FUNCTIONS];
+};
+static struct list *real, shown;
+
+static unsigned long fault(int index) {
+    int ordered;
+    char action[32] = "";
+    FILE *file = fopen(FAULT_FILE, "r");
+    if (!file)
+        return 0;
+    if (fscanf(file, "%d %31s", &ordered, action) != 2 || ordered != index)
+        action[0] = 0;
+    fclose(file);
+    if (!strcmp(action, "hang"))
+        for (;;)
+            pause();
+    if (!strcmp(action, "crash"))
+        raise(SIGSEGV);
+    if (!strcmp(action, "exit"))
+        _exit(5);
+    return strtoul(action, NULL, 0);
+}
+
+#define F(n)                                                                                               \
+    static unsigned long f##n(long a, long b, long c, long d, long e, long f, long g, long h) {            \
+        unsigned long value = fault(n);                                                                    \
+        return value ? value : real->of[n](a, b, c, d, e, f, g, h);                                        \
+    }
+#define TEN(X, t) X(t##0) X(t##1) X(t##2) X(t##3) X(t##4) X(t##5) X(t##6) X(t##7) X(t##8) X(t##9)
+#define ALL(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) TEN(X, 1) TEN(X, 2) TEN(X, 3) TEN(X, 4) \
+    TEN(X, 5) X(60) X(61) X(62) X(63) X(64) X(65) X(66) X(67)
+ALL(F)
+
+unsigned long C_GetFunctionList(struct list **list) {
+    void *module = dlopen(REAL_MODULE, RTLD_NOW);
+    unsigned long (*get)(struct list **) = module ? (unsigned long (*)(struct list **))dlsym(module, "C_GetFunctionList") : 0;
+    if (!shown.major) {
+        if (!get || get(&real))
+            return 5; /* CKR_GENERAL_ERROR */
+        shown.major = real->major;
+        shown.minor = real->minor;
+#define SET(n) shown.of[n] = f##n;
+        ALL(SET)
+    }
+    *list = &shown;
+    return 0;
+}
