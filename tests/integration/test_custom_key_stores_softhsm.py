@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -208,3 +209,27 @@ def test_a_token_that_is_gone(place: Place) -> None:
         shutil.move(place.folder / "away", place.tokens[0].place / "tokens")
         act(root, "DisconnectCustomKeyStore", gone)
         assert act(root, "ConnectCustomKeyStore", gone) == CONNECTED
+
+
+def test_objects_go_when_their_key_has_gone(place: Place) -> None:
+    """After the waiting period, in the token itself; what the token holds is checked before and after."""
+    with place.serving() as root:
+        store_id = made(root)
+        assert act(root, "ConnectCustomKeyStore", store_id) == CONNECTED
+        key, stays = new_key(root, store_id), new_key(root, store_id)
+        checked = root("CheckCustomKeyStore", custom_key_store_id=store_id)
+        assert (checked.object_count, checked.orphaned_count, checked.missing_count) == (2, 0, 0)
+        root("ScheduleKeyDeletion", key_id=key, pending_window_in_days=7)
+        with sqlite3.connect(place.folder / "data" / "kagitori.db", timeout=30) as database:
+            database.execute("UPDATE keys SET deletion_date = 1.0 WHERE key_id = ?", (key,))
+        database.close()
+        end = time.monotonic() + 30
+        while root("CheckCustomKeyStore", custom_key_store_id=store_id).object_count == 2:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        checked = root("CheckCustomKeyStore", custom_key_store_id=store_id)
+        assert (checked.object_count, checked.orphaned_count, checked.missing_count) == (1, 0, 0)
+        assert root("Encrypt", key_id=stays, plaintext=b"x").ciphertext_blob
+        with pytest.raises(grpc.RpcError) as failed:
+            root("DeleteCustomKeyStore", custom_key_store_id=store_id)
+        assert code(failed) is grpc.StatusCode.FAILED_PRECONDITION

@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.support.keystore_parts import Workshop
 from tests.support.kms_calls import DAY, OTHER, deletion_worker, encrypt, last_record, new_key, refused
 from tests.support.token_double import CLUSTER, COPY, PIN, SPARE, Found, TokenOpener
 
-from kagitori_keystore.base import TooSlow
+from kagitori_keystore.base import Domain, TooSlow
 from kagitori_server.custom_stores import Timing
 from kagitori_server.model.custom_key_stores import ConnectionErrorCode, ConnectionState, CustomKeyStoreType
 from kagitori_server.model.errors import (
@@ -487,3 +488,60 @@ def test_what_a_token_holds_is_checked(service: InProcess, tokens: TokenOpener) 
     act(service, "DisconnectCustomKeyStore", store_id)
     for error, named in ((CustomKeyStoreInvalidStateException, store_id), (CustomKeyStoreNotFoundException, "cks-x")):
         refused(service, error, "CheckCustomKeyStore", {"custom_key_store_id": named})
+
+
+def test_a_store_has_a_rate_of_its_own(tmp_path: Path, tokens: TokenOpener) -> None:
+    """Whoever uses its keys, besides the other rates; other stores and keys have theirs."""
+    openers = {CustomKeyStoreType.AWS_CLOUDHSM: tokens}
+    with InProcess(tmp_path, openers=openers, timing=FAST, account_rates=["custom_key_store=2"]) as service:
+        store_id = connected(service)
+        key, default = new_key(service, **in_store(store_id)), new_key(service)
+        blob = encrypt(service, key.key_id)
+        service.call("Decrypt", {"ciphertext_blob": blob})
+        refused(service, ThrottlingException, "Decrypt", {"ciphertext_blob": blob})
+        random = {"number_of_bytes": 1, "custom_key_store_id": store_id}
+        refused(service, ThrottlingException, "GenerateRandom", random)
+        for _ in range(3):
+            encrypt(service, default.key_id)
+        service.call("DescribeKey", {"key_id": key.key_id})
+        service.clock.advance(1.0)
+        service.call("GenerateRandom", random)
+
+
+def test_a_process_that_died_while_it_connected(service: InProcess) -> None:
+    """After a while others say that it failed; it can be connected anew."""
+    store_id = made(service)
+    for state, expected in (
+        (ConnectionState.CONNECTING, ConnectionState.FAILED),
+        (ConnectionState.DISCONNECTING, ConnectionState.DISCONNECTED),
+    ):
+        with service.catalog.write() as writer:
+            record = writer.custom_key_store(store_id)
+            assert record is not None
+            writer.put_custom_key_store(
+                replace(record, state=state, error=None, worker="another", changed=service.clock())
+            )
+        time.sleep(0.3)
+        assert entry(service, store_id).connection_state is state
+        service.clock.advance(FAST.attempt + 1)
+        assert settled(service, store_id) is expected
+    assert act(service, "ConnectCustomKeyStore", store_id) is ConnectionState.CONNECTED
+
+
+def test_a_process_that_finds_another_pin_opens_the_store_again(service: InProcess, tokens: TokenOpener) -> None:
+    """Two processes, one of which disconnects and connects: the other one follows."""
+    store_id = connected(service)
+    key = new_key(service, **in_store(store_id))
+    with service.catalog.read() as reader:
+        record = reader.custom_key_store(store_id)
+    assert record is not None
+    blob = encrypt(service, key.key_id)
+    before = service.stores.custom(store_id)
+    secret = tokens.tokens[CLUSTER].pin = b"of the other process"
+    domain = Domain(record.account, record.region)
+    wrapped = service.store.wrap_secret(domain, f"custom-key-store/{store_id}", secret)
+    with service.catalog.write() as writer:
+        writer.put_custom_key_store(replace(record, wrapped_secret=wrapped))
+    until(lambda: service.stores.custom(store_id) is not before)
+    assert service.call("Decrypt", {"ciphertext_blob": blob}).plaintext == b"attack at dawn"
+    assert tokens.tokens[CLUSTER].refused == 0

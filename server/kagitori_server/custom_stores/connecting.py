@@ -32,7 +32,7 @@ _PIN_CHARACTERS = 32
 class Connected:
     """A connection that the catalog knows of."""
 
-    revision: int
+    record: CustomKeyStore
     store: OpenedStore
 
 
@@ -96,7 +96,7 @@ class Connecting:
             opened.close()
             return None
         _log.info("%s is connected", store_id)
-        return Connected(settled.revision, opened)
+        return Connected(settled, opened)
 
     def give_up(self, record: CustomKeyStore) -> None:
         """The process that was to connect a store is gone."""

@@ -50,9 +50,14 @@ class Timing:
 
 @dataclass(slots=True)
 class _Connection:
-    revision: int
-    """Of what it was made with."""
+    made_of: CustomKeyStore
+    """As the catalog had it."""
     store: OpenedStore
+
+    def outdated(self, record: CustomKeyStore) -> bool:
+        """Whether a connection made now would be another one."""
+        before = self.made_of
+        return (before.revision, before.wrapped_secret) != (record.revision, record.wrapped_secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +200,7 @@ class StoreRegistry:
                 _log.warning("%s can't be opened: %s", store_id, failed.code)
                 raise StoreLost(f"the custom key store can't be reached: {failed.code}") from None
             self._failures.pop(store_id, None)
-            self._open[store_id] = _Connection(record.revision, opened)
+            self._open[store_id] = _Connection(record, opened)
             _log.info("%s is open", store_id)
             return opened
 
@@ -265,7 +270,7 @@ class StoreRegistry:
         late = self._clock() - record.changed > self._timing.attempt
         connection = self._open.get(store_id)
         match record.state:
-            case ConnectionState.CONNECTED if connection is None or connection.revision != record.revision:
+            case ConnectionState.CONNECTED if connection is None or connection.outdated(record):
                 self._begin(store_id, self._reopen, store_id)
             case ConnectionState.CONNECTED:
                 if doomed:
@@ -318,7 +323,7 @@ class StoreRegistry:
             made = self._connecting.connect(store_id)
             if made is not None:
                 self._failures.pop(store_id, None)
-                self._open[store_id] = _Connection(made.revision, made.store)
+                self._open[store_id] = _Connection(made.record, made.store)
 
     def _reopen(self, store_id: str) -> None:
         with self._lock(store_id):
