@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.client_certificates import certificate
@@ -19,7 +20,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[CommandLine
     """Commands by root; the files that they need are in their folder."""
     found = fresh_token().settings
     section = {"module": found.module, "token_label": found.token_label, "softhsm_conf": found.softhsm_conf}
-    settings = {"listen": {"grpc": "127.0.0.1:0"}, "hsm": {CLUSTER: section}}
+    settings: dict[str, dict[str, Any]] = {"listen": {"grpc": "127.0.0.1:0"}, "hsm": {CLUSTER: section}}
     with WholeServer(tmp_path / "data", settings) as server:
         environment = {
             "KAGITORI_ENDPOINT": f"https://{server.addresses.grpc}",
