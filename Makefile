@@ -48,6 +48,7 @@ protos: $(BIN)/.developed
 bench: $(BIN)/.developed
 	tests/install-system-packages
 	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.tokens
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -35,6 +35,8 @@ from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused
 
 T = TypeVar("T")
 
+LABEL_MAX_BYTES = 128
+"""Of a label that is listed: ours are shorter, and whoever else writes into the token may write long ones."""
 _KEYS_CACHED = 20_000
 
 
@@ -133,7 +135,7 @@ class Desk:
                 for key in list(session.get_objects({Attribute.CLASS: kind})):
                     label, object_id = str(key[Attribute.LABEL]), bytes(key[Attribute.ID])
                     if label.startswith(objects.LABEL_PREFIX) and object_id > after:
-                        found.append((object_id, label.encode()))
+                        found.append((object_id, label.encode()[:LABEL_MAX_BYTES]))
         return sorted(found)[:most]
 
     def change_pin(self, deadline: Deadline, new: bytes) -> None:
