@@ -35,6 +35,8 @@ POLICY_BYTES = 32_768
 LONG_ARN = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/" + "a" * 1_900
 CONTEXT_CHARACTERS = 8_192
 """What an encryption context may hold."""
+CHARACTERS_PER_PAIR = 9
+"""Of the least pair, with the lengths that count too."""
 
 _STAR_CONTEXT = "kms:EncryptionContext:a"
 
@@ -88,6 +90,24 @@ SHAPES: Mapping[str, Callable[[int], str]] = {
         lambda n: document(allow(Condition={"StringNotLike": {_STAR_CONTEXT: [f"*a?{i}*b" for i in range(n)]}})),
         12,
     ),
+    "many patterns against a list": _repeated(
+        lambda n: document(allow(
+            Effect="Deny", Condition={"ForAnyValue:StringLike": {"kms:EncryptionContextKeys": [
+                f"*{i:x}?b" for i in range(n)
+            ]}},
+        )), 9,
+    ),
+    "many dates against a list": _repeated(
+        lambda n: document(*[
+            allow(Effect="Deny", Condition={"ForAnyValue:DateEquals": {"kms:EncryptionContextKeys": "2020"}})
+        ] * n), 180,
+    ),
+    "literals in patterns": _repeated(
+        lambda n: document(_like(f"*{'a' * 48}b{i}{'a' * 45}*" for i in range(n))), 105,
+    ),
+    "different patterns of variables": _repeated(
+        lambda n: document(_like(f"*${{kms:EncryptionContext:b}}?x{i}" for i in range(n))), 36,
+    ),
     "variables in patterns": _repeated(lambda n: document(_like(["*${kms:EncryptionContext:b}?"] * n)), 31),
     "statements with costly patterns": _repeated(
         lambda n: document(*(_like([f"*{'?a' * 17}{i}*"], Effect="Deny") for i in range(n))), 180
@@ -105,11 +125,11 @@ SHAPES: Mapping[str, Callable[[int], str]] = {
 
 
 def hostile_context(characters: int = CONTEXT_CHARACTERS) -> Context:
-    """The condition keys of a request that makes the patterns above work longest."""
+    """The condition keys of requests that make the patterns above work longest, all of them at once."""
     return make_context([
         (_STAR_CONTEXT, "a" * characters),
-        ("kms:EncryptionContext:b", "a" * characters),
-        ("kms:EncryptionContextKeys", ("a?" * 50,) * (characters // 100)),
+        ("kms:EncryptionContext:b", "a" * (characters // 2)),
+        ("kms:EncryptionContextKeys", tuple(f"{n:x}k" for n in range(characters // CHARACTERS_PER_PAIR))),
         ("aws:PrincipalArn", USER),
     ])
 

@@ -82,7 +82,6 @@ def through_the_store(store: Pkcs11KeyStore) -> dict[str, Work]:
 
 def straight(module: str, seconds: float) -> dict[str, dict[int, float]]:
     """The same by `python-pkcs11` alone, in this process; only the locking is the store's, without it SoftHSM dies."""
-    import pkcs11
     from pkcs11 import Attribute, GCMParams, KeyType, Mechanism, ObjectClass
     from pkcs11.util.ec import encode_named_curve_parameters
 
@@ -91,11 +90,12 @@ def straight(module: str, seconds: float) -> dict[str, dict[int, float]]:
     loaded = Module(module, None)
     token = loaded.library.get_token(token_label="benchmark")
     anchor = token.open(rw=True, user_pin=PIN)
-    anchor.generate_key(KeyType.AES, 256, label="aes", store=True)
-    anchor.generate_keypair(KeyType.RSA, 2048, label="rsa", store=True)
+    names = {name: f"{name} of {os.getpid()}" for name in ("aes", "ec", "rsa")}  # each round makes its own
+    anchor.generate_key(KeyType.AES, 256, label=names["aes"], store=True)
+    anchor.generate_keypair(KeyType.RSA, 2048, label=names["rsa"], store=True)
     anchor.create_domain_parameters(
         KeyType.EC, {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}, local=True
-    ).generate_keypair(label="ec", store=True)
+    ).generate_keypair(label=names["ec"], store=True)
     info = bytes.fromhex("3031300d060960864801650304020105000420") + DIGEST
 
     def works(callers: int) -> dict[str, list[Work]]:
@@ -103,8 +103,8 @@ def straight(module: str, seconds: float) -> dict[str, dict[int, float]]:
         for _ in range(callers):
             session = token.open(rw=True)
             private = ObjectClass.PRIVATE_KEY
-            aes = session.get_key(label="aes", object_class=ObjectClass.SECRET_KEY)
-            ec, rsa = (session.get_key(label=label, object_class=private) for label in ("ec", "rsa"))
+            aes = session.get_key(label=names["aes"], object_class=ObjectClass.SECRET_KEY)
+            ec, rsa = (session.get_key(label=names[name], object_class=private) for name in ("ec", "rsa"))
             made["encrypt"].append(_encryption(session, aes, Mechanism.AES_GCM, GCMParams))
             made["ecdsa"].append(_signature(ec, DIGEST, Mechanism.ECDSA))
             made["rsa"].append(_signature(rsa, info, Mechanism.RSA_PKCS))
@@ -114,7 +114,7 @@ def straight(module: str, seconds: float) -> dict[str, dict[int, float]]:
     for callers in CALLERS:
         for name, each in works(callers).items():
             results[name][callers] = rate(each, seconds)
-    assert isinstance(anchor, pkcs11.Session)  # kept open: its end would log out all others
+    anchor.close()  # not before: its end logs out all others
     return results
 
 

@@ -4,7 +4,7 @@
         key = client.keys.CreateKey(CreateKeyRequest(description="orders")).key_metadata
         sealed = client.crypto.Encrypt(EncryptRequest(key_id=key.arn, plaintext=b"..."))
 
-There is no method per operation here: `keys`, `crypto` and `admin` are the stubs made from the contract, with
+There is no method per operation here: `keys`, `crypto`, `admin` and `dev` are the stubs made from the contract, with
 its messages and its documentation. What the client adds to each call is in `calls.py`; `pages` walks lists.
 Failures are raised as the classes in `errors.py`.
 """
@@ -22,6 +22,7 @@ from grpc import aio
 
 from kagitori.kms.v1.admin_service_pb2_grpc import AdminServiceStub
 from kagitori.kms.v1.crypto_service_pb2_grpc import CryptoServiceStub
+from kagitori.kms.v1.dev_service_pb2_grpc import DevServiceStub
 from kagitori.kms.v1.key_service_pb2_grpc import KeyServiceStub
 from kagitori_client.calls import (
     DEFAULT_TIMEOUT,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     # The asynchronous stubs differ from the others in their types only.
     from kagitori.kms.v1.admin_service_pb2_grpc import AdminServiceAsyncStub
     from kagitori.kms.v1.crypto_service_pb2_grpc import CryptoServiceAsyncStub
+    from kagitori.kms.v1.dev_service_pb2_grpc import DevServiceAsyncStub
     from kagitori.kms.v1.key_service_pb2_grpc import KeyServiceAsyncStub
 
 _OPTIONS: tuple[tuple[str, str | int], ...] = (
@@ -120,6 +122,8 @@ class KmsClient:
     keys: KeyServiceStub
     crypto: CryptoServiceStub
     admin: AdminServiceStub
+    dev: DevServiceStub
+    """For instances started with `kagitori-server dev` alone."""
 
     def __init__(
         self,
@@ -141,6 +145,7 @@ class KmsClient:
         self.keys = KeyServiceStub(calls)
         self.crypto = CryptoServiceStub(calls)
         self.admin = AdminServiceStub(calls)
+        self.dev = DevServiceStub(calls)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, timeout: float = DEFAULT_TIMEOUT) -> Self:
@@ -169,6 +174,8 @@ class AsyncKmsClient:
     keys: KeyServiceAsyncStub
     crypto: CryptoServiceAsyncStub
     admin: AdminServiceAsyncStub
+    dev: DevServiceAsyncStub
+    """For instances started with `kagitori-server dev` alone."""
 
     def __init__(
         self,
@@ -191,6 +198,7 @@ class AsyncKmsClient:
         self.keys = KeyServiceStub(self._channel)
         self.crypto = CryptoServiceStub(self._channel)
         self.admin = AdminServiceStub(self._channel)
+        self.dev = DevServiceStub(self._channel)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, timeout: float = DEFAULT_TIMEOUT) -> Self:

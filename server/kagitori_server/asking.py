@@ -38,6 +38,7 @@ def question(context: Context, permission: Permission, slot: KeySlot | None, key
         pairs=(getattr(request, permission.context_member) or _NO_PAIRS) if permission.context_member else _NO_PAIRS,
         attested=_NO_PAIRS if context.attestation is None else context.attestation.condition_values(),
         same_key=lambda: _same_key(context),
+        hurried=context.lookup is context.services.catalog.view.kept,
     )
 
 

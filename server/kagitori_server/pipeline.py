@@ -31,50 +31,37 @@ from functools import partial
 from typing import Any, Protocol
 
 from kagitori_keystore.base import KeyStoreError
-from kagitori_server.asking import decide_on_key, question
+from kagitori_server.admission import Admission, Faults
 from kagitori_server.attesting import Attesting, Unverified
 from kagitori_server.audit.trail import Trail
-from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.authz.authorizer import Authorizer, Lengthy
+from kagitori_server.batches import Turn, items_of, outcome_of
 from kagitori_server.callers import Callers
 from kagitori_server.counting import Limiter
-from kagitori_server.model.call import Call
+from kagitori_server.model.call import LARGE_BYTES, Call, Unread
 from kagitori_server.model.errors import (
-    AccessDeniedException,
-    DryRunOperationException,
-    InvalidKeyUsageException,
     KmsError,
     KMSInternalException,
     UnknownOperationException,
-    UnsupportedOperationException,
-    ValidationException,
 )
 from kagitori_server.model.key_specs import KEY_SPECS
-from kagitori_server.model.limits import BATCH_ITEMS_MAX
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
-from kagitori_server.operations.grant_names import check_grant_tokens, resolve_grant
-from kagitori_server.operations.identity_resources import identity_resource
-from kagitori_server.operations.recipients import RECIPIENT, shown
-from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
-from kagitori_server.operations.row import BatchOperation, Cost, Operation, Permission, Prepare, Resource, Table
-from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
+from kagitori_server.operations.row import BatchOperation, Cost, Operation, Prepare, Table
+from kagitori_server.operations.shapes.crypto import BatchOutcome, BatchResponse
 from kagitori_server.operations.store_errors import as_kms_error, of_custom_store
 from kagitori_server.operations.streams import Stream
-from kagitori_server.policy.evaluate import Basis
 from kagitori_server.recording import Record, Recording, SettledIntents, Trace
 from kagitori_server.storage.view import NotLoaded
-from kagitori_server.storage.writer import Writer
 
 _log = logging.getLogger(__name__)
 
-_LOADS_PER_CALL = 8
+_LOADS_PER_CALL = 16
 """Records that a call may have fetched one by one before it is moved to a thread."""
 _ADMISSION_SECONDS = 0.05
 """How long an admitted call may wait for a thread before it is looked whether the catalog has changed meanwhile."""
 _ADMISSION_SECONDS_MAX = 5.0
 """How long before it is admitted anew though nothing has changed: credentials and material expire by the clock."""
-_BATCH_BREATH = 32
-"""Items of a batch between two moments in which other calls get their turn."""
 _COMPUTED_TOGETHER = 8
 """Items of a batch that a computing thread is handed at once: handing over and back costs some 50 µs, and what takes
 the longest (RSA_4096) keeps the thread from other calls for 12 ms."""
@@ -94,6 +81,8 @@ class Pools:
     reads: Executor
     writes: Executor
     """One thread: writes are made one after the other anyway."""
+    deciding: Executor
+    """For decisions by policies made to take long, or long as they are: these hold up nothing but each other."""
     computing: Executor
     """A thread per core, for signatures and the like: their computations release the interpreter lock."""
     generation: Executor
@@ -120,22 +109,22 @@ class Pipeline:
         observer: Observer,
         default_region: str,
         monotonic: Callable[[], float],
+        faults: Faults | None = None,
         proxied: Table | None = None,
     ) -> None:
-        """`proxied` are rows under names that only transports know which speak neither AWS's operations nor ours."""
+        """`faults` is for instances for tests alone; `proxied` are rows under names that only transports know which
+        speak neither AWS's operations nor ours."""
         self.table = table
         self._rows = {**table, **(proxied or {})}
         self._services = services
         self._view = services.catalog.view
         self._callers = callers
-        self._attesting = attesting
-        self._authorizer = authorizer
         self._limiter = limiter
+        self._admission = Admission(services, attesting, authorizer, limiter, default_region, faults)
         self._recording = recording
         self._trail = trail
         self._pools = pools
         self._observer = observer
-        self._default_region = default_region
         self._monotonic = monotonic
         self._settled = SettledIntents()
         self._owed: deque[Record] = deque()
@@ -164,6 +153,8 @@ class Pipeline:
                 self._owed.extend(records)
         else:
             self._settled.add(records, written=trace.writes)
+        if trace.delay:
+            await asyncio.sleep(trace.delay)
         self._observer.observed(
             call.operation if trace.operation is None else trace.operation.name,
             None if error is None else error.code(),
@@ -210,15 +201,15 @@ class Pipeline:
             if row.prepare is not None:
                 await self._prepare(trace, row, row.prepare)
             return await loop.run_in_executor(self._pools.writes, self._write, trace, row)
-        if row.cost is Cost.OFFLOAD:
+        if row.cost is Cost.OFFLOAD or trace.call.size > LARGE_BYTES:
             await loop.run_in_executor(self._pools.reads, self._blocking, trace, row)
-            return ()
-        if not self._view.prove_now():
-            await self._view.prove()
-        try:
-            self._run(trace, row, self._view.kept)
-        except NotLoaded:
-            await self._inline(partial(self._run, trace, row))
+        else:
+            if not self._view.prove_now():
+                await self._view.prove()
+            try:
+                self._run(trace, row, self._view.kept)
+            except (NotLoaded, Lengthy):
+                await self._inline(partial(self._run, trace, row))
         if trace.elsewhere is not None:
             trace.answer = await self._elsewhere(trace, self._perform_elsewhere, trace, row)
         return ()
@@ -238,9 +229,11 @@ class Pipeline:
                     continue
                 pool = self._pools.writes if missing.writes else self._pools.reads
                 await loop.run_in_executor(pool, self._view.load, missing)
+            except Lengthy:
+                return await loop.run_in_executor(self._pools.deciding, step, self._view)
             else:
-                return
-        await loop.run_in_executor(self._pools.reads, step, self._view)
+                return None
+        return await loop.run_in_executor(self._pools.reads, step, self._view)
 
     def _blocking(self, trace: Trace, row: Operation) -> None:
         self._view.prove_blocking()
@@ -250,7 +243,7 @@ class Pipeline:
         trace.version = self._view.version
         trace.caller = self._callers.establish(trace.call, lookup)
         trace.request = row.request.build(trace.call.decode())
-        self._begin(trace, self._admit(trace, row, lookup))
+        self._begin(trace, self._admission.admit(trace, row, lookup))
 
     def _begin(self, trace: Trace, context: Context) -> None:
         """Performs what was admitted, unless that takes too long for here: then `trace.elsewhere` says where."""
@@ -292,7 +285,7 @@ class Pipeline:
             if waited > _ADMISSION_SECONDS_MAX or self._view.version != trace.version:
                 self._limiter.give_back(context)
                 trace.caller = self._callers.establish(trace.call, self._view)
-                context = self._admit(trace, row, self._view)
+                context = self._admission.admit(trace, row, self._view)
         return self._handled(context)
 
     def _handled(self, context: Context) -> Any:
@@ -318,7 +311,7 @@ class Pipeline:
         self._view.prove_blocking()
         trace.caller = self._callers.establish(trace.call, self._view)
         trace.request = row.request.build(trace.call.decode())
-        return self._admit(trace, row, self._view)
+        return self._admission.admit(trace, row, self._view)
 
     def _write(self, trace: Trace, row: Operation) -> Sequence[Record]:
         """A row that writes. Admission was checked before the transaction, or is now, and is again within it, where
@@ -337,7 +330,7 @@ class Pipeline:
         settled = self._settled.peek()
         with self._services.catalog.write() as writer:
             trace.caller = self._callers.establish(trace.call, self._view)
-            context = self._admit(trace, row, self._view, writer)
+            context = self._admission.admit(trace, row, self._view, writer)
             context.prepared = trace.prepared
             trace.answer = self._handled(context)
             records = self._recording.of_call(trace)
@@ -349,135 +342,6 @@ class Pipeline:
         self._settled.forget(settled)
         return records
 
-    # --- steps 4 to 9 ----------------------------------------------------------------------------------------
-
-    def _admit(self, trace: Trace, row: Operation, lookup: Lookup, writer: Writer | None = None) -> Context:
-        """Resolves and authorises, checks limits, state, usage and parameters. Raises what the call is refused with.
-
-        `writer` is there in the admission within the transaction; a dry run never gets there.
-        """
-        caller, request = trace.caller, trace.request
-        if caller is None:
-            message = "a call is admitted before its caller is known"
-            raise RuntimeError(message)
-        region = trace.call.region or self._default_region
-        if region not in self._services.regions:
-            served = ", ".join(self._services.regions)
-            raise ValidationException(f"The Region {region!r} is not served here; these are: {served}.")
-        context = trace.context = Context(
-            operation=row,
-            caller=caller,
-            request=request,
-            evidence=trace.call.evidence,
-            account=caller.account,
-            region=region,
-            services=self._services,
-            now=self._services.clock(),
-            lookup=lookup,
-            writer_or_none=writer,
-        )
-        if not row.uses_keys:
-            self._rate(trace, context)
-        self._choose_account(context, row, request)
-        try:
-            if (recipient := getattr(request, "recipient", None)) is not None:
-                context.attestation = self._attesting.attest(recipient, trace.attested, blocks=lookup is self._view)
-                context.extra[RECIPIENT] = shown(context.attestation)
-            for permission in row.permissions:
-                if permission.when is None or permission.when(request):
-                    self._permit(context, permission, request)
-        except KmsError:
-            self._rate(trace, context)
-            raise
-        self._rate(trace, context)
-        limited = self._limiter.check_frozen(context)
-        self._check(context, row, request)
-        if writer is None and getattr(request, "dry_run", False):
-            raise DryRunOperationException
-        if limited:
-            self._limiter.count(context, blocks=lookup is self._view)
-        return context
-
-    def _check(self, context: Context, row: Operation, request: Any) -> None:
-        """Step 7: grant tokens, state, usage, and what the row itself checks."""
-        # An operation without keys of its own may take the tokens of a call that it only speaks of.
-        if row.keys and (tokens := getattr(request, "grant_tokens", ())):
-            check_grant_tokens(context, tokens)
-        for slot in row.keys:
-            key = context.keys[slot.name]
-            if slot.origins is not None and key.origin not in slot.origins:
-                raise UnsupportedOperationException(
-                    f"{key.arn} origin is {key.origin} which is not valid for this operation."
-                )
-            refusal = slot.states.refusal(key)
-            if refusal is not None:
-                raise refusal
-            if slot.usage is not None and key.usage is not slot.usage:
-                raise InvalidKeyUsageException(
-                    f"{key.arn} key usage is {key.usage} which is not valid for {row.name}."
-                )
-        if row.check is not None:
-            row.check(context, request)
-
-    def _rate(self, trace: Trace, context: Context) -> None:
-        """Step 6, once for a call however often it is begun anew."""
-        if not trace.rated:
-            trace.rated = True
-            self._limiter.rate(context)
-
-    def _choose_account(self, context: Context, row: Operation, request: Any) -> None:
-        """Lets the home account's administrators work in the account that the request names."""
-        named: str | None = getattr(request, row.account_member) if row.account_member else None
-        if named is None:
-            return
-        parts = named.split(":", 5)
-        account = parts[4] if len(parts) == 6 else named
-        if account == context.caller.account:
-            return
-        if context.caller.account != self._services.home_account:
-            action = row.permissions[0].action
-            raise AccessDeniedException(
-                f"User: {context.caller.arn} is not authorized to perform: {action} in another account"
-            )
-        context.account = account
-
-    def _permit(self, context: Context, permission: Permission, request: Any) -> None:
-        """Steps 4 and 5 for one permission. Raises AccessDeniedException with AWS's sentence."""
-        row, caller, action = context.operation, context.caller, permission.action
-        if permission.on is Resource.KEY:
-            slot = row.slot(permission.slot or "")
-            key = context.keys.get(slot.name)
-            if key is None:
-                key = context.keys[slot.name] = resolve_slot(context, slot, request, action)
-            decision = decide_on_key(self._authorizer, context, permission, slot, key)
-            resource = key.arn
-            if not decision.allowed and key.account != caller.account:
-                # Neither the answer nor the record, which the caller's account may read, tells that it exists.
-                del context.keys[slot.name]
-                admitted = decision.basis is Basis.NO_IDENTITY_POLICY
-                reason = decision.basis.reason.format(action=action) if admitted else ""
-                raise foreign_refusal(context, slot, request, action, reason)
-        elif permission.on is Resource.GRANT:
-            slot = row.slot(permission.slot or "")
-            key, grant = resolve_grant(context, slot, request, action)
-            decision = self._authorizer.on_grant(question(context, permission, slot, key, key.account), key, grant)
-            resource = key.arn
-            if decision.allowed or key.account == caller.account:
-                context.keep_grant(slot, key, grant)
-            else:
-                raise foreign_refusal(context, slot, request, action)
-        else:
-            on = identity_resource(context, permission, request)
-            asked, resource = question(context, permission, None, None, on.account), on.shown
-            decision = self._authorizer.on_identity(asked, on.arn, on.governing)
-            on.note(context, allowed=decision.allowed)
-            if not decision.allowed and on.unknown_arn != on.arn:
-                # Who would be refused likewise if it weren't there doesn't hear from the reason that it is.
-                unknown = self._authorizer.on_identity(asked, on.unknown_arn, on.governing)
-                decision = decision if unknown.allowed else unknown
-        if not decision.allowed:
-            raise AccessDeniedException(decision.denial_text(caller.arn, action, resource))
-
     # --- batches ---------------------------------------------------------------------------------------------
 
     async def _batch(self, trace: Trace, batch: BatchOperation) -> Sequence[Record]:
@@ -485,41 +349,48 @@ class Pipeline:
         wrong with one is its outcome; only what is wrong with the whole refuses the whole."""
         if not self._view.prove_now():
             await self._view.prove()
-        items: list[Any] = []
+        items: Sequence[Any] = ()
 
         def open_batch(lookup: Lookup) -> None:
+            nonlocal items
             trace.version = self._view.version
             trace.caller = self._callers.establish(trace.call, lookup)
-            items[:] = _items(trace.call)
+            items = items_of(trace.call)
 
         await self._inline(open_batch)
         begun: list[Trace] = []
         together: list[Trace] = []
         computed: list[asyncio.Future[None]] = []
         loop = asyncio.get_running_loop()
-        for number, values in enumerate(items, 1):
+        turn = Turn(self._monotonic)
+        for number in range(len(items)):
+            await turn.pause()
             item = Trace(
                 trace.call, operation=batch.item, caller=trace.caller, version=trace.version, attested=trace.attested
             )
             begun.append(item)
             try:
-                await self._inline(partial(self._item, item, batch, values))
+                step = partial(self._item, item, batch, items, number)
+                if isinstance(items, Unread) and items.is_large(number):
+                    await loop.run_in_executor(self._pools.reads, step, self._view)
+                else:
+                    await self._inline(step)
                 if item.elsewhere not in (None, self._pools.computing):
                     computed.append(self._elsewhere(item, self._compute, batch, [item]))
             except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
                 item.error = _as_kms_error(failure)
+            trace.delay = max(trace.delay, item.delay)
             if item.elsewhere is self._pools.computing:
                 together.append(item)
-            if together and (len(together) == _COMPUTED_TOGETHER or number == len(items)):
+            if together and (len(together) == _COMPUTED_TOGETHER or number + 1 == len(items)):
                 computed.append(loop.run_in_executor(self._pools.computing, self._compute, batch, together))
                 together = []
-            if number % _BATCH_BREATH == 0:
-                await asyncio.sleep(0)
         await asyncio.gather(*computed)
         outcomes: list[BatchOutcome] = []
         records: list[Record] = []
         for item in begun:
-            outcomes.append(_outcome(item))
+            await turn.pause()
+            outcomes.append(outcome_of(item))
             records += self._recording.of_call(item)
         trace.answer = BatchResponse(outcomes=tuple(outcomes))
         return records
@@ -532,25 +403,9 @@ class Pipeline:
             except Exception as failure:  # noqa: BLE001 - as above
                 item.error = _as_kms_error(failure)
 
-    def _item(self, item: Trace, batch: BatchOperation, values: Any, lookup: Lookup) -> None:
-        item.request = batch.item.request.build(values)
-        self._begin(item, self._admit(item, batch.item, lookup))
-
-
-def _outcome(item: Trace) -> BatchOutcome:
-    if item.error is None:
-        return BatchOutcome(response=item.answer)
-    return BatchOutcome(error=BatchItemError(code=item.error.code(), message=item.error.message))
-
-
-def _items(call: Call) -> Sequence[Any]:
-    items = call.decode().get("items") or ()
-    if not 1 <= len(items) <= BATCH_ITEMS_MAX:
-        raise ValidationException(
-            f"1 validation error detected: Value at 'items' failed to satisfy constraint: "
-            f"Member must have between 1 and {BATCH_ITEMS_MAX} elements, it has {len(items)}"
-        )
-    return items
+    def _item(self, item: Trace, batch: BatchOperation, items: Sequence[Any], number: int, lookup: Lookup) -> None:
+        item.request = batch.item.request.build(items[number])
+        self._begin(item, self._admission.admit(item, batch.item, lookup))
 
 
 def _as_kms_error(failure: Exception) -> KmsError:

@@ -61,6 +61,10 @@ class Trace:
     """Whether its transaction has come so far that it may be committed."""
     rated: bool = False
     """Whether its rate has been looked at."""
+    befallen: bool = False
+    """Whether the faults of an instance for tests have been looked at."""
+    delay: float = 0.0
+    """Seconds by which they let the answer be late."""
 
     @property
     def writes(self) -> bool:

@@ -5,25 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
-from kagitori_keystore.base import KeyStore, RootKeyRefused
-from kagitori_keystore.rootkey.file import open_file_root
-from kagitori_keystore.rootkey.passphrase import open_passphrase_root
+from kagitori_keystore.base import KeyStore
 from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_server import __version__
 from kagitori_server.administration_ports import AuditFiles
+from kagitori_server.admission import Faults
 from kagitori_server.asking import lockout_check, may_assume_role
-from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
 from kagitori_server.attesting import Attesting
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
@@ -35,28 +28,36 @@ from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.callers import Callers
 from kagitori_server.config import Config, ConfigurationError
+from kagitori_server.configured import (
+    check_metrics_address,
+    check_root_key,
+    configured_throttle,
+    open_attestation,
+    open_configured_catalog,
+    open_issuer_keys,
+    open_root_key,
+    read_file,
+    read_secret,
+)
 from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.custom_stores import CatalogUses, StoreRegistry
 from kagitori_server.explaining import Explaining
-from kagitori_server.federation.fetching import HttpsFetcher
-from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
-from kagitori_server.limiting.throttle import RatesRefused, Throttle, parse_rates
 from kagitori_server.metering import Meter
 from kagitori_server.model.errors import KmsError
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
-from kagitori_server.operations.context import Services
+from kagitori_server.operations.context import Identifiers, Services
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.proxied_table import PROXIED
+from kagitori_server.operations.row import Table
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.simulation.running import Simulations
-from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.store_openers import openers
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
@@ -69,10 +70,9 @@ from kagitori_server.transports.xks.host import ProxyListenRefused, ProxyTls, Xk
 from kagitori_server.workers import DeletionWorker, ExpirationWorker, RotationWorker, every, recover_intents
 from kagitori_server.xks_health import XksHealth
 
-_FILE_MAX = 1_048_576
-_ROOT_KEY_LOOKS = 3
-"""Another process may rotate the root key between two looks at once."""
 _GENERATION_THREADS = 2
+_DECIDING_THREADS = 1
+"""They run nothing that releases the interpreter lock, so more would only take more of the event loop's turns."""
 _TRYING_THREADS = 4
 _METER_REST = 0.001
 """Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
@@ -84,6 +84,8 @@ class Clocks:
     """What tells the time. `wall` in seconds since the epoch, `monotonic` in seconds since whenever."""
 
     wall: Callable[[], float] = time.time
+    everybody: Callable[[], float] = time.time
+    """As `wall`, the time by which peers judge the server's certificate."""
     monotonic: Callable[[], float] = time.monotonic
 
 
@@ -107,6 +109,8 @@ class Server:
         self._data = data
         self._clocks = clocks or Clocks()
         self._ids = system_identifiers(os.urandom)
+        self._table: Table = TABLE
+        self._faults: Faults | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._metrics: MetricsListener | None = None
         self._xks: XksHost | None = None
@@ -127,7 +131,7 @@ class Server:
         self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
         root_key = open_root_key(config, data)
         check_root_key(root_key, self._catalog)
-        self._store = SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
+        self._store = self._make_store(root_key)
         self._catalog.view.listen(forgetting(self._store))
         self._stores = self._open_stores()
         self._catalog.view.listen(self._stores.changed)
@@ -139,7 +143,7 @@ class Server:
         self.first_start = first.ensure_home_account(data.root_token)
         self._trail = open_trail(data.audit)
         self._measures = Measures(
-            TABLE,
+            self._table,
             in_flight=lambda: self._dispatcher.in_flight,
             audit_position=lambda: self._trail.position().seq,
         )
@@ -158,11 +162,17 @@ class Server:
         self._pools = Pools(
             reads=ThreadPoolExecutor(config.limits.read_threads, "reads"),
             writes=ThreadPoolExecutor(1, "writes"),
+            deciding=ThreadPoolExecutor(_DECIDING_THREADS, "deciding"),
             computing=ThreadPoolExecutor(os.cpu_count() or 1, "computing"),
             generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
             stores=ThreadPoolExecutor(_TRYING_THREADS, "trying-stores"),
         )
         self._events = ServiceEvents(self._catalog, self._recording, self._trail)
+        self._workers = {
+            "destroying due keys": DeletionWorker(self._services, self._events).run_once,
+            "rotating due keys": RotationWorker(self._services, self._events).run_once,
+            "deleting expired key material": ExpirationWorker(self._services, self._events).run_once,
+        }
         leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, FreezeEvents(self._events))
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
         self._metering = ThreadPoolExecutor(1, "metering")
@@ -190,16 +200,11 @@ class Server:
                 await self._xks.start()
             except ProxyListenRefused as error:
                 raise ListenerRefused(str(error)) from None
-        deletion = DeletionWorker(self._services, self._events)
-        rotation = RotationWorker(self._services, self._events)
-        expiration = ExpirationWorker(self._services, self._events)
         seconds = self._config.limits.deletion_check_seconds
-        for job, name in (
-            (deletion.run_once, "destroying due keys"),
-            (rotation.run_once, "rotating due keys"),
-            (expiration.run_once, "deleting expired key material"),
-            (self._pipeline.settle, "settling intents"),
-            (self._events.keep, "recording what was done"),
+        for name, job in (
+            *self._workers.items(),
+            ("settling intents", self._pipeline.settle),
+            ("recording what was done", self._events.keep),
         ):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
         seconds = self._config.limits.usage_count_seconds
@@ -226,7 +231,7 @@ class Server:
         self._meter.stop()
         pools = self._pools
         for pool in (
-            self._metering, pools.stores, pools.generation, pools.computing, pools.writes, pools.reads
+            self._metering, pools.stores, pools.generation, pools.computing, pools.deciding, pools.writes, pools.reads
         ):
             pool.shutdown()
         self._issuer_keys.close()
@@ -239,6 +244,13 @@ class Server:
         self._stores.close()
         self._store.close()
         self._catalog.close()
+
+    def _make_store(self, root_key: RootKeyProvider) -> SoftwareKeyStore:
+        return SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
+
+    def _make_identifiers(self) -> Identifiers:
+        """For the handlers of operations."""
+        return self._ids
 
     def _open_stores(self) -> StoreRegistry:
         return StoreRegistry(
@@ -257,14 +269,14 @@ class Server:
             root_key=RootKeyRotation(
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
-            decisions=Explaining(self._authorizer, TABLE),
+            decisions=Explaining(self._authorizer, self._table),
             simulations=Simulations(
-                self._data.audit, TABLE, most=config.limits.simulations, monotonic=self._clocks.monotonic,
+                self._data.audit, self._table, most=config.limits.simulations, monotonic=self._clocks.monotonic,
                 pause=time.sleep,
             ),
             usage=self._meter,
-            server=ServerFacts(__version__, config.service.region, tuple(sorted(TABLE))),
-            counted_actions=counted_actions(TABLE),
+            server=ServerFacts(__version__, config.service.region, tuple(sorted(self._table))),
+            counted_actions=counted_actions(self._table),
             secrets=self._store,
             may_assume=may_assume_role,
             uptime=lambda: self._clocks.monotonic() - started,
@@ -274,7 +286,7 @@ class Server:
             catalog=self._catalog,
             stores=self._stores,
             clock=self._clocks.wall,
-            ids=self._ids,
+            ids=self._make_identifiers(),
             partition=config.service.partition,
             home_account=config.service.account,
             regions=config.service.served_regions,
@@ -302,7 +314,8 @@ class Server:
             config.service.region, self._clocks.wall, self._signatures,
         )
         return Pipeline(
-            table=TABLE,
+            table=self._table,
+            faults=self._faults,
             proxied=PROXIED,
             services=self._services,
             callers=self._callers,
@@ -350,7 +363,7 @@ class Server:
         if tls.certificate_file and tls.client_ca_file:
             local = None
         else:
-            local = prepare(self._data.tls, (*host_names(), *tls.server_names), self._clocks.wall)
+            local = prepare(self._data.tls, (*host_names(), *tls.server_names), self._clocks.everybody)
         own_ca = local.authority.pem if local is not None else None
         client_ca = read_file(tls.client_ca_file) if tls.client_ca_file else own_ca
         if tls.certificate_file:
@@ -397,118 +410,3 @@ def forgetting_access_keys(signatures: Signatures) -> Callable[[Sequence[Change]
                 signatures.forget(change.parts()[0])
 
     return changed
-
-
-def open_configured_catalog(config: Config, data: DataDirectory, monotonic: Callable[[], float]) -> Catalog:
-    """The catalog that the configuration names. Raises as `open_catalog`, and ConfigurationError."""
-    if not config.catalog.url:
-        return open_catalog(data.catalog, monotonic=monotonic)
-    try:
-        url = make_url(config.catalog.url)
-    except (ArgumentError, ValueError):
-        # No cause: it quotes the URL, which may hold a password.
-        raise ConfigurationError("catalog.url must be postgresql://… or sqlite:///…") from None
-    if config.catalog.password_file:
-        try:
-            password = read_secret(config.catalog.password_file).decode().rstrip("\r\n")
-        except UnicodeDecodeError:
-            raise ConfigurationError(f"{config.catalog.password_file} is not UTF-8 text") from None
-        url = url.set(password=password)
-    return open_catalog(url.render_as_string(hide_password=False), monotonic=monotonic)
-
-
-def check_metrics_address(config: Config) -> None:
-    """Raises ConfigurationError for metrics on an address that others reach, unless that was allowed."""
-    listen = config.listen
-    if not listen.metrics or listen.metrics_anywhere:
-        return
-    try:
-        Listener(listen.metrics, ListenerKind.PLAINTEXT).check()
-    except ListenerRefused:
-        raise ConfigurationError(
-            "listen.metrics must be a loopback address and a port; listen.metrics_anywhere allows others"
-        ) from None
-
-
-def configured_throttle(config: Config, monotonic: Callable[[], float]) -> Throttle:
-    """The request rates that the configuration names. Raises ConfigurationError."""
-    throttling = config.throttling
-    rates = {}
-    for name in ("account_rates", "principal_rates"):
-        try:
-            rates[name] = parse_rates(getattr(throttling, name))
-        except RatesRefused as error:
-            raise ConfigurationError(f"throttling.{name}: {error}") from None
-    return Throttle(
-        account=rates["account_rates"], principal=rates["principal_rates"], burst_seconds=throttling.burst_seconds,
-        buckets=throttling.buckets, monotonic=monotonic,
-    )
-
-
-def open_root_key(config: Config, data: DataDirectory) -> RootKeyProvider:
-    """The root key that the configuration names. Raises ConfigurationError or KeyStoreError."""
-    try:
-        if config.root_key.provider == "passphrase":
-            passphrase = read_secret(config.root_key.passphrase_file).rstrip(b"\r\n")
-            return open_passphrase_root(data.root_key, passphrase, os.urandom)
-        return open_file_root(data.root_key, os.urandom)
-    except RootKeyRefused as error:
-        raise ConfigurationError(f"{data.root_key}: {error}") from None
-
-
-def open_issuer_keys(config: Config, monotonic: Callable[[], float]) -> IssuerKeys:
-    """Where the keys of OpenID Connect issuers come from. Raises ConfigurationError."""
-    oidc = config.oidc
-    trusted = ssl.create_default_context()
-    if oidc.ca_file:
-        try:
-            trusted.load_verify_locations(cadata=read_file(oidc.ca_file).decode("ascii"))
-        except (ssl.SSLError, ValueError):
-            raise ConfigurationError(f"{oidc.ca_file} holds no certificates in PEM form") from None
-    ages = KeyAges(refresh=oidc.refresh_seconds, maximum=oidc.max_age_seconds, wait=oidc.fetch_seconds + 1)
-    return IssuerKeys(HttpsFetcher(trusted, oidc.fetch_seconds), monotonic, ages)
-
-
-def open_attestation(config: Config) -> AttestationVerifier:
-    """What verifies attestation documents. Raises ConfigurationError."""
-    attestation = config.attestation
-    pem = read_file(attestation.roots_file) if attestation.roots_file else AWS_NITRO_ROOT_PEM
-    try:
-        roots = read_roots(pem)
-    except ValueError:
-        raise ConfigurationError(f"{attestation.roots_file} holds no certificates in PEM form") from None
-    return AttestationVerifier(roots, max_age=attestation.max_age_seconds)
-
-
-def check_root_key(root_key: RootKeyProvider, catalog: Catalog) -> None:
-    """Raises ConfigurationError if the root key can't open what the catalog holds: another provider or data
-    directory was configured, or the file got lost and a new one was just made."""
-    for _ in range(_ROOT_KEY_LOOKS):
-        named = {root_key.version_of(wrapped) for _, _, wrapped in catalog.kek_shelf.all()}
-        if named <= set(root_key.versions()):
-            return
-    raise ConfigurationError(
-        "the root key here isn't the one that the keys in the catalog are under; see root_key.provider and --data-dir"
-    )
-
-
-def read_file(path: str) -> bytes:
-    """A file of at most 1 MiB. Raises ConfigurationError."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    if len(content) > _FILE_MAX:
-        raise ConfigurationError(f"{path} is larger than {_FILE_MAX} bytes")
-    return content
-
-
-def read_secret(path: str) -> bytes:
-    """A file that only its owner may read. Raises ConfigurationError."""
-    try:
-        mode = Path(path).stat().st_mode
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    if mode & 0o077:
-        raise ConfigurationError(f"{path} can be read by others; run chmod 600 {path}")
-    return read_file(path)

@@ -112,7 +112,7 @@ def test_access_keys(cli: CommandLine) -> None:
     for key in keys:
         cli.done("access-key", "delete", key["access_key_id"])
     plain = cli.done("access-key", "create", "user/keyed")
-    assert re.fullmatch(r"[A-Za-z0-9_-]{40}\n", plain.text)
+    assert re.fullmatch(r"[A-Za-z0-9+/]{43}\n", plain.text)
     assert "not shown again" in plain.err
 
 

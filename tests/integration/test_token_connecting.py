@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import stat
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +156,47 @@ def test_socket_and_folder_are_private_and_the_pin_is_nowhere(token: Token) -> N
     assert PIN.decode() not in repr(store) + repr(token.settings)
     assert not any(PIN in path.read_bytes() for path in token.place.rglob("*") if path.is_file())
     store.close()
+
+
+def test_a_folder_with_a_long_name_serves(token: Token) -> None:
+    """The path of a socket has at most 107 bytes, that of a folder 4,095."""
+    store = token.open(runtime_dir=token.place / ("long" * 30) / ("name" * 30))
+    store.health()
+    store.close()
+
+
+def test_a_folder_that_goes_away_is_told(token: Token) -> None:
+    """As a loss of the store, which is over when the folder is back."""
+    store = token.open()
+    worker = worker_of(token)
+    shutil.rmtree(token.settings.runtime_dir)
+    store.health()
+    os.kill(worker, 9)
+    assert gone(worker)
+    with pytest.raises(StoreLost):
+        store.health()
+    token.settings.runtime_dir.mkdir(mode=0o700)
+    time.sleep(0.2)
+    store.health()
+    store.close()
+
+
+def test_a_server_with_many_open_files_connects(token: Token) -> None:
+    """Descriptors beyond 1,024 are none that select(2) takes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip(f"this machine allows {hard} open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        store = token.open()
+        for _ in range(2):
+            store.health()
+        store.close()
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_the_worker_ends_with_its_last_client(token: Token) -> None:

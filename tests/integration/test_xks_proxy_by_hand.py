@@ -6,8 +6,10 @@ import base64
 import contextlib
 import hashlib
 import json
+import shutil
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -187,6 +189,18 @@ def test_other_paths(hand: ByHand, path: str) -> None:
     """404 InvalidUriPathException."""
     answer = hand.send(path, encrypt_body())
     assert (answer.status, answer.error) == (404, "InvalidUriPathException")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl isn't installed")
+def test_curl(proxy: Proxy) -> None:
+    """The specification wants that curl can be used to find out what is wrong (appendix D)."""
+    command = [
+        "curl", "--silent", "--show-error", "--cacert", str(proxy.ca_file), "--header", "Content-Type:application/json",
+        "--aws-sigv4", "aws:amz:us-east-1:kms-xks-proxy", "--user", f"{proxy.access_key_id}:{proxy.secret}",
+        "--data-binary", ABOUT_BODY.decode(), f"{proxy.endpoint}{ABOUT}",
+    ]
+    answer = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert answer["keySpec"] == "AES_256"
 
 
 def test_load_balancers(hand: ByHand) -> None:

@@ -1,7 +1,7 @@
 """Reading and deciding take a number of steps that the sizes of document and request bound, whatever is in them.
 
 Counted are lines of Python and calls into C, never time. A step may be a search through a text, or arithmetic on as
-many bits as the patterns of one condition have characters; that these are bounded is asserted on their sizes.
+many bits as the texts that are asked about have characters; that these are bounded is asserted on their sizes.
 """
 
 from __future__ import annotations
@@ -13,17 +13,24 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from benchmarks.hostile import SHAPES, allow, compiles, decide, document, hostile_context
+from benchmarks.hostile import PRINCIPALS, SHAPES, allow, compiles, decide, document, hostile_context
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kagitori_server.policy.globs import GlobChorus, GlobSet, tokenize
+from kagitori_server.policy import parse_key_policy
+from kagitori_server.policy.effort import Effort, Size, static_steps
+from kagitori_server.policy.globs import GlobSet
+from kagitori_server.policy.places import Places
 from kagitori_server.policy.strict_json import MAX_NESTING, PolicyJsonError, read_json
 
 STEPS_PER_BYTE = 120
 """Of reading and compiling. Most is needed by short patterns, and by single characters between stars."""
 STEPS = 3_000
 """Of any document, however small."""
+STEPS_OF_EFFORT = 25
+"""For each step of the effort that was known before, which is half a microsecond."""
+STEPS_OF_CHARACTER = 15
+"""Of a request: where each stands is written down once, when it is asked about by patterns."""
 STEPS_OF_CONDITION = 30
 """Of deciding, for each condition in the document and each character that it is held against."""
 
@@ -74,6 +81,20 @@ def test_steps_grow_with_sizes_alone(shape: Callable[[int], str], size: int, cha
     _is_bounded(shape(size), characters)
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(list(SHAPES.values())), st.integers(400, 32_768), st.integers(0, 2_000))
+def test_effort_is_known_before(shape: Callable[[int], str], size: int, characters: int) -> None:
+    """What a decision was going to take at most, by the sizes of policy and request, bounds what it takes."""
+    text = shape(size)
+    if not compiles(text):
+        return
+    context = hostile_context(characters)
+    lists = [value for value in context.values() if isinstance(value, tuple)]
+    said = Size(max(map(len, lists), default=0), sum(len("".join(value)) for value in context.values()))
+    known = Effort.of([parse_key_policy(text, PRINCIPALS.get)]).steps(said) + static_steps(len(text))
+    assert steps(decide(text, context)) <= STEPS + STEPS_OF_EFFORT * known + STEPS_OF_CHARACTER * said.characters
+
+
 PATTERNS = st.text(alphabet="aab*?*?", min_size=1, max_size=120)
 OPERATORS = st.sampled_from(["StringLike", "StringNotLike", "StringEquals", "ForAnyValue:StringLike"])
 
@@ -99,15 +120,11 @@ def test_any_patterns_are_bounded(
 
 @settings(deadline=None)
 @given(st.lists(PATTERNS, min_size=1, max_size=20))
-def test_patterns_take_a_bit_for_each_character(patterns: list[str]) -> None:
-    """What is followed all at once is no wider than the patterns together, with one bit more for each."""
-    chorus = GlobChorus(map(tokenize, patterns))
-    assert chorus._size <= sum(map(len, patterns)) + len(patterns)
+def test_texts_take_a_bit_for_each_character(patterns: list[str]) -> None:
+    """The texts in a row are no wider than their characters, with two bits more for each."""
+    assert Places(tuple(patterns))._size <= sum(map(len, patterns)) + 2 * len(patterns)
     compiled = GlobSet.of(patterns)
     assert len(compiled.exact) + len(compiled.prefixes) + len(compiled.globs) <= len(patterns)
-    if compiled.chorus is None:
-        # Else each character of a text could cost this much.
-        assert sum(glob.work for glob in compiled.globs) <= 32
 
 
 @settings(deadline=None)

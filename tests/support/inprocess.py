@@ -118,8 +118,8 @@ class InProcess:
         self.meter = Meter(self.catalog, self.audit_folder, self.trail, PRICES, time.monotonic, lambda: None)
         self._authorizer = Authorizer()
         self._pools = Pools(
-            reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1), computing=ThreadPoolExecutor(2),
-            generation=ThreadPoolExecutor(1), stores=ThreadPoolExecutor(1),
+            reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1), deciding=ThreadPoolExecutor(1),
+            computing=ThreadPoolExecutor(2), generation=ThreadPoolExecutor(1), stores=ThreadPoolExecutor(1),
         )
         self._runner = asyncio.Runner()
         first = FirstStart(self.catalog, self.clock, self.ids, "aws", HOME)
@@ -194,7 +194,7 @@ class InProcess:
     ) -> None:
         self._runner.close()
         pools = self._pools
-        for pool in (pools.reads, pools.writes, pools.computing, pools.generation, pools.stores):
+        for pool in (pools.reads, pools.writes, pools.deciding, pools.computing, pools.generation, pools.stores):
             pool.shutdown()
         self.stores.close()
         self.issuer_keys.close()

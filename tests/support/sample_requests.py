@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from tests.support.client_certificates import certificate
 from tests.support.inprocess import HOME, REGION, REGIONS, InProcess
 from tests.support.kms_calls import DAY, delegating, new_key, root
@@ -95,7 +97,6 @@ class Scene:
         grant_id: str = answer.grant_id
         return grant_id
 
-
     def signed(self) -> dict[str, Any]:
         """A message, and its signature by the key."""
         values = {"key_id": self.arn(), "message": b"m", "signing_algorithm": "ECDSA_SHA_256"}
@@ -123,6 +124,22 @@ class Scene:
         values = {"key_id": self.arn(), "encapsulation_algorithm": "ML_KEM"}
         blob = self.call("Encapsulate", **values).shared_secret_ciphertext_blob
         return {**values, "shared_secret_ciphertext_blob": blob}
+
+    def material(self) -> dict[str, Any]:
+        """Material for the key, wrapped as its import wants it."""
+        parameters = self.call("GetParametersForImport", key_id=self.arn(), **_WRAPPING)
+        wrapping = load_der_public_key(parameters.public_key)
+        assert isinstance(wrapping, rsa.RSAPublicKey)
+        return {
+            "key_id": self.arn(), "import_token": parameters.import_token,
+            "encrypted_key_material": wrapping.encrypt(bytes(32), OAEP(MGF1(SHA256()), SHA256(), None)),
+            "expiration_model": "KEY_MATERIAL_DOES_NOT_EXPIRE",
+        }
+
+    def imported(self) -> dict[str, Any]:
+        """The key, with material in it."""
+        self.call("ImportKeyMaterial", **self.material())
+        return {"key_id": self.arn()}
 
 
 def _cluster_id(number: int) -> str:
@@ -167,6 +184,8 @@ _AGREEING = {"key_spec": "ECC_NIST_P256", "key_usage": "KEY_AGREEMENT"}
 _AUTHENTICATING = {"key_spec": "HMAC_256", "key_usage": "GENERATE_VERIFY_MAC"}
 _ENCAPSULATING = {"key_spec": "ML_KEM_768", "key_usage": "ENCAPSULATE_DECAPSULATE"}
 _FAMILY = {"multi_region": True}
+_EXTERNAL = {"origin": "EXTERNAL"}
+_WRAPPING = {"wrapping_algorithm": "RSAES_OAEP_SHA_256", "wrapping_key_spec": "RSA_2048"}
 
 
 SAMPLES: Mapping[str, Sample] = {
@@ -223,6 +242,9 @@ SAMPLES: Mapping[str, Sample] = {
     "ListKeyRotations": _on_key(),
     "ReplicateKey": _on_key(_FAMILY, replica_region=ELSEWHERE, tags=[_TAG], policy=delegating()),
     "UpdatePrimaryRegion": _on_key(_FAMILY, primary_region=ELSEWHERE),
+    "GetParametersForImport": _on_key(_EXTERNAL, **_WRAPPING),
+    "ImportKeyMaterial": Sample(lambda scene: scene.material(), _EXTERNAL),
+    "DeleteImportedKeyMaterial": Sample(lambda scene: scene.imported(), _EXTERNAL),
     "GenerateRandom": Sample(lambda _: {"number_of_bytes": 8}),
     "CreateCustomKeyStore": Sample(_new_store),
     "ConnectCustomKeyStore": _in_store(),

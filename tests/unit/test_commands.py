@@ -33,7 +33,7 @@ def _config(*words: str) -> Config:
         ["--no-such-flag"],
         ["--grpc", "127.0.0.1:1"],
         ["serve"],
-        ["dev", "--data-dir", "x"],
+        ["dev", "--seed"],
         ["verify-audit"],
         ["root-token"],
         ["client-certificate", "--uri", "spiffe://a/b"],

@@ -60,8 +60,21 @@ BAD: list[tuple[str, str, Any]] = [
     ("limits", "shutdown_seconds", None), ("limits", "deletion_check_seconds", 0),
     ("limits", "deletion_check_seconds", 86_401), ("limits", "usage_count_seconds", 0),
     ("limits", "usage_count_seconds", 86_401),
+    ("xks_proxy", "listen", "7703"), ("xks_proxy", "path_prefix", "example"), ("xks_proxy", "path_prefix", "/"),
+    ("xks_proxy", "path_prefix", "/example/"), ("xks_proxy", "path_prefix", "/a b"),
+    ("xks_proxy", "path_prefix", "/" + "a" * 117), ("xks_proxy", "keys", ["payments"]),
+    ("xks_proxy", "keys", ["=alias/payments"]), ("xks_proxy", "keys", ["a/b=alias/payments"]),
+    ("xks_proxy", "keys", ["a" * 129 + "=alias/payments"]), ("xks_proxy", "keys", ["payments=alias/"]),
+    ("xks_proxy", "keys", ["payments=arn:aws:s3:::bucket"]), ("xks_proxy", "keys", ["a=alias/x", "a=alias/y"]),
     ("log", "level", "trace"), ("log", "level", "INFO"), ("log", "format", "xml"),
 ]
+
+
+@pytest.mark.parametrize("name", ["client_ca_file", "client_name"])
+def test_client_certificates_of_the_xks_proxy_need_both(name: str) -> None:
+    """An authority alone would let in everybody whom it has certified."""
+    with pytest.raises(ConfigurationError, match="both client_ca_file and client_name"):
+        load_config(None, {}, {"xks_proxy": {name: "x"}})
 
 
 @pytest.mark.parametrize(("section", "name", "value"), BAD, ids=lambda value: repr(value)[:30])

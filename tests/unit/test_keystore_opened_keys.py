@@ -9,15 +9,24 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_public_key
 from tests.support.keystore_abilities import MESSAGE, asymmetric, message_for, signings
 from tests.support.keystore_parts import HOME, KEY, OTHER_REGION, Workshop
 from tests.support.published_vectors import known
 
-from kagitori_keystore.algorithms import DataKeyPairSpec, KeySpec, MaterialForm, encapsulates, mac_algorithms
+from kagitori_keystore.algorithms import (
+    DataKeyPairSpec,
+    KeySpec,
+    MaterialForm,
+    MessageForm,
+    SigningAlgorithm,
+    encapsulates,
+    mac_algorithms,
+)
 from kagitori_keystore.base import MaterialCorrupt, RequestRefused
 from kagitori_keystore.capabilities import DataKeyPair, GeneralKeyStore
-from kagitori_keystore.software.abilities import MacKey, PublicHalf
+from kagitori_keystore.pkcs11 import public
+from kagitori_keystore.software.abilities import MacKey, PublicHalf, Signable
 from kagitori_keystore.software.families import FAMILIES, SPECS_MADE
 from kagitori_keystore.software.symmetric import SymmetricKey
 from kagitori_keystore.xaes import XaesKey
@@ -133,3 +142,23 @@ def test_a_spec_of_another_release_is_refused(shop: Workshop) -> None:
     """A catalog may hold keys of a spec that the libraries of this release lack."""
     with pytest.raises(RequestRefused):
         shop.store.public_key(HOME, KEY, known(shop, KeySpec.ML_KEM_512, bytes(64)))
+
+
+@pytest.mark.parametrize("scheme", ["PSS", "PKCS1_V1_5"])
+def test_an_rsa_signature_keeps_its_leading_zero(shop: Workshop, scheme: str) -> None:
+    """RFC 8017 section 8.1.2, step 1: one that is shorter than the modulus is none. One in 256 begins with a zero."""
+    algorithm, form = SigningAlgorithm(f"RSASSA_{scheme}_SHA_256"), MessageForm.RAW
+    ref = shop.store.generate(KeySpec.RSA_2048, HOME, KEY)
+    for number in range(5000):
+        message = number.to_bytes(4)
+        signature = shop.store.sign(HOME, KEY, ref, algorithm, form, message)
+        if signature[0] == 0:
+            break
+    assert shop.store.verify(HOME, KEY, ref, algorithm, form, message, signature) is True
+    assert shop.store.verify(HOME, KEY, ref, algorithm, form, message, signature[1:]) is False
+    assert shop.store.verify(HOME, KEY, ref, algorithm, form, message, b"\x00" + signature) is False
+    key = load_der_public_key(shop.store.public_key(HOME, KEY, ref))
+    assert isinstance(key, rsa.RSAPublicKey)
+    what = Signable(algorithm, form, message)
+    assert public.verify(key, what, signature) is True
+    assert public.verify(key, what, signature[1:]) is False

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.support.keystore_parts import HOME, KEY, OTHER_ACCOUNT, OTHER_REGION, MemoryShelf
+from tests.support.tokens import fresh_token
 
 from kagitori_keystore.algorithms import KeySpec
 from kagitori_keystore.base import (
@@ -20,13 +21,14 @@ from kagitori_keystore.base import (
     RootKeyRefused,
 )
 from kagitori_keystore.ciphertext import parse
-from kagitori_keystore.rootkey import Argon2Cost, RootKeys, open_file_root, open_passphrase_root
+from kagitori_keystore.rootkey import Argon2Cost, RootKeyProvider, open_file_root, open_passphrase_root
+from kagitori_keystore.rootkey.pkcs11 import open_token_root
 from kagitori_keystore.rootkey.versions import VERSIONS_MAX
 from kagitori_keystore.software import SoftwareKeyStore
 
 DOMAINS = (HOME, OTHER_ACCOUNT, OTHER_REGION)
 SPEC = KeySpec.SYMMETRIC_DEFAULT
-Opener = Callable[[], RootKeys]
+Opener = Callable[[], RootKeyProvider]
 
 
 class House:
@@ -67,13 +69,18 @@ class House:
         self.held[unused] = ref, store.encrypt(unused, KEY, ref, b"precious", b"")
 
 
-@pytest.fixture(params=["file", "passphrase"])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
+@pytest.fixture(params=["file", "passphrase", "token"])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
     place = tmp_path / "root"
     if request.param == "file":
-        return House(lambda: open_file_root(place, os.urandom))
-    cost = Argon2Cost(memory_kib=8_192, iterations=1, lanes=1)
-    return House(lambda: open_passphrase_root(place, b"correct horse battery", os.urandom, cost))
+        yield House(lambda: open_file_root(place, os.urandom))
+    elif request.param == "passphrase":
+        cost = Argon2Cost(memory_kib=8_192, iterations=1, lanes=1)
+        yield House(lambda: open_passphrase_root(place, b"correct horse battery", os.urandom, cost))
+    else:
+        store = fresh_token().open()
+        yield House(lambda: open_token_root(place, store))
+        store.close()
 
 
 def test_a_crash_after_any_step_loses_nothing(house: House) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kagitori_server.policy.globs import Glob, GlobChorus, GlobSet, Wild, tokenize
+from kagitori_server.policy.globs import Glob, GlobSet, Wild
 from kagitori_server.policy.matchers import ActionSet, ResourceSet
 
 # Few letters, so that patterns and texts meet often; a newline and regular expression characters among them.
@@ -53,14 +53,22 @@ def test_glob_is_the_definition(pattern: str, text: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(PATTERNS, max_size=5), TEXTS)
-def test_chorus_is_any_pattern(patterns: list[str], text: str) -> None:
-    """Patterns followed together match when one of them does, alone or on a long text."""
-    expected = any(slow_match(pattern, text) for pattern in patterns)
-    assert GlobChorus(map(tokenize, patterns)).matches(text) is expected
-    costly = GlobSet.of([*(f"{pattern}{'b' * 300}" for pattern in patterns), "*" + "?b" * 20 + "?*c"])
-    assert costly.chorus is not None
-    assert costly.matches(text + "b" * 300) is any(slow_match(p + "b" * 300, text + "b" * 300) for p in patterns)
+@given(st.lists(PATTERNS, max_size=5), st.lists(TEXTS, min_size=1, max_size=5), st.booleans())
+def test_many_texts_at_once_are_each_of_them(patterns: list[str], texts: list[str], many: bool) -> None:
+    """Whether they are tried one after the other or in a row."""
+    texts *= 40 if many else 1
+    expected = [any(slow_match(pattern, text) for pattern in patterns) for text in texts]
+    assert list(GlobSet.of(patterns).each(tuple(texts))) == expected
+
+
+@settings(deadline=None, max_examples=50)
+@given(PATTERNS, TEXTS, TEXTS)
+def test_long_texts_are_matched_as_short_ones(pattern: str, before: str, after: str) -> None:
+    """What is sought at all places at once is found where it is sought at one after the other."""
+    filling = "ab" * 520
+    text = before + filling + after
+    assert Glob.of(pattern).matches(text) is slow_match(pattern, text)
+    assert Glob.of(f"*{pattern}*{after}").matches(text) is slow_match(f"*{pattern}*{after}", text)
 
 
 @settings(deadline=None)
@@ -72,7 +80,7 @@ def test_literal_wildcards(tokens: list[str | Wild], text: str) -> None:
     expected = slow_match(pattern, text.translate(swap))
     assert Glob(tokens).matches(text) is expected
     assert GlobSet.of_tokens([tokens]).matches(text) is expected
-    assert GlobChorus([tokens]).matches(text) is expected
+    assert list(GlobSet.of_tokens([tokens]).each((text,) * 100)) == [expected] * 100
 
 
 @settings(deadline=None)

@@ -22,7 +22,9 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 def _commands() -> list[str]:
     """The lines of shell blocks, and what stands in backticks."""
     blocks = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.splitlines()]
+    lines = [
+        part for block in blocks for line in block.replace("\\\n", " ").splitlines() for part in line.split(" && ")
+    ]
     prose = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
     return [*lines, *re.findall(r"`([^`\n]+)`", prose)]
 

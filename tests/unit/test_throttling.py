@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.support.inprocess import ALLOW_ALL, HOME, FakeClock, InProcess
 
 from kagitori_server.config import Config, ConfigurationError, load_config
+from kagitori_server.configured import configured_throttle
 from kagitori_server.limiting.buckets import Buckets, Flow
 from kagitori_server.limiting.throttle import REFUSAL, RatesRefused, parse_rates
 from kagitori_server.model.errors import AccessDeniedException, KmsError, NotFoundException, ThrottlingException
@@ -20,7 +21,6 @@ from kagitori_server.model.keys import KeySpec
 from kagitori_server.model.rates import AWS_RATES, CryptoRate, RateGroup, rate_group
 from kagitori_server.operations.row import BatchOperation, Operation
 from kagitori_server.operations.table import TABLE
-from kagitori_server.wiring import configured_throttle
 
 TENANT = "111111111111"
 Opener = Callable[..., InProcess]

@@ -31,6 +31,7 @@ from kagitori_server.operations.shapes.empty import Empty
 from kagitori_server.operations.table import TABLE
 from kagitori_server.transports.grpc.contract import SERVICES, methods, path
 from kagitori_server.transports.grpc.marshal import (
+    SINGLE_BYTES_MAX,
     batch_decoder,
     batch_encoder,
     request_decoder,
@@ -202,11 +203,25 @@ def test_timestamps_out_of_range(seconds: int, nanos: int) -> None:
 
 def test_batches_give_their_items_always() -> None:
     """Each item as its own request; none is an empty list, so that its length can be judged."""
-    assert BATCH_ENCRYPT(b"") == {"items": []}
+    nothing = BATCH_ENCRYPT(b"")["items"]
+    assert len(nothing) == 0
     sent = batch_pb2.BatchEncryptRequest(items=[cryptography_pb2.EncryptRequest(key_id=key) for key in ("a", "")])
-    assert BATCH_ENCRYPT(sent.SerializeToString()) == {
-        "items": [{"key_id": "a", "plaintext": b""}, {"key_id": "", "plaintext": b""}]
-    }
+    items = BATCH_ENCRYPT(sent.SerializeToString())["items"]
+    assert list(items) == [{"key_id": "a", "plaintext": b""}, {"key_id": "", "plaintext": b""}]
+    assert [items[number] for number in range(len(items))] == list(items)
+
+
+def test_no_request_is_read_that_is_longer_than_any() -> None:
+    """Whatever would be in it; of a batch, that holds for each item."""
+    long = cryptography_pb2.EncryptRequest(plaintext=bytes(SINGLE_BYTES_MAX)).SerializeToString()
+    with pytest.raises(SerializationException, match="at most"):
+        ENCRYPT(long)
+    items = BATCH_ENCRYPT(batch_pb2.BatchEncryptRequest(items=[
+        cryptography_pb2.EncryptRequest(), cryptography_pb2.EncryptRequest.FromString(long),
+    ]).SerializeToString())["items"]
+    assert items[0]["plaintext"] == b""
+    with pytest.raises(SerializationException, match="at most"):
+        _ = items[1]
 
 
 # --- answers ---

@@ -16,6 +16,7 @@ from kagitori_client.cli import (
     assume_role,
     audit,
     budgets,
+    dev,
     encryption,
     grants,
     groups,
@@ -78,6 +79,7 @@ def build() -> typer.Typer:
     key_pairs.register(app)
     app.add_typer(audit.app, name="audit")
     app.add_typer(usage.app, name="usage")
+    app.add_typer(dev.app, name="dev")
     return app
 
 

@@ -67,6 +67,12 @@ def seconds(text: str) -> int:
     return result
 
 
+def milliseconds(text: str) -> int:
+    """A duration such as 250ms, or what `seconds` takes. Raises UsageError."""
+    match = re.fullmatch(r"(\d{1,9})ms", text, re.ASCII)
+    return int(match[1]) if match else min(seconds(text) * 1_000, _INT32)
+
+
 def principal_arn(session: Session, name: str) -> str:
     """An ARN as it is; `user/…`, `role/…`, `group/…` and `root` become ARNs of the caller's account."""
     hint = "write an ARN, user/NAME, role/NAME, group/NAME or root"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import select
 import socket
 import threading
 import time
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from kagitori_keystore.base import KeyStoreError, RequestRefused, SessionLost, StoreLost, TooSlow
 from kagitori_keystore.pkcs11.meeting import Meeting, Peer
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, TokenSettings
+from kagitori_keystore.pkcs11.starting import readable_within
 from kagitori_keystore.pkcs11.wire import (
     FIELDS,
     HELLO_FIELDS,
@@ -60,8 +60,7 @@ class _Connection:
 
     def is_stale(self) -> bool:
         """Whether the worker has gone away while nobody was talking to it."""
-        readable, _, _ = select.select([self.socket], [], [], 0)
-        return bool(readable)  # nothing is said unasked, so it can only be the end
+        return readable_within(self.socket.fileno(), 0)  # nothing is said unasked, so it can only be the end
 
     def close(self) -> None:
         self.socket.close()

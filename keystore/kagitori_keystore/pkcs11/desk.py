@@ -145,7 +145,7 @@ class Desk:
     def check(self, deadline: Deadline, reference: bytes, owner: bytes) -> bytes:
         """Proves a reference; the bytes are the sizes of those digests with which the token opens RSAES-OAEP."""
         key = self._key(deadline, reference, owner)
-        return bytes(digest.size for digest in self._oaep_digests(key))
+        return bytes(digest.size for digest in self._oaep_digests(deadline, key))
 
     def random(self, size: int, deadline: Deadline) -> bytes:
         """Random bytes of the token."""
@@ -193,7 +193,7 @@ class Desk:
         self, deadline: Deadline, reference: bytes, owner: bytes, digest: Digest, ciphertext: bytes
     ) -> bytes:
         """The plaintext. Raises `CiphertextInvalid`."""
-        if digest not in self._oaep_digests(self._key(deadline, reference, owner)):
+        if digest not in self._oaep_digests(deadline, self._key(deadline, reference, owner)):
             raise RequestRefused("the token does not decrypt with this algorithm")
         return self._use(
             deadline, reference, owner, (KeyFamily.RSA,),
@@ -301,12 +301,13 @@ class Desk:
         if not same:
             raise MaterialCorrupt("the key in the token is not the one it was")
 
-    def _oaep_digests(self, key: Key) -> frozenset[Digest]:
+    def _oaep_digests(self, deadline: Deadline, key: Key) -> frozenset[Digest]:
         if key.spec.family is not KeyFamily.RSA:
             return frozenset()
         if self._oaep is None:
-            session, spki = self._login.session(), key.reference.check
-            self._oaep = frozenset(
-                digest for digest in uses.OAEP_HASHES if uses.opens_oaep(session, key.handle, digest, spki)
-            )
+            self._oaep = self._try(deadline, partial(self._try_oaep, key))
         return self._oaep
+
+    def _try_oaep(self, key: Key) -> frozenset[Digest]:
+        session, spki = self._login.session(), key.reference.check
+        return frozenset(digest for digest in uses.OAEP_HASHES if uses.opens_oaep(session, key.handle, digest, spki))

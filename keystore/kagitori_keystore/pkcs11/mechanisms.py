@@ -1,16 +1,18 @@
 """Which key specs and abilities a token has: by its own list of mechanisms, and by trial where the list is silent.
 
 The list names mechanisms and bounds of key sizes. It does not name curves: whether a token knows one is seen by
-making a key pair on it that lives in the session alone. Names of products are not looked at.
+making a key pair on it that lives in the session alone, and AES-GCM, of which modules have their own opinions, by
+using it. Names of products are not looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pkcs11
-from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, PKCS11Error
+from pkcs11 import Attribute, GCMParams, KeyType, Mechanism, MechanismFlag, PKCS11Error
 from pkcs11.types import MechanismInfo
 
 from kagitori_keystore.algorithms import Digest, KeyFamily, KeySpec, SigningScheme
@@ -100,6 +102,8 @@ def _listed(spec: KeySpec, mechanisms: Mapping[int, MechanismInfo]) -> bool:
 
 
 def _tried(spec: KeySpec, session: pkcs11.Session) -> bool:
+    if spec is KeySpec.SYMMETRIC_DEFAULT:
+        return _encrypts(session)
     if spec not in CURVE_OIDS:
         return True
     try:
@@ -108,6 +112,22 @@ def _tried(spec: KeySpec, session: pkcs11.Session) -> bool:
     except PKCS11Error:
         return False
     return True
+
+
+def _encrypts(session: pkcs11.Session) -> bool:
+    """Some modules list AES-GCM and want the IV, the tag or the answer's size in a way that is not ours (NSS)."""
+    parameters = GCMParams(session.generate_random(96), b"trial", 128)
+    uses = {"mechanism": Mechanism.AES_GCM, "mechanism_param": parameters}
+    try:
+        key: Any = session.generate_key(  # its methods are made at run time
+            KeyType.AES, 256, capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT,
+            template={Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False},
+        )  # fmt: skip
+        works = bool(key.decrypt(key.encrypt(b"trial", **uses), **uses) == b"trial")
+        key.destroy()
+    except PKCS11Error:
+        return False
+    return works
 
 
 def generate_on_curve(

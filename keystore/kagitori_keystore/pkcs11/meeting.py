@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import os
 import queue
-import select
 import signal
 import socket
 import stat
@@ -26,7 +25,7 @@ from pathlib import Path
 
 import kagitori_keystore
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, TokenSettings
-from kagitori_keystore.pkcs11.starting import MESSAGE_MAX_BYTES, Start, decode_outcome, encode_start
+from kagitori_keystore.pkcs11.starting import MESSAGE_MAX_BYTES, Start, decode_outcome, encode_start, readable_within
 
 
 class Meeting:
@@ -48,7 +47,12 @@ class Meeting:
 
     def connect(self, pin: bytes, seconds: float) -> socket.socket:
         """A connection to the worker, which is started if there is none. Raises `ConnectRefused`."""
-        until = time.monotonic() + seconds
+        try:
+            return self._connect(pin, time.monotonic() + seconds)
+        except OSError:  # the folder is gone, there are no more descriptors or processes
+            raise ConnectRefused(ConnectFault.WORKER_FAILED) from None
+
+    def _connect(self, pin: bytes, until: float) -> socket.socket:
         with self._folder() as folder:
             while time.monotonic() < until:
                 connection = self._reach(folder)
@@ -125,7 +129,7 @@ def _attend(process: subprocess.Popen[bytes], seconds: float, outcome: queue.Sim
     """Hears what a worker has to say, ends one that says nothing, and takes note of its end: no zombie remains."""
     if process.stdout is not None:
         with process.stdout as says:
-            if select.select([says], [], [], seconds)[0]:
+            if readable_within(says.fileno(), seconds):
                 outcome.put(decode_outcome(os.read(says.fileno(), MESSAGE_MAX_BYTES)))
             else:
                 process.kill()

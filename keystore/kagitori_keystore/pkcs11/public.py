@@ -38,6 +38,8 @@ def verify(key: PublicKey, what: Signable, signature: bytes) -> bool:
     algorithm, form = what.algorithm, what.form
     try:
         if isinstance(key, RSAPublicKey):
+            if len(signature) != key.key_size // 8:  # RFC 8017 section 8.1.2, step 1: OpenSSL leaves it out for PSS
+                return False
             key.verify(signature, what.message, SIGNATURE_PADDINGS[algorithm], MESSAGE_HASHES[algorithm, form])
         elif isinstance(key, EllipticCurvePublicKey):
             key.verify(signature, what.message, ECDSA_HASHES[algorithm, form])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def decode_outcome(message: bytes) -> ConnectFault | None:
         return ConnectFault(message.decode("ascii", "replace"))
     except ValueError:
         return ConnectFault.WORKER_FAILED
+
+
+def readable_within(descriptor: int, seconds: float) -> bool:
+    """Whether something can be read, or the other end has closed; unlike `select`, for descriptors of any number."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def read_all(descriptor: int) -> bytes:

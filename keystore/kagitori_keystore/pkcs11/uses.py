@@ -19,6 +19,7 @@ from pkcs11 import KDF, MGF, Attribute, GCMParams, KeyType, Mechanism
 from kagitori_keystore.algorithms import Digest, KeyFamily, KeySpec, SigningScheme
 from kagitori_keystore.base import RequestRefused, StoreLost
 from kagitori_keystore.ciphertext import TAG_BYTES
+from kagitori_keystore.pkcs11.errors import Meaning, meaning_of
 from kagitori_keystore.pkcs11.mechanisms import MAC_MECHANISMS, SIGNING_MECHANISMS
 from kagitori_keystore.pkcs11.objects import Handle
 from kagitori_keystore.pkcs11.references import IV_BYTES
@@ -168,5 +169,7 @@ def opens_oaep(session: pkcs11.Session, handle: Handle, digest: Digest, spki: by
     ciphertext = public.encrypt(_CHECK_BLOCK, OAEP(MGF1(hashing), hashing, None))
     try:
         return decrypt_oaep(session, handle, digest, ciphertext) == _CHECK_BLOCK
-    except pkcs11.PKCS11Error:
-        return False
+    except pkcs11.PKCS11Error as error:
+        if meaning_of(error) is Meaning.REQUEST:
+            return False
+        raise

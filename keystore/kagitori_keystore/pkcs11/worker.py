@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -125,6 +126,7 @@ class Worker:
 def main() -> None:
     """Starts as the process that spawned this one says, and tells it the outcome."""
     os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a module that crashes leaves no PIN and no keys on disk
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C at the terminal is for the server, which then leaves
     start = decode_start(read_all(sys.stdin.fileno()))
     if start.settings.softhsm_conf is not None:

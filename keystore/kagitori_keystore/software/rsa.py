@@ -50,6 +50,9 @@ class RsaKey(PublicHalf, SigningKey, OaepKey):
         return self._private.sign(what.message, padding, MESSAGE_HASHES[what.algorithm, what.form])
 
     def verify(self, what: Signable, signature: bytes) -> bool:
+        # RFC 8017 section 8.1.2, step 1, which OpenSSL leaves out for PSS: a leading zero may not be dropped.
+        if len(signature) != self._public.key_size // 8:
+            return False
         padding = SIGNATURE_PADDINGS[what.algorithm]
         try:
             self._public.verify(signature, what.message, padding, MESSAGE_HASHES[what.algorithm, what.form])

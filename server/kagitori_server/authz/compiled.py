@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from kagitori_server.model.principals import Caller, PolicyHome, PolicyText, PrincipalKind
 from kagitori_server.policy.document import IdentityKind, parse_identity_policy
+from kagitori_server.policy.effort import Effort
 from kagitori_server.policy.evaluate import Decision, Limits, NamedPolicies
 from kagitori_server.policy.principals import Caller as PolicyCaller
 from kagitori_server.policy.principals import CallerKind
@@ -29,6 +30,8 @@ class CompiledCaller:
     limits: Limits
     needs_context: bool
     """Whether some policy or limit has conditions or variables."""
+    effort: Effort
+    """What a decision by all of them takes at most, but for finding what bears on action and resource."""
     decisions: dict[tuple[str, str, str], Decision] = field(default_factory=dict)
 
 
@@ -48,7 +51,18 @@ def compile_caller(caller: Caller) -> CompiledCaller:
     inline = tuple((name, parse_identity_policy(text, kind)) for name, text in record.policies.items())
     policies, limits = (*inline, *_named(record.inherited)), _limits(caller)
     everything = (*policies, *limits.boundary, *limits.session)
-    return CompiledCaller(who, policies, limits, any(policy.needs_context for _, policy in everything))
+    compiled = [policy for _, policy in everything]
+    return CompiledCaller(
+        who, policies, limits, any(policy.needs_context for policy in compiled), Effort.of(compiled)
+    )
+
+
+def policy_characters(caller: Caller) -> int:
+    """Of all documents that `compile_caller` compiles."""
+    record, session = caller.record, caller.session
+    named = record.inherited if record.boundary is None else (*record.inherited, record.boundary)
+    of_session = 0 if session is None else len(session.policy or "")
+    return of_session + sum(map(len, record.policies.values())) + sum(len(each.document) for each in named)
 
 
 def _limits(caller: Caller) -> Limits:

@@ -15,8 +15,12 @@ from typing import Any
 from kagitori_server.model.call import Evidence
 from kagitori_server.model.keys import Key
 from kagitori_server.model.principals import Caller, PrincipalKind
+from kagitori_server.policy.effort import Size
 
 Value = str | tuple[str, ...] | None
+
+_SHORT_VALUES = 1_024
+"""Characters that ARNs, tags, names and the like have together."""
 
 
 @dataclass(slots=True)
@@ -42,8 +46,17 @@ class Asked:
     """The condition keys that a verified attestation document gives, with their values."""
     same_key: Callable[[], bool | None]
     """Whether the source and destination of a re-encryption are one key; None for other operations."""
+    hurried: bool = False
+    """Whether it is asked where nothing may take long: then `authorizer.Lengthy` is raised instead."""
     known: dict[str, Value] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What was worked out already: many statements ask for the same, and grants are decided on after policies."""
+
+
+def size_of(asked: Asked) -> Size:
+    """What a question says of the request and its resource, beside what is always short."""
+    pairs, aliases = asked.pairs, () if asked.key is None else asked.key.aliases
+    characters = sum(map(len, pairs)) + sum(map(len, pairs.values())) + sum(map(len, aliases))
+    return Size(len(pairs) + len(aliases), _SHORT_VALUES + len(asked.evidence.user_agent or "") + characters)
 
 
 class RequestContext(Mapping[str, str | tuple[str, ...]]):

@@ -5,6 +5,7 @@
     audit/           the audit trail, a folder per chain
     tls/             the local CA and the server's certificate
     credentials/     the root user's token from the first start
+    development      only in directories of `kagitori-server dev`: what the instance for tests remembers
     run/             where the processes of a machine meet the workers of PKCS#11 tokens
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from kagitori_server.config import ConfigurationError
 
-_OURS = frozenset({"kagitori.db", "root-key", "audit", "tls", "credentials", "run"})
+_OURS = frozenset({"kagitori.db", "root-key", "audit", "tls", "credentials", "development", "run"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,11 @@ class DataDirectory:
     def tls(self) -> Path:
         """Folder of certificates."""
         return self.root / "tls"
+
+    @property
+    def development(self) -> Path:
+        """The file that marks an instance for tests."""
+        return self.root / "development"
 
     @property
     def run(self) -> Path:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kagitori_server.model.errors import KmsError
+
+LARGE_BYTES = 24 * 1024
+"""Bodies of more bytes take too long to read in the event loop. An Encrypt at all its limits is smaller."""
 
 
 class SignedRequest(NamedTuple):
@@ -71,3 +74,26 @@ class Call:
     """The Region the caller named; None for the configured default."""
     decode: Callable[[], Mapping[str, Any]] = field(repr=False)
     """Reads the body into members by snake_case name, absent ones left out. Raises SerializationException."""
+    size: int = 0
+    """Bytes of the body."""
+
+
+class Unread(Sequence[Mapping[str, Any]]):
+    """The items of a batch, each read when it's asked for, which raises SerializationException."""
+
+    def __init__(self, bodies: Sequence[bytes], read: Callable[[bytes], Mapping[str, Any]]) -> None:
+        self._bodies = bodies
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._read(self._bodies[number])
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return map(self._read, self._bodies)
+
+    def is_large(self, number: int) -> bool:
+        """Whether reading that item takes too long for the event loop."""
+        return len(self._bodies[number]) > LARGE_BYTES

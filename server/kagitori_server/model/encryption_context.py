@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kagitori_server.model.errors import ValidationException
+from kagitori_server.model.limits import ENCRYPTION_CONTEXT_MAX
 
-MAX_BYTES = 8192
+MAX_BYTES = ENCRYPTION_CONTEXT_MAX
 """Longest canonical form. AWS documents no limit of its own; this is the bound of its policy engine."""
 
 EMPTY = b"\x00\x00\x00\x00"

@@ -21,6 +21,8 @@ GRANT_TOKEN_MAX = 8_192
 TAG_KEY_MAX = 128
 TAG_VALUE_MAX = 256
 
+ENCRYPTION_CONTEXT_MAX = 8_192
+"""Names and values of an encryption context together; its canonical form takes no more bytes."""
 PLAINTEXT_MAX = 4_096
 CIPHERTEXT_MAX = 6_144
 RANDOM_BYTES_MAX = 1_024

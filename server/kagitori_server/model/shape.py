@@ -43,6 +43,7 @@ class Constraint:
     items_minimum: int | None
     items_maximum: int | None
     sensitive: bool
+    total_maximum: int | None = None
 
 
 def member(
@@ -53,17 +54,21 @@ def member(
     pattern: str | None = None,
     items_minimum: int | None = None,
     items_maximum: int | None = None,
+    total_maximum: int | None = None,
     sensitive: bool = False,
     default: Any = None,
 ) -> Any:
     """A field of a shape.
 
     `minimum` and `maximum` bound a text's characters, a blob's bytes, a number's value, or each element of a list;
-    `items_minimum` and `items_maximum` bound how many elements a list or map has. `sensitive` keeps the value out
-    of reprs and messages. `default` stands for an absent member that isn't required.
+    `items_minimum` and `items_maximum` bound how many elements a list or map has, `total_maximum` the characters that
+    all keys and values of a map of strings have together, which the AWS model doesn't. `sensitive` keeps the value
+    out of reprs and messages. `default` stands for an absent member that isn't required.
     """
     compiled = re.compile(pattern) if pattern else None
-    constraint = Constraint(required, minimum, maximum, compiled, items_minimum, items_maximum, sensitive)
+    constraint = Constraint(
+        required, minimum, maximum, compiled, items_minimum, items_maximum, sensitive, total_maximum
+    )
     metadata = {_METADATA_KEY: constraint}
     if required:
         return dataclasses.field(metadata=metadata, repr=not sensitive)
@@ -309,6 +314,7 @@ def _list_check(element: _Check, constraint: Constraint) -> _Check:
 
 def _map_check(constraint: Constraint, structure: Shape[Any] | None) -> _Check:
     """Of a map of strings; or of structures, which are made anew."""
+    maximum = constraint.total_maximum
     text = _text_check(Constraint(False, 0, None, None, None, None, sensitive=True))
     element = None if structure is None else _structure_check(structure)
 
@@ -323,6 +329,8 @@ def _map_check(constraint: Constraint, structure: Shape[Any] | None) -> _Check:
                 text(path, key, report)
             if element is None and (type(item) is not str or not item.isascii() or "\x00" in item):
                 text(path, item, report)
+        if maximum is not None and sum(map(len, value)) + sum(map(len, value.values())) > maximum:
+            report(path, _ABSENT, f"Member must have length less than or equal to {maximum}")
         return value if element is None else {key: element(path, item, report) for key, item in value.items()}
 
     return check

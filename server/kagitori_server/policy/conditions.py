@@ -17,11 +17,15 @@ from enum import Enum
 
 from kagitori_server.policy.condition_values import read_truth
 from kagitori_server.policy.context import Context
+from kagitori_server.policy.globs import GlobSet
 from kagitori_server.policy.operators import FAMILIES, ConditionValueError, Match
 
 _OPERATOR = re.compile(r"(?:(ForAllValues|ForAnyValue):)?([A-Za-z]{1,40}?)(IfExists)?")
 _KEY = re.compile(r"[A-Za-z0-9.-]+(?:/[!-9;-~]*)?:.+", re.DOTALL)
 """The vendor may be an OpenID Connect issuer, a host with or without a port and path: `issuer.example/path:sub`."""
+
+
+_WILD = frozenset("*?$")
 
 
 class Quantifier(Enum):
@@ -51,6 +55,8 @@ class Condition:
     """The key in lower case, as contexts have it."""
     match: Match
     over_values: Callable[[Iterable[bool]], bool]
+    patterns: int
+    """Characters of its patterns, but for those that are sought as prefixes."""
 
     def holds(self, context: Context) -> bool:
         """Whether the request fulfils the condition."""
@@ -60,7 +66,8 @@ class Condition:
         if not value:
             return self.when_absent
         test = self.match(context)
-        return self.over_values(test(each) is not self.negated for each in value)
+        matched = test.each(value) if isinstance(test, GlobSet) else map(test, value)
+        return self.over_values(each is not self.negated for each in matched)
 
 
 def is_vendor_key(key: str) -> bool:
@@ -103,7 +110,12 @@ def compile_condition(
         key.lower(),
         family.compile(values, variables),
         over_values,
+        sum(map(_pattern_size, values)) if family.patterns else 0,
     )
+
+
+def _pattern_size(value: str) -> int:
+    return 1 if _WILD.isdisjoint(value.rstrip("*")) else len(value)
 
 
 def _none(_: Iterable[bool]) -> bool:
@@ -116,5 +128,5 @@ def _existence(key: str, values: Sequence[str]) -> Condition:
         raise ConditionValueError("Null compares with true or false")
     present = "false" in answers
     return Condition(
-        "Null", key, Quantifier.SINGLE, False, "true" in answers, key.lower(), lambda _: lambda _: present, all
+        "Null", key, Quantifier.SINGLE, False, "true" in answers, key.lower(), lambda _: lambda _: present, all, 0
     )

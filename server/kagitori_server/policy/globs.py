@@ -2,16 +2,19 @@
 
 A pattern is a sequence of tokens, so that a star which came in as data (from a policy variable, or escaped as
 `${*}`) stays a star and never becomes a wildcard. Matching never backtracks across a `*`: the leftmost place of
-each piece between stars is final, which is enough because a later star can stretch over whatever follows.
-Patterns that are costly even so are followed all at once, one step per character of the text (`GlobChorus`).
+each piece between stars is final, which is enough because a later star can stretch over whatever follows. Where
+trying a piece at every place could be slow, all places are tried at once (`Places`).
 """
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+
+from kagitori_server.policy.places import Places
 
 
 class Wild(enum.Enum):
@@ -24,14 +27,14 @@ class Wild(enum.Enum):
 Tokens = Sequence[str | Wild]
 """A pattern: literal texts and wildcards. No two literal texts need to be neighbours."""
 
-_Find = Callable[[str, int, int], int]
-"""`(text, start, end)` → where the piece lies leftmost wholly within the bounds, or -1."""
-
-_Fits = Callable[[str, int], bool]
-"""`(text, start)` → whether the piece lies there."""
-
 _WILDS = {wild.value: wild for wild in Wild}
 _SPLIT = re.compile(r"([*?])")
+_LONG_TEXT = 1_024
+"""In longer texts no piece but a single character is sought by trying one place after the other."""
+_PAIRS = 64
+"""Pairs of a pattern and a text, above which the texts are put in a row and tried all at once."""
+_INDEXED = 4
+"""Texts whose places are remembered; the conditions of a decision ask about the same few."""
 
 
 def tokenize(pattern: str) -> tuple[str | Wild, ...]:
@@ -44,64 +47,62 @@ def is_literal(tokens: Tokens) -> bool:
     return not any(isinstance(token, Wild) for token in tokens)
 
 
-def _split_at_runs(tokens: Tokens) -> list[list[str | Wild]]:
-    pieces: list[list[str | Wild]] = [[]]
-    for token in tokens:
-        if token is Wild.RUN:
-            pieces.append([])
-        else:
-            pieces[-1].append(token)
-    return pieces
+@lru_cache(maxsize=_INDEXED)
+def _places(texts: tuple[str, ...]) -> Places:
+    return Places(texts)
 
 
-def _length(piece: Tokens) -> int:
-    return sum(1 if isinstance(token, Wild) else len(token) for token in piece)
+class _Piece:
+    """What stands between two stars: literal texts, each at its distance from the beginning of the piece."""
 
+    __slots__ = ("length", "literals")
 
-def _expression(piece: Tokens) -> re.Pattern[str]:
-    written = "".join("." if isinstance(token, Wild) else re.escape(token) for token in piece)
-    return re.compile(written, re.DOTALL)
+    def __init__(self, tokens: Tokens) -> None:
+        length, literals = 0, []
+        for token in tokens:
+            if isinstance(token, Wild):
+                length += 1
+            else:
+                literals.append((length, token))
+                length += len(token)
+        self.length, self.literals = length, tuple(literals)
 
+    def fits(self, text: str, start: int) -> bool:
+        """Whether it lies there, in a text that is long enough."""
+        literals = self.literals
+        return not literals or all(text.startswith(literal, start + distance) for distance, literal in literals)
 
-def _finder(piece: Tokens) -> _Find:
-    if is_literal(piece):
-        literal = "".join(map(str, piece))
-        return lambda text, start, end: text.find(literal, start, end)
-    expression = _expression(piece)
-
-    def find_with_blanks(text: str, start: int, end: int) -> int:
-        found = expression.search(text, start, end)
-        return -1 if found is None else found.start()
-    return find_with_blanks
-
-
-def _anchored(piece: Tokens) -> _Fits:
-    if is_literal(piece):
-        literal = "".join(map(str, piece))
-        return lambda text, start: text.startswith(literal, start)
-    expression = _expression(piece)
-    return lambda text, start: expression.match(text, start) is not None
+    def find(self, text: str, start: int, end: int) -> int:
+        """Where it lies leftmost wholly within the bounds, or -1."""
+        if not self.literals:
+            return start if start + self.length <= end else -1
+        if len(self.literals) > 1 or (self.length > 1 and len(text) > _LONG_TEXT):
+            found = _places((text,)).find(self.literals, start)
+            return found if found + self.length <= end else -1
+        (distance, literal), = self.literals
+        # Blanks behind the literal text have to be within the bounds too.
+        found = text.find(literal, start + distance, end - self.length + distance + len(literal))
+        return found if found < 0 else found - distance
 
 
 class Glob:
     """One pattern; case matters, so callers fold both sides where it should not."""
 
-    __slots__ = (
-        "_floating", "_head", "_head_length", "_least", "_starred", "_tail", "_tail_length", "tokens", "work",
-    )
+    __slots__ = ("_floating", "_head", "_least", "_starred", "_tail", "tokens")
 
     def __init__(self, tokens: Tokens) -> None:
         self.tokens = tokens
-        head, *rest = _split_at_runs(tokens)
-        tail = rest[-1] if rest else []
-        floating = [piece for piece in rest[:-1] if piece]
+        pieces: list[list[str | Wild]] = [[]]
+        for token in tokens:
+            if token is Wild.RUN:
+                pieces.append([])
+            else:
+                pieces[-1].append(token)
+        head, *rest = pieces
         self._starred = bool(rest)
-        self._head, self._head_length = _anchored(head), _length(head)
-        self._tail, self._tail_length = _anchored(tail), _length(tail)
-        self._floating = tuple((_finder(piece), _length(piece)) for piece in floating)
-        self._least = self._head_length + self._tail_length + sum(size for _, size in self._floating)
-        self.work = sum(_length(piece) for piece in floating if not is_literal(piece))
-        """Comparisons that each character of a text may cost: a piece with a `?` is tried at every place."""
+        self._head, self._tail = _Piece(head), _Piece(rest[-1] if rest else ())
+        self._floating = tuple(_Piece(piece) for piece in rest[:-1] if piece)
+        self._least = self._head.length + self._tail.length + sum(piece.length for piece in self._floating)
 
     def __repr__(self) -> str:
         return f"Glob({self.pattern!r})"
@@ -121,77 +122,16 @@ class Glob:
         length = len(text)
         if length < self._least or (length > self._least and not self._starred):
             return False
-        end = length - self._tail_length
-        if not self._head(text, 0) or not self._tail(text, end):
+        end = length - self._tail.length
+        if not self._head.fits(text, 0) or not self._tail.fits(text, end):
             return False
-        position = self._head_length
-        for find, size in self._floating:
-            position = find(text, position, end)
+        position = self._head.length
+        for piece in self._floating:
+            position = piece.find(text, position, end)
             if position < 0:
                 return False
-            position += size
+            position += piece.length
         return True
-
-
-class GlobChorus:
-    """Many or long patterns, followed together: one step of big-integer arithmetic per character of the text.
-
-    Every pattern owns a row of bits, one for each of its characters and one to start from; a bit is set while
-    what stands before it is matched. A step costs the bits of all patterns divided by the width of a machine
-    word (the extended Shift-And of Navarro and Raffinot), so no arrangement of wildcards makes it slow.
-    """
-
-    __slots__ = ("_accepts", "_anything", "_literals", "_loops", "_size", "_starts")
-
-    def __init__(self, patterns: Iterable[Tokens]) -> None:
-        starts: list[int] = []
-        loops: list[int] = []
-        anything: list[int] = []
-        accepts: list[int] = []
-        literals: dict[str, list[int]] = {}
-        bit = -1
-        for tokens in patterns:
-            bit += 1
-            starts.append(bit)
-            for token in tokens:
-                if token is Wild.RUN:
-                    loops.append(bit)
-                    continue
-                for char in (None,) if isinstance(token, Wild) else token:
-                    bit += 1
-                    (anything if char is None else literals.setdefault(char, [])).append(bit)
-            accepts.append(bit)
-        self._size = bit + 1
-        self._literals = literals
-        self._starts, self._loops = _bits(starts, self._size), _bits(loops, self._size)
-        self._anything, self._accepts = _bits(anything, self._size), _bits(accepts, self._size)
-
-    def matches(self, text: str) -> bool:
-        """Whether any of the patterns covers the whole text."""
-        anything, loops = self._anything, self._loops
-        masks = {
-            char: anything | _bits(self._literals[char], self._size) if char in self._literals else anything
-            for char in set(text)
-        }
-        state = self._starts
-        for char in text:
-            state = ((state << 1) & masks[char]) | (state & loops)
-            if not state:
-                return False
-        return bool(state & self._accepts)
-
-
-def _bits(places: Iterable[int], size: int) -> int:
-    """The integer that has these bits set; `size` bounds them."""
-    octets = bytearray(size // 8 + 1)
-    for place in places:
-        octets[place >> 3] |= 1 << (place & 7)
-    return int.from_bytes(octets, "little")
-
-
-_LONG_TEXT = 256
-_COSTLY = 32
-"""On texts longer than the one, patterns whose work is more than the other are followed all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +141,6 @@ class GlobSet:
     exact: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
     globs: tuple[Glob, ...] = ()
-    chorus: GlobChorus | None = None
-    """Stands for `globs` where they would be slow."""
 
     @classmethod
     def of(cls, patterns: Iterable[str]) -> GlobSet:
@@ -223,18 +161,31 @@ class GlobSet:
                 globs.setdefault(tuple(tokens), Glob(tokens))
             else:
                 (exact if len(stem) == len(tokens) else prefixes).add("".join(map(str, stem)))
-        costly = sum(glob.work for glob in globs.values()) > _COSTLY
-        return cls(
-            frozenset(exact),
-            tuple(sorted(prefixes)),
-            tuple(globs.values()),
-            GlobChorus(globs) if costly else None,
-        )
+        return cls(frozenset(exact), tuple(sorted(prefixes)), tuple(globs.values()))
 
     def matches(self, text: str) -> bool:
         """Whether any of the patterns covers the whole text."""
         if text in self.exact or text.startswith(self.prefixes):
             return True
-        if self.chorus is not None and len(text) > _LONG_TEXT:
-            return self.chorus.matches(text)
         return bool(self.globs) and any(glob.matches(text) for glob in self.globs)
+
+    __call__ = matches
+
+    def each(self, texts: tuple[str, ...]) -> Iterable[bool]:
+        """As `matches`, for each of the texts."""
+        patterns = len(self.globs) + len(self.prefixes)
+        if patterns * len(texts) <= _PAIRS:
+            return map(self.matches, texts)
+        places = _places(texts)
+        covered = 0
+        for prefix in self.prefixes:
+            covered |= places.covered((prefix, None))
+        for glob in self.globs:
+            covered |= places.covered(_steps(glob.tokens))
+        return (text in self.exact or found for text, found in zip(texts, places.ends_in(covered), strict=True))
+
+
+def _steps(tokens: Tokens) -> Iterable[str | int | None]:
+    """A pattern as `Places.covered` takes it."""
+    for token in tokens:
+        yield token if isinstance(token, str) else None if token is Wild.RUN else 1

@@ -155,6 +155,8 @@ class ResourceSet:
     negated: bool
     unresolved: bool
     """The answer of `NotResource` when what it excepts depends on a variable without a value."""
+    variable_size: int
+    """Characters of the patterns that have policy variables."""
 
     @classmethod
     def of(cls, patterns: Iterable[str], *, negated: bool, variables: bool, allows: bool) -> ResourceSet:
@@ -163,12 +165,16 @@ class ResourceSet:
         `variables` as in `read_pieces`; they stand in the last part of the ARN only. `allows`: the statement is
         an Allow. What is unknown must neither widen an Allow nor narrow a Deny.
         """
-        compiled = [read_pieces(pattern, variables=variables, wildcards=True) for pattern in patterns]
-        for pieces in compiled:
+        texts = tuple(patterns)
+        compiled = [read_pieces(pattern, variables=variables, wildcards=True) for pattern in texts]
+        variable_size = 0
+        for text, pieces in zip(texts, compiled, strict=True):
+            if any(isinstance(piece, Variable) for piece in pieces):
+                variable_size += len(text)
             parts = split_pieces(pieces) or ()
             if any(isinstance(piece, Variable) for part in parts[:-1] for piece in part):
                 raise VariableError("a policy variable stands in the last part of an ARN only")
-        return cls(ArnSet.of(compiled), negated, not allows)
+        return cls(ArnSet.of(compiled), negated, not allows, variable_size)
 
     @property
     def given(self) -> bool:

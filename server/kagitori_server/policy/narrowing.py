@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from kagitori_server.policy.effort import Effort
 from kagitori_server.policy.evaluate import Limits, NamedPolicies
 from kagitori_server.policy.principals import Caller, PrincipalMatch
 from kagitori_server.policy.statements import EVERY_ACTION, EVERY_RESOURCE, IdentityPolicy, KeyPolicy, Statement
@@ -27,8 +28,8 @@ class Narrowed:
     """The key policy as it counts beside a grant, when its own statements don't allow."""
     needs_context: bool
     """Whether a decision depends on anything else of the request."""
-    size: int
-    """Statements that are left."""
+    effort: Effort
+    """What a decision takes at most."""
 
 
 def narrow(
@@ -59,7 +60,7 @@ def narrow(
     return Narrowed(
         kept, own, ends, replace(kept, allows=()),
         needs_context=kept.needs_context or any(policy.needs_context for policy in others),
-        size=len(kept.denies) + len(kept.allows) + sum(len(policy.denies) + len(policy.allows) for policy in others),
+        effort=Effort.of((kept, *others)),
     )
 
 

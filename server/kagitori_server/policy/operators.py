@@ -35,7 +35,7 @@ from kagitori_server.policy.variables import (
 Test = Callable[[str], bool]
 """Whether a value of the request matches one of those in the policy."""
 
-Match = Callable[[Context], Test]
+Match = Callable[[Context], Test | GlobSet]
 """The test for a request: the context gives policy variables their values, once for all values of a list."""
 
 Compile = Callable[[Sequence[str], bool], Match]
@@ -58,6 +58,8 @@ class Family:
 
     compile: Compile
     negated: bool = False
+    patterns: bool = False
+    """Whether its values are patterns, which take time in proportion to their length."""
 
 
 def _split(
@@ -76,7 +78,7 @@ def _split(
     return static, templates
 
 
-def _always(test: Test) -> Match:
+def _always(test: Test | GlobSet) -> Match:
     """A test that no variable takes part in."""
     return lambda _: test
 
@@ -103,8 +105,8 @@ def _like(values: Sequence[str], variables: bool) -> Match:
 
     def match(context: Context) -> Test:
         resolved = (resolve_tokens(pieces, context) for pieces in templates)
-        return GlobSet.of_tokens([*static, *(each for each in resolved if each is not None)]).matches
-    return match if templates else _always(GlobSet.of_tokens(static).matches)
+        return GlobSet.of_tokens([*static, *(each for each in resolved if each is not None)])
+    return match if templates else _always(GlobSet.of_tokens(static))
 
 
 def _arn(values: Sequence[str], variables: bool) -> Match:
@@ -197,18 +199,18 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "StringNotEquals": Family(_text(_same), negated=True),
         "StringEqualsIgnoreCase": Family(_text(str.lower)),
         "StringNotEqualsIgnoreCase": Family(_text(str.lower), negated=True),
-        "StringLike": Family(_like),
-        "StringNotLike": Family(_like, negated=True),
+        "StringLike": Family(_like, patterns=True),
+        "StringNotLike": Family(_like, negated=True, patterns=True),
         **_numbers("Numeric", read_number),
         **_numbers("Date", read_date),
         "Bool": Family(_truth),
         "BinaryEquals": Family(_among(read_binary)),
         "IpAddress": Family(_network),
         "NotIpAddress": Family(_network, negated=True),
-        "ArnEquals": Family(_arn),
-        "ArnLike": Family(_arn),
-        "ArnNotEquals": Family(_arn, negated=True),
-        "ArnNotLike": Family(_arn, negated=True),
+        "ArnEquals": Family(_arn, patterns=True),
+        "ArnLike": Family(_arn, patterns=True),
+        "ArnNotEquals": Family(_arn, negated=True, patterns=True),
+        "ArnNotLike": Family(_arn, negated=True, patterns=True),
     }
 )
 """All operators but `Null`, which compares no values."""

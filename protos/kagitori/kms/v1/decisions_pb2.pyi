@@ -670,7 +670,9 @@ class ExplainAccessResponse(_message.Message):
 
     @_builtins.property
     def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementEvaluation]:
-        """Every statement that was looked at, in order of evaluation."""
+        """Every statement that was looked at, in order of evaluation, and of the grants to each name the caller goes by the
+        first 100, and one that permits the call if any does.
+        """
 
     @_builtins.property
     def condition_values(self) -> _containers.MessageMap[_builtins.str, Global___ContextValues]:

@@ -34,7 +34,7 @@ class RecipientInfo:
 
 def encryption_context() -> Mapping[str, str]:
     """The member with the pairs that are authenticated with a ciphertext."""
-    pairs: Mapping[str, str] = member(default={})
+    pairs: Mapping[str, str] = member(total_maximum=limits.ENCRYPTION_CONTEXT_MAX, default={})
     return pairs
 
 

@@ -34,8 +34,8 @@ def _grant_id(*, required: bool = False) -> str:
 class GrantConstraints:
     """AWS `GrantConstraints`. A map without pairs is one that wasn't given."""
 
-    encryption_context_subset: Mapping[str, str] | None = member()
-    encryption_context_equals: Mapping[str, str] | None = member()
+    encryption_context_subset: Mapping[str, str] | None = member(total_maximum=limits.ENCRYPTION_CONTEXT_MAX)
+    encryption_context_equals: Mapping[str, str] | None = member(total_maximum=limits.ENCRYPTION_CONTEXT_MAX)
     source_arn: str | None = member(minimum=20, maximum=512, pattern=_ARN)
 
 

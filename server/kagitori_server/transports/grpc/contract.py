@@ -1,4 +1,4 @@
-"""The three services of the contract, laid over the table of operations."""
+"""The services of the contract, laid over the table of operations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
-from kagitori.kms.v1 import admin_service_pb2, crypto_service_pb2, key_service_pb2
+from kagitori.kms.v1 import admin_service_pb2, crypto_service_pb2, dev_service_pb2, key_service_pb2
 from kagitori_server.operations.row import BatchOperation, Cost, Operation, Row, Table
 from kagitori_server.transports.grpc.marshal import (
     Decoder,
@@ -24,6 +24,8 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     crypto_service_pb2.DESCRIPTOR.services_by_name["CryptoService"],
     admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"],
 )
+DEV_SERVICE: ServiceDescriptor = dev_service_pb2.DESCRIPTOR.services_by_name["DevService"]
+"""Of instances for tests; no other has rows for it, and it is listed nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def methods(table: Table) -> Mapping[str, Method]:
     fit it.
     """
     served: dict[str, Method] = {}
-    rpcs = {method.name: method for service in SERVICES for method in service.methods}
+    rpcs = {method.name: method for service in (*SERVICES, DEV_SERVICE) for method in service.methods}
     for name, row in table.items():
         rpc = rpcs.get(name)
         if rpc is None or row.name != name:

@@ -177,7 +177,7 @@ class Dispatcher:
         decode: Callable[[], Mapping[str, Any]] = partial(method.decode, body)
         if sent.region_problem is not None:
             decode = partial(_refuse, sent.region_problem)
-        return Call(method.operation, request_id, sent.evidence, sent.region, decode)
+        return Call(method.operation, request_id, sent.evidence, sent.region, decode, len(body))
 
     async def _answer(self, method: Method, request_id: str, metadata: Metadata, peer: Peer, body: bytes) -> Answer:
         call = self._call(method, request_id, metadata, peer, body)

@@ -29,10 +29,13 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from kagitori_server.model.call import Unread
 from kagitori_server.model.errors import SerializationException
+from kagitori_server.model.limits import BATCH_ITEMS_MAX
 from kagitori_server.operations.shapes.crypto import BatchItemError, BatchOutcome, BatchResponse
 from kagitori_server.transports.grpc.enumerations import enum_reader, enum_writer
 from kagitori_server.transports.grpc.mismatch import ContractMismatch
+from kagitori_server.transports.grpc.splitting import NoMessage, split
 from kagitori_server.transports.grpc.times import (
     read_duration,
     read_timestamp,
@@ -44,6 +47,10 @@ Decoder = Callable[[bytes], dict[str, Any]]
 """Body -> members. Raises SerializationException."""
 Encoder = Callable[[Any], bytes]
 """Answer -> body. Raises TypeError for an answer of another class."""
+SINGLE_BYTES_MAX = 640 * 1024
+"""Of the request of an operation, or of an item of a batch: the longest policies and attestation documents fit."""
+_BATCH_FIELDS = 4 * BATCH_ITEMS_MAX
+"""Of a batch that are looked at: more items than are allowed, so that it is refused."""
 _Convert = Callable[[Any], Any]
 _Read = Callable[[Message], dict[str, Any]]
 _Write = Callable[[Any], dict[str, Any]]
@@ -72,12 +79,15 @@ def batch_decoder(descriptor: Descriptor, item: type[Any]) -> Decoder:
     items = descriptor.fields_by_name.get("items")
     if items is None or items.message_type is None or not items.is_repeated:
         raise ContractMismatch(f"{descriptor.full_name} has no list of messages `items`.")
-    read_item = _reader(items.message_type, item)
+    read_item, number = request_decoder(items.message_type, item), items.number
 
-    def read(message: Message) -> dict[str, Any]:
-        return {"items": [read_item(sent) for sent in message.items]}  # type: ignore[attr-defined]  # checked above
+    def decode(body: bytes) -> dict[str, Any]:
+        try:
+            return {"items": Unread(split(body, number, _BATCH_FIELDS), read_item)}
+        except NoMessage:
+            raise _no_message(descriptor) from None
 
-    return _decoder(descriptor, read)
+    return decode
 
 
 def response_encoder(descriptor: Descriptor, shape: type[Any]) -> Encoder:
@@ -108,17 +118,22 @@ def batch_encoder(descriptor: Descriptor, item: type[Any]) -> Encoder:
 
 def _decoder(descriptor: Descriptor, read: _Read) -> Decoder:
     parse = GetMessageClass(descriptor).FromString
-    name = descriptor.name
 
     def decode(body: bytes) -> dict[str, Any]:
+        if len(body) > SINGLE_BYTES_MAX:
+            raise SerializationException(f"A {descriptor.name} has at most {SINGLE_BYTES_MAX} bytes.")
         try:
             message = parse(body)
         except DecodeError:
             # The cause would quote nothing useful and might quote the body.
-            raise SerializationException(f"The body of the request is no {name}.") from None
+            raise _no_message(descriptor) from None
         return read(message)
 
     return decode
+
+
+def _no_message(descriptor: Descriptor) -> SerializationException:
+    return SerializationException(f"The body of the request is no {descriptor.name}.")
 
 
 def _encoder(descriptor: Descriptor, shape: type[Any], write: _Write) -> Encoder:

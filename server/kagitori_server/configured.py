@@ -1,0 +1,143 @@
+"""Parts that the configuration names, opened: catalog, root key, issuers' keys, roots of attestation, files."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from kagitori_keystore.base import RootKeyRefused
+from kagitori_keystore.rootkey.file import open_file_root
+from kagitori_keystore.rootkey.passphrase import open_passphrase_root
+from kagitori_keystore.rootkey.provider import RootKeyProvider
+from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
+from kagitori_server.bootstrap.data_directory import DataDirectory
+from kagitori_server.config import Config, ConfigurationError
+from kagitori_server.federation.fetching import HttpsFetcher
+from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
+from kagitori_server.limiting.throttle import RatesRefused, Throttle, parse_rates
+from kagitori_server.storage.catalog import Catalog, open_catalog
+from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused
+
+_FILE_MAX = 1_048_576
+_ROOT_KEY_LOOKS = 3
+"""Another process may rotate the root key between two looks at once."""
+
+
+def open_configured_catalog(config: Config, data: DataDirectory, monotonic: Callable[[], float]) -> Catalog:
+    """The catalog that the configuration names. Raises as `open_catalog`, and ConfigurationError."""
+    if not config.catalog.url:
+        return open_catalog(data.catalog, monotonic=monotonic)
+    try:
+        url = make_url(config.catalog.url)
+    except (ArgumentError, ValueError):
+        # No cause: it quotes the URL, which may hold a password.
+        raise ConfigurationError("catalog.url must be postgresql://… or sqlite:///…") from None
+    if config.catalog.password_file:
+        try:
+            password = read_secret(config.catalog.password_file).decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{config.catalog.password_file} is not UTF-8 text") from None
+        url = url.set(password=password)
+    return open_catalog(url.render_as_string(hide_password=False), monotonic=monotonic)
+
+
+def check_metrics_address(config: Config) -> None:
+    """Raises ConfigurationError for metrics on an address that others reach, unless that was allowed."""
+    listen = config.listen
+    if not listen.metrics or listen.metrics_anywhere:
+        return
+    try:
+        Listener(listen.metrics, ListenerKind.PLAINTEXT).check()
+    except ListenerRefused:
+        raise ConfigurationError(
+            "listen.metrics must be a loopback address and a port; listen.metrics_anywhere allows others"
+        ) from None
+
+
+def configured_throttle(config: Config, monotonic: Callable[[], float]) -> Throttle:
+    """The request rates that the configuration names. Raises ConfigurationError."""
+    throttling = config.throttling
+    rates = {}
+    for name in ("account_rates", "principal_rates"):
+        try:
+            rates[name] = parse_rates(getattr(throttling, name))
+        except RatesRefused as error:
+            raise ConfigurationError(f"throttling.{name}: {error}") from None
+    return Throttle(
+        account=rates["account_rates"], principal=rates["principal_rates"], burst_seconds=throttling.burst_seconds,
+        buckets=throttling.buckets, monotonic=monotonic,
+    )
+
+
+def open_root_key(config: Config, data: DataDirectory) -> RootKeyProvider:
+    """The root key that the configuration names. Raises ConfigurationError or KeyStoreError."""
+    try:
+        if config.root_key.provider == "passphrase":
+            passphrase = read_secret(config.root_key.passphrase_file).rstrip(b"\r\n")
+            return open_passphrase_root(data.root_key, passphrase, os.urandom)
+        return open_file_root(data.root_key, os.urandom)
+    except RootKeyRefused as error:
+        raise ConfigurationError(f"{data.root_key}: {error}") from None
+
+
+def open_issuer_keys(config: Config, monotonic: Callable[[], float]) -> IssuerKeys:
+    """Where the keys of OpenID Connect issuers come from. Raises ConfigurationError."""
+    oidc = config.oidc
+    trusted = ssl.create_default_context()
+    if oidc.ca_file:
+        try:
+            trusted.load_verify_locations(cadata=read_file(oidc.ca_file).decode("ascii"))
+        except (ssl.SSLError, ValueError):
+            raise ConfigurationError(f"{oidc.ca_file} holds no certificates in PEM form") from None
+    ages = KeyAges(refresh=oidc.refresh_seconds, maximum=oidc.max_age_seconds, wait=oidc.fetch_seconds + 1)
+    return IssuerKeys(HttpsFetcher(trusted, oidc.fetch_seconds), monotonic, ages)
+
+
+def open_attestation(config: Config) -> AttestationVerifier:
+    """What verifies attestation documents. Raises ConfigurationError."""
+    attestation = config.attestation
+    pem = read_file(attestation.roots_file) if attestation.roots_file else AWS_NITRO_ROOT_PEM
+    try:
+        roots = read_roots(pem)
+    except ValueError:
+        raise ConfigurationError(f"{attestation.roots_file} holds no certificates in PEM form") from None
+    return AttestationVerifier(roots, max_age=attestation.max_age_seconds)
+
+
+def check_root_key(root_key: RootKeyProvider, catalog: Catalog) -> None:
+    """Raises ConfigurationError if the root key can't open what the catalog holds: another provider or data
+    directory was configured, or the file got lost and a new one was just made."""
+    for _ in range(_ROOT_KEY_LOOKS):
+        named = {root_key.version_of(wrapped) for _, _, wrapped in catalog.kek_shelf.all()}
+        if named <= set(root_key.versions()):
+            return
+    raise ConfigurationError(
+        "the root key here isn't the one that the keys in the catalog are under; see root_key.provider and --data-dir"
+    )
+
+
+def read_file(path: str) -> bytes:
+    """A file of at most 1 MiB. Raises ConfigurationError."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    if len(content) > _FILE_MAX:
+        raise ConfigurationError(f"{path} is larger than {_FILE_MAX} bytes")
+    return content
+
+
+def read_secret(path: str) -> bytes:
+    """A file that only its owner may read. Raises ConfigurationError."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    if mode & 0o077:
+        raise ConfigurationError(f"{path} can be read by others; run chmod 600 {path}")
+    return read_file(path)

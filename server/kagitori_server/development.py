@@ -1,0 +1,74 @@
+"""A server for tests: `wiring.Server` with a clock that can be moved, faults, a seed, and DevService to work them."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from kagitori_keystore.rootkey.provider import RootKeyProvider
+from kagitori_keystore.software.planted import PlantedKeyStore
+from kagitori_server.bootstrap.data_directory import DataDirectory
+from kagitori_server.config import Config, ConfigurationError
+from kagitori_server.laboratory.clock import TimeMachine, VirtualClock
+from kagitori_server.laboratory.faults import Faults
+from kagitori_server.laboratory.memory import Memory
+from kagitori_server.laboratory.naming import FixedIdentifiers
+from kagitori_server.laboratory.planting import Planter
+from kagitori_server.laboratory.seed import Seed
+from kagitori_server.operations.context import Identifiers
+from kagitori_server.operations.dev_table import dev_table
+from kagitori_server.operations.row import Operation
+from kagitori_server.wiring import Addresses, Clocks, Server
+
+
+class DevelopmentServer(Server):
+    """For tests, and for nothing that must be kept: who administers it can make its keys' deletion come at once."""
+
+    def __init__(self, config: Config, data: DataDirectory, seed: Seed | None) -> None:
+        """Raises ConfigurationError where the data are of another kind of server, or of another seed."""
+        if config.catalog.url:
+            raise ConfigurationError("catalog.url is not for dev: it keeps its catalog in a folder of its own")
+        if data.catalog.exists() and not data.development.exists():
+            raise ConfigurationError(f"{data.root} holds the data of a server that isn't for tests")
+        self._memory = Memory(data.development)
+        self._seed = seed
+        clock = VirtualClock(time.time, self._memory.now.clock_offset, self._memory.keep_clock)
+        super().__init__(config, data, Clocks(wall=clock))
+        self._clock = clock
+        self._names = FixedIdentifiers(self._ids)
+        self._time_machine = TimeMachine(clock)
+        faults = Faults(frozenset(row.name for row in self._table.values() if isinstance(row, Operation)))
+        self._faults = faults
+        self._table = {**self._table, **dev_table(self._time_machine, faults)}
+
+    def open(self) -> None:
+        """As for every server; the clock shows what the seed wants before anything is made."""
+        fresh = not self._data.catalog.exists()
+        if self._seed is not None and not fresh and self._memory.now.seed != self._seed.digest:
+            raise ConfigurationError(
+                f"{self._data.root} holds data already, which this seed didn't make; a seed fills an empty directory"
+            )
+        self._memory.keep()
+        if fresh and self._seed is not None and self._seed.clock is not None:
+            self._clock.start_at(self._seed.clock)
+        super().open()
+        self._time_machine.attach(self._catalog, tuple(self._workers.values()), self._pools.writes)
+
+    async def start(self) -> Addresses:
+        """Listens once the seed is carried out. Raises ConfigurationError for a seed that the service refuses."""
+        if self._seed is not None and self._memory.now.seed is None:
+            planter = Planter(
+                handle=self._pipeline.handle, plant=self._planted.plant, names=self._names,
+                new_request_id=self._ids.uuid, partition=self._config.service.partition,
+                home_account=self._config.service.account,
+            )
+            await planter.carry_out(self._seed, self._data.root_token.read_text("ascii").strip())
+            self._memory.keep_seed(self._seed.digest)
+        return await super().start()
+
+    def _make_store(self, root_key: RootKeyProvider) -> PlantedKeyStore:
+        self._planted = PlantedKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
+        return self._planted
+
+    def _make_identifiers(self) -> Identifiers:
+        return self._names.identifiers()
