@@ -13,6 +13,7 @@ from tests.support.tokens import PIN, fresh_token
 from tests.support.whole_server import WholeServer
 
 CLUSTER = "cluster-aaaaaaaaaaa"
+SPARE = "cluster-bbbbbbbbbbb"
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[CommandLine
     """Commands by root; the files that they need are in their folder."""
     found = fresh_token().settings
     section = {"module": found.module, "token_label": found.token_label, "softhsm_conf": found.softhsm_conf}
-    settings: dict[str, dict[str, Any]] = {"listen": {"grpc": "127.0.0.1:0"}, "hsm": {CLUSTER: section}}
+    settings: dict[str, dict[str, Any]] = {"listen": {"grpc": "127.0.0.1:0"}, "hsm": {CLUSTER: section, SPARE: section}}
     with WholeServer(tmp_path / "data", settings) as server:
         environment = {
             "KAGITORI_ENDPOINT": f"https://{server.addresses.grpc}",
@@ -48,12 +49,17 @@ def test_the_life_of_a_key_store(cli: CommandLine) -> None:
     assert cli.json("keystore", "connect", store_id)["connection_state"] == "CONNECTED"
     assert "CONNECTED" in cli.done("keystore", "list").text
     assert cli.json("keystore", "show", "hsm")["cloud_hsm_cluster_id"] == CLUSTER
-    assert "0 orphaned; 0 missing" in cli.done("keystore", "check", "hsm").text
+    key = cli.json("key", "create", "--key-store", store_id)
+    assert (key["origin"], key["cloud_hsm_cluster_id"]) == ("AWS_CLOUDHSM", CLUSTER)
+    assert cli("key", "create", "--key-store", store_id, "--xks-key-id", "x").code == 1
+    assert "1 objects, 0 orphaned; 0 missing" in cli.done("keystore", "check", "hsm").text
     assert f"key store {store_id}" in cli.done("status").text
     cli.done("keystore", "disconnect", "hsm")
     assert cli("keystore", "check", "hsm").code == 1
-    cli.done("keystore", "delete", "hsm")
-    assert cli.json("keystore", "list") == {"custom_key_stores": []}
+    assert cli("keystore", "delete", "hsm").err.startswith("error: CustomKeyStoreHasCMKsException")
+    made = cli.json("keystore", "create-hsm", "spare", SPARE, "--password-file", "pin", "--trust-anchor", "ca.pem")
+    cli.done("keystore", "delete", made["custom_key_store_id"])
+    assert [found["custom_key_store_name"] for found in cli.json("keystore", "list")["custom_key_stores"]] == ["hsm"]
 
 
 def test_wrong_usage(cli: CommandLine) -> None:

@@ -71,6 +71,13 @@ def create(
         str | None,
         typer.Option(help="AWS_KMS: made by the service; EXTERNAL: to be imported.", metavar="ORIGIN"),
     ] = None,
+    key_store: Annotated[
+        str | None,
+        typer.Option("--key-store", help="Id of the custom key store that it is to be in."),
+    ] = None,
+    xks_key_id: Annotated[
+        str | None, typer.Option("--xks-key-id", help="The external key to use, by the proxy's name for it.")
+    ] = None,
     alias: Annotated[str | None, typer.Option(help="Name to give it, alias/NAME.", metavar="ALIAS")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Tag; repeatable.", metavar="NAME=VALUE")] = None,
     description: Annotated[str | None, typer.Option(help="What the key is for; not secret.")] = None,
@@ -90,7 +97,10 @@ def create(
     request = CreateKeyRequest(
         description=description, tags=tags(tag), key_spec=value(KeySpec, spec, "--spec"), key_usage=_usage(spec, usage),
         multi_region=multi_region or None, origin=value(Origin, origin, "--origin") if origin else None,
+        custom_key_store_id=key_store, xks_key_id=xks_key_id,
     )
+    if key_store is not None and origin is None:
+        request.origin = Origin.ORIGIN_AWS_CLOUDHSM if xks_key_id is None else Origin.ORIGIN_EXTERNAL_KEY_STORE
     if policy is not None:
         request.policy = read_document(policy)
     if bypass_lockout_check:
