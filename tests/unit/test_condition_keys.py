@@ -66,6 +66,7 @@ CONTEXT = {"Tenant": "t1", "app": "demo"}
         ({"StringEquals": {"kms:CallerAccount": HOME}}, "Encrypt", {}, True),
         ({"StringEquals": {"kms:CallerAccount": "111111111111"}}, "Encrypt", {}, False),
         ({"StringEquals": {"kms:CallerAccount": HOME}}, "ListKeys", None, False),
+        ({"StringEquals": {"kms:CallerAccount": HOME}}, "DescribeCustomKeyStores", None, True),
         ({"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}}, "Encrypt", {}, True),
         ({"StringEquals": {"kms:CustomerMasterKeySpec": "RSA_2048"}}, "Encrypt", {}, False),
         ({"StringEquals": {"kms:KeyUsage": "ENCRYPT_DECRYPT"}}, "DescribeKey", {}, True),

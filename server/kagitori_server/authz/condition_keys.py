@@ -230,6 +230,12 @@ def _same_key(asked: Asked) -> Value:
     return None if same is None else _bool(same)
 
 
+def _caller_account(asked: Asked) -> Value:
+    """Of calls on keys and on custom key stores."""
+    on_stores = asked.action.endswith(("CustomKeyStore", "CustomKeyStores"))
+    return asked.caller.account if asked.key is not None or on_stores else None
+
+
 _CONSTRAINTS = {
     "encryption_context_equals": "EncryptionContextEquals", "encryption_context_subset": "EncryptionContextSubset",
 }
@@ -314,7 +320,7 @@ _ENTRIES: Mapping[str, _Entry] = {
         "kms:BypassPolicyLockoutSafetyCheck": _Entry(
             _member("bypass_policy_lockout_safety_check"), frozenset({"CreateKey", "PutKeyPolicy"})
         ),
-        "kms:CallerAccount": _Entry(lambda asked: None if asked.key is None else asked.caller.account),
+        "kms:CallerAccount": _Entry(_caller_account),
         "kms:KeySpec": _Entry(_of_key_or_request(
             lambda key: str(key.spec), "key_spec", "customer_master_key_spec", default="SYMMETRIC_DEFAULT"
         )),
