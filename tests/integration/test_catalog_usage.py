@@ -136,8 +136,13 @@ def test_keys_of_a_catalog_without_usage_get_their_spans(place: Place) -> None:
         for key in (living, dying, young):
             writer.insert_key(key)
     with catalog._database.writing() as connection:
-        for table in ("billing_spans", "usage_requests", "key_last_uses", "followed_chains"):
+        for table in (
+            "billing_spans", "usage_requests", "key_last_uses", "followed_chains",
+            "doomed_materials", "custom_key_stores", "material_uses",
+        ):
             connection.execute(sqlalchemy.text(f"DROP TABLE {table}"))
+        connection.execute(sqlalchemy.text("DROP INDEX ix_keys_store_id"))
+        connection.execute(sqlalchemy.text("ALTER TABLE keys DROP COLUMN xks_key_id"))
         connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '0006'"))
     with place.open().read() as reader:
         spans = {span.arn: span for span in reader.billing_spans(0, 1e12, None)}

@@ -300,7 +300,8 @@ def test_one_dead_session_or_handle_is_replaced_unnoticed(
             if error.kind not in LOST | {ErrorKind.KEY}:  # as long as the order was still there at the second try
                 raise
         healing.join()
-    encrypt(failing_store, aes)
+    # The last fault may have ended the worker.
+    until_served(partial(encrypt, failing_store, aes))
     failing_store.generate_mac(HOME, KEY, mac, MESSAGE)
 
 

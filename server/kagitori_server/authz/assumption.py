@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from kagitori_server.authz.compiled import compile_caller
 from kagitori_server.authz.condition_keys import Asked, RequestContext
@@ -36,6 +37,10 @@ class _WebIdentityContext(RequestContext):
         if name in _BEFORE_A_SESSION:
             return super().__getitem__(name)
         return self._facts[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """See RequestContext."""
+        return super().get(name, default) if name in _BEFORE_A_SESSION else self._facts.get(name, default)
 
     def __iter__(self) -> Iterator[str]:
         yield from self._facts
