@@ -194,20 +194,21 @@ def test_a_killed_worker_costs_the_calls_in_flight_alone(token: Token, store: Pk
 
 
 @pytest.mark.parametrize("action", ["crash", "exit"])
-def test_a_module_that_ends_the_process_costs_its_calls_alone(
+def test_a_module_that_ends_the_process_takes_nothing_with_it(
     behind: FailingToken, failing_store: Pkcs11KeyStore, action: str
 ) -> None:
-    """SIGSEGV, or exit(5) as SoftHSM has it for what it did not expect."""
+    """SIGSEGV, or exit(5) as SoftHSM has it for what it did not expect. Calls are lost, and all keys there afterwards.
+
+    As long as the module ends whatever process signs, no worker gets past the check of its token at the start.
+    """
     ref = failing_store.generate(AES, HOME, KEY)
     mac = failing_store.generate(KeySpec.HMAC_256, HOME, KEY)
     encrypt(failing_store, ref)
-    behind.fail(Function.ENCRYPT, action)
+    behind.fail(Function.SIGN, action)
     for _ in range(2):
-        # The session that ended, or that the next worker can't be waited for: the calls at fault, and no others.
-        refused(LOST, partial(encrypt, failing_store, ref))
-    until_served(partial(failing_store.random, 8))
-    until_served(partial(failing_store.generate_mac, HOME, KEY, mac, MESSAGE))
+        refused(LOST, partial(failing_store.generate_mac, HOME, KEY, mac, MESSAGE))
     behind.recover()
+    until_served(partial(failing_store.generate_mac, HOME, KEY, mac, MESSAGE))
     until_served(partial(encrypt, failing_store, ref))
 
 
