@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from kagitori_keystore.algorithms import SPEC_BY_CODE
 from kagitori_keystore.base import KeyStoreError, RequestRefused, SessionLost, StoreLost, TooSlow
 from kagitori_keystore.pkcs11.meeting import Meeting, Peer
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, TokenSettings
@@ -230,6 +231,7 @@ class WorkerClient(Guarded):
         except (Disconnected, Malformed, KeyStoreError):
             failure = SessionLost("the token's worker ended")
         else:
+            self._meeting.known = frozenset(SPEC_BY_CODE[code] for code in specs)
             return _Connection(connection, peer, Hello(serial, specs, capabilities.decode(), schemes.decode()))
         connection.close()
         peer.close()

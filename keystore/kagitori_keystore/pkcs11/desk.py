@@ -52,14 +52,17 @@ class Key:
 class Desk:
     """One token, logged in. Thread-safe."""
 
-    def __init__(self, login: TokenLogin) -> None:
-        """Raises `ConnectRefused` for a token that lacks what every store needs."""
+    def __init__(self, login: TokenLogin, known: frozenset[KeySpec] | None) -> None:
+        """`known` are the specs that a worker before this one has found; None for the first.
+
+        Raises `ConnectRefused` for a token that lacks what every store needs.
+        """
         self._login = login
         self._keys: HandleCache[bytes, Key] = HandleCache(_KEYS_CACHED)
         self._oaep: frozenset[Digest] | None = None
         try:
             session = login.session()
-            self.abilities = abilities_of(login.mechanisms(), session)
+            self.abilities = abilities_of(login.mechanisms(), session, known)
             if not self.abilities.can_bind:
                 raise ConnectRefused(ConnectFault.MODULE_FAILED)
             self._binding = BindingKeys(session)

@@ -65,9 +65,15 @@ class TokenAbilities:
     can_bind: bool
 
 
-def abilities_of(mechanisms: Mapping[int, MechanismInfo], session: pkcs11.Session) -> TokenAbilities:
-    """Reads the list, and tries the curves."""
-    specs = frozenset(spec for spec in KeySpec if _listed(spec, mechanisms) and _tried(spec, session))
+def abilities_of(
+    mechanisms: Mapping[int, MechanismInfo], session: pkcs11.Session, known: frozenset[KeySpec] | None
+) -> TokenAbilities:
+    """Reads the list, and tries what it is silent on, unless a worker before this one has: those are `known`. What it
+    tried may be what ended it."""
+    specs = frozenset(
+        spec for spec in KeySpec
+        if _listed(spec, mechanisms) and (spec in known if known is not None else _tried(spec, session))
+    )
     families = {spec.family for spec in specs}
     capabilities = {Capability.RANDOM_GENERATION}
     if KeyFamily.SYMMETRIC in families:

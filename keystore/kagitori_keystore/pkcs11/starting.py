@@ -12,6 +12,7 @@ import select
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kagitori_keystore.algorithms import SPEC_BY_CODE, KeySpec
 from kagitori_keystore.pkcs11.settings import ConnectFault, TokenSettings
 
 MESSAGE_MAX_BYTES = 1 << 16
@@ -19,12 +20,14 @@ MESSAGE_MAX_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a worker is told. `lock` is an inherited descriptor whose lock says that this worker serves."""
+    """What a worker is told. `lock` is an inherited descriptor whose lock says that this worker serves, `known` the
+    specs that a worker before it has found the token to have."""
 
     settings: TokenSettings
     address: str
     lock: int
     pin: bytes = field(repr=False)
+    known: frozenset[KeySpec] | None
 
 
 def encode_start(start: Start) -> bytes:
@@ -42,6 +45,7 @@ def encode_start(start: Start) -> bytes:
             "address": start.address,
             "lock": start.lock,
             "pin": start.pin.hex(),
+            "known": None if start.known is None else sorted(spec.code for spec in start.known),
         }
     ).encode()
 
@@ -58,7 +62,8 @@ def decode_start(message: bytes) -> Start:
         said["softhsm_conf"],
         said["library_parameters"],
     )
-    return Start(settings, said["address"], said["lock"], bytes.fromhex(said["pin"]))
+    known = None if said["known"] is None else frozenset(SPEC_BY_CODE[code] for code in said["known"])
+    return Start(settings, said["address"], said["lock"], bytes.fromhex(said["pin"]), known)
 
 
 def encode_outcome(fault: ConnectFault | None) -> bytes:

@@ -144,7 +144,7 @@ def main() -> None:
 
 def _ready(start: Start) -> Worker:
     login = TokenLogin(start.settings, start.pin)
-    desk = Desk(login)
+    desk = Desk(login, start.known)
     login.drop_session()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     os.chdir(start.settings.runtime_dir)  # the path of a socket has at most 107 bytes
