@@ -3,6 +3,7 @@
 
 PYTHON ?= python3.11
 VENV   ?= .venv
+PEERS  ?= .peers
 BIN    := $(VENV)/bin
 DATA   ?= data
 ARGS   ?=
@@ -34,6 +35,7 @@ serve: $(BIN)/.installed
 
 test: $(BIN)/.developed
 	tests/install-system-packages
+	tests/install-peers $(PYTHON) $(PEERS)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(BIN)/.developed
@@ -51,4 +53,4 @@ bench: $(BIN)/.developed
 	$(BIN)/python -m benchmarks.tokens
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
