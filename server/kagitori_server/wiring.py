@@ -23,12 +23,14 @@ from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
 from kagitori_server.authn.signatures import Signatures
 from kagitori_server.authn.web_tokens import WebTokens
 from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.bootstrap.access_keys import RootAccessKeys
 from kagitori_server.bootstrap.certificates import Issued, check_pair, host_names, prepare
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.callers import Callers
 from kagitori_server.config import Config, ConfigurationError
 from kagitori_server.configured import (
+    check_aws_address,
     check_metrics_address,
     check_root_key,
     configured_throttle,
@@ -60,13 +62,15 @@ from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.store_openers import openers
+from kagitori_server.transports.awsjson.application import Application as AwsApplication
+from kagitori_server.transports.awsjson.services import KMS, AwsService, Routes
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.host import GrpcHost
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused, TlsFiles
+from kagitori_server.transports.http.host import HttpHost, HttpListenRefused, HttpTls
 from kagitori_server.transports.metrics.listener import MetricsListener
 from kagitori_server.transports.metrics.measures import Measures
 from kagitori_server.transports.xks.application import Application, Offer
-from kagitori_server.transports.xks.host import ProxyListenRefused, ProxyTls, XksHost
 from kagitori_server.workers import DeletionWorker, ExpirationWorker, RotationWorker, every, recover_intents
 from kagitori_server.xks_health import XksHealth
 
@@ -85,7 +89,7 @@ class Clocks:
 
     wall: Callable[[], float] = time.time
     everybody: Callable[[], float] = time.time
-    """As `wall`, the time by which peers judge the server's certificate."""
+    """As `wall`, the time of peers: by which they judge the server's certificate and date what they sign."""
     monotonic: Callable[[], float] = time.monotonic
 
 
@@ -98,7 +102,12 @@ class Addresses:
     grpc_plaintext: str | None
     socket: str | None
     metrics: str | None
+    aws: str | None
     xks_proxy: str | None
+
+
+AWS_SERVICES: tuple[AwsService, ...] = (KMS,)
+"""What `aws.listen` speaks. The first answers requests that name no service."""
 
 
 class Server:
@@ -113,10 +122,13 @@ class Server:
         self._faults: Faults | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._metrics: MetricsListener | None = None
-        self._xks: XksHost | None = None
+        self._xks: HttpHost | None = None
+        self._aws: HttpHost | None = None
         self._ready = False
         self.first_start = False
         """True when `open` made the home account and its root credential."""
+        self.access_key_made = False
+        """True when `open` made the root user's access key."""
 
     def open(self) -> None:
         """Opens catalog, root key, key store and trail, and makes what is missing.
@@ -126,6 +138,7 @@ class Server:
         """
         config, data = self._config, self._data
         check_metrics_address(config)
+        check_aws_address(config)
         throttle = configured_throttle(config, self._clocks.monotonic)
         self._attesting = Attesting(open_attestation(config), self._clocks.wall)
         self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
@@ -141,6 +154,11 @@ class Server:
             self._catalog, self._clocks.wall, self._ids, config.service.partition, config.service.account
         )
         self.first_start = first.ensure_home_account(data.root_token)
+        if config.aws.listen:
+            self.access_key_made = self._provide_access_key(RootAccessKeys(
+                self._catalog, self._store, self._clocks.wall, self._ids, config.service.partition,
+                config.service.account, config.service.region,
+            ))
         self._trail = open_trail(data.audit)
         self._measures = Measures(
             self._table,
@@ -183,6 +201,8 @@ class Server:
         )
         if config.xks_proxy.listen:
             self._xks = self._make_xks_proxy()
+        if config.aws.listen:
+            self._aws = self._make_aws_endpoint()
 
     async def start(self) -> Addresses:
         """Listens and serves. Raises ListenerRefused; `stop` lets go of what was had by then."""
@@ -195,10 +215,10 @@ class Server:
             except OSError as error:
                 raise ListenerRefused(f"Can't listen on {listen.metrics}: {error.strerror}") from None
         self._stores.start()
-        if self._xks is not None:
+        for host in filter(None, (self._xks, self._aws)):
             try:
-                await self._xks.start()
-            except ProxyListenRefused as error:
+                await host.start()
+            except HttpListenRefused as error:
                 raise ListenerRefused(str(error)) from None
         seconds = self._config.limits.deletion_check_seconds
         for name, job in (
@@ -217,8 +237,7 @@ class Server:
     async def stop(self) -> None:
         """Takes no more calls, finishes those in flight, makes everything durable and lets go of it."""
         self._ready = False
-        if self._xks is not None:
-            await self._xks.stop()
+        await asyncio.gather(*(host.stop() for host in (self._xks, self._aws) if host is not None))
         await self._host.stop(self._config.limits.shutdown_seconds)
         for task in self._tasks:
             task.cancel()
@@ -307,7 +326,8 @@ class Server:
             socket = SocketIdentity(listen.socket_principal, "socket", self._clocks.wall())
         web_tokens = WebTokens(self._clocks.wall, self._issuer_keys)
         authenticator = Authenticator(
-            self._clocks.wall, config.service.partition, socket, web_tokens, signatures=self._signatures
+            self._clocks.wall, config.service.partition, socket, web_tokens, signatures=self._signatures,
+            signers_clock=self._clocks.everybody,
         )
         self._callers = Callers(
             authenticator, web_tokens, self._issuer_keys, self._catalog.view, self._pools.reads,
@@ -343,20 +363,37 @@ class Server:
             listeners.append(Listener(listen.socket, ListenerKind.UNIX))
         return listeners
 
-    def _make_xks_proxy(self) -> XksHost:
-        config, tls = self._config.xks_proxy, self._config.tls
+    def _provide_access_key(self, keys: RootAccessKeys) -> bool:
+        """The root user's access key, for who uses the AWS endpoint first. True if it was made."""
+        return keys.ensure(self._data.aws_credentials)
+
+    def _make_aws_endpoint(self) -> HttpHost:
+        config = self._config
+        application = AwsApplication(
+            self._pipeline, Routes(AWS_SERVICES, {**self._table, **PROXIED}), self._ids.uuid,
+            config.service.served_regions, config.limits.calls_in_flight,
+        )
+        tls = None if config.aws.plaintext else self._http_tls()
+        return HttpHost(config.aws.listen, tls, application, config.limits.shutdown_seconds)
+
+    def _http_tls(self, client_ca: str = "", client_name: str = "") -> HttpTls:
+        tls = self._config.tls
         self._tls()  # makes or checks the files
-        files = ProxyTls(
+        return HttpTls(
             certificate=tls.certificate_file or str(self._data.tls / "server.crt"),
             key=tls.key_file or str(self._data.tls / "server.key"),
-            client_ca=config.client_ca_file, client_name=config.client_name,
+            client_ca=client_ca, client_name=client_name,
         )
+
+    def _make_xks_proxy(self) -> HttpHost:
+        config = self._config.xks_proxy
+        files = self._http_tls(config.client_ca_file, config.client_name)
         health = XksHealth(self._callers, self._catalog.view, self._store, self._pools.reads, self._clocks.monotonic)
         application = Application(
             self._pipeline, health, Offer(config.path_prefix, config.offered, __version__), self._ids.uuid,
             self._config.limits.calls_in_flight,
         )
-        return XksHost(config.listen, files, application)
+        return HttpHost(config.listen, files, application)
 
     def _tls(self) -> TlsFiles:
         tls = self._config.tls
@@ -383,6 +420,7 @@ class Server:
             grpc_plaintext=next(bound) if listen.grpc_plaintext else None,
             socket=next(bound) if listen.socket else None,
             metrics=self._metrics.address if self._metrics is not None else None,
+            aws=self._aws.address if self._aws is not None else None,
             xks_proxy=self._xks.address if self._xks is not None else None,
         )
 
