@@ -1,4 +1,7 @@
-"""AWS Encryption SDK: a large file by a master key provider and by a keyring. usage: encryption_sdk.py FOLDER KEY_ARN BYTES"""
+"""AWS Encryption SDK: a large file by a master key provider and by a keyring.
+
+usage: encryption_sdk.py FOLDER KEY_ARN BYTES
+"""
 
 import hashlib
 import json
@@ -36,14 +39,20 @@ def copy(source, target):
     return digest.hexdigest()
 
 
-with plain.open("rb") as given, sealed.open("wb") as target:
-    with sdk.stream(mode="e", source=given, key_provider=provider, encryption_context=context) as encryptor:
-        copy(encryptor, target)
+with (
+    plain.open("rb") as given,
+    sealed.open("wb") as target,
+    sdk.stream(mode="e", source=given, key_provider=provider, encryption_context=context) as encryptor,
+):
+    copy(encryptor, target)
 # What the one wrote, the other reads.
-with sealed.open("rb") as given, opened.open("wb") as target:
-    with sdk.stream(mode="d", source=given, keyring=keyring) as decryptor:
-        bound = decryptor.header.encryption_context["purpose"]
-        read = copy(decryptor, target)
+with (
+    sealed.open("rb") as given,
+    opened.open("wb") as target,
+    sdk.stream(mode="d", source=given, keyring=keyring) as decryptor,
+):
+    bound = decryptor.header.encryption_context["purpose"]
+    read = copy(decryptor, target)
 
 altered = bytearray(sealed.read_bytes()[: 1 << 20])
 altered[200] ^= 1

@@ -28,14 +28,16 @@ class Vault(MongoCryptCallback):
 
     def kms_request(self, kms_context):
         host, _, port = kms_context.endpoint.partition(":")
-        with socket.create_connection((host, int(port)), timeout=10) as plain:
-            with self.context.wrap_socket(plain, server_hostname=host) as connection:
-                connection.sendall(kms_context.message)
-                while kms_context.bytes_needed > 0:
-                    received = connection.recv(kms_context.bytes_needed)
-                    if not received:
-                        raise OSError("the connection ended within the answer")
-                    kms_context.feed(received)
+        with (
+            socket.create_connection((host, int(port)), timeout=10) as plain,
+            self.context.wrap_socket(plain, server_hostname=host) as connection,
+        ):
+            connection.sendall(kms_context.message)
+            while kms_context.bytes_needed > 0:
+                received = connection.recv(kms_context.bytes_needed)
+                if not received:
+                    raise OSError("the connection ended within the answer")
+                kms_context.feed(received)
 
     def insert_data_key(self, data_key):
         self.kept = bytes(data_key)
@@ -67,7 +69,7 @@ def encrypter(vault):
 vault = Vault()
 first = encrypter(vault)
 master = {"region": os.environ["AWS_REGION"], "key": key, "endpoint": endpoint}
-data_key = first.create_data_key("aws", bson.encode(master))
+data_key = first.create_data_key("aws", master)
 sealed = first.encrypt(bson.encode({"v": "secret"}), ALGORITHM, key_id=data_key)
 # Another one has nothing cached: it has the data key decrypted.
 opened = bson.decode(encrypter(vault).decrypt(sealed))["v"]

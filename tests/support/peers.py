@@ -48,7 +48,7 @@ def run_program(
 
 
 def run_script(name: str, environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a script of tests/peers by the environment's Python, or by Node where it ends in `.mjs`."""
-    interpreter = program("node" if name.endswith(".mjs") else "python")
-    more = {"NODE_PATH": str(peers() / "node" / "node_modules")} if name.endswith(".mjs") else {}
+    """Run a script of tests/peers by the environment's Python, or by Node where it ends in `.cjs`."""
+    interpreter = program("node" if name.endswith(".cjs") else "python")
+    more = {"NODE_PATH": str(peers() / "node" / "node_modules")} if name.endswith(".cjs") else {}
     return run_program([interpreter, str(SCRIPTS / name), *arguments], {**environment, **more})

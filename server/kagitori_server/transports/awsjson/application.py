@@ -97,7 +97,7 @@ class Application:
         if scope["type"] != "http":
             return
         if scope["method"] == "GET" and scope["raw_path"] == b"/ping":
-            await _respond(send, Written(200, ((b"content-type", b"text/plain"),), b"healthy"), None, close=False)
+            await _respond(send, Written(200, ((b"Content-Type", b"text/plain"),), b"healthy"), None, close=False)
             return
         request_id, close = self._request_ids(), False
         self.in_flight += 1
@@ -242,13 +242,14 @@ def _log_bug(request_id: str, bug: BaseException) -> None:
 
 
 async def _respond(send: Send, written: Written, request_id: str | None, *, close: bool) -> None:
+    # Names in AWS's letter case: libmongocrypt's reader of answers knows no other.
     headers = [
         *written.headers,
-        (b"content-length", str(len(written.body)).encode()),
+        (b"Content-Length", str(len(written.body)).encode()),
         (b"cache-control", b"no-cache, no-store, must-revalidate, private"),
     ]
     if request_id is not None:
-        headers.append((b"x-amzn-requestid", request_id.encode()))
+        headers.append((b"x-amzn-RequestId", request_id.encode()))
     if close:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": written.status, "headers": headers})

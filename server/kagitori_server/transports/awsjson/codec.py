@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "application/x-amz-json-1.1"
 MEDIA_TYPES = frozenset({MEDIA_TYPE, "application/x-amz-json-1.0"})
 
-_HEADERS: tuple[tuple[bytes, bytes], ...] = ((b"content-type", MEDIA_TYPE.encode()),)
+_HEADERS: tuple[tuple[bytes, bytes], ...] = ((b"Content-Type", MEDIA_TYPE.encode()),)
 
 
 class JsonCodec:
