@@ -89,6 +89,12 @@ class KeyMaterialError(KagitoriError):
     code = "KeyMaterial"
 
 
+class SourceError(KagitoriError):
+    """AWS, from where keys are to be moved, refused a call or couldn't be reached."""
+
+    code = "Aws"
+
+
 class EnvelopeError(KagitoriError):
     """An encrypted message could not be written or read."""
 

@@ -206,6 +206,18 @@ def test_a_policy_that_locks_its_maker_out(service: InProcess) -> None:
     refused(service, AccessDeniedException, "DescribeKey", {"key_id": key.key_id})
 
 
+def test_a_policy_for_callers_of_an_account_does_not_lock_them_out(service: InProcess) -> None:
+    """`kms:CallerAccount` is known of the key that CreateKey is going to make, as it is of every other."""
+    policy = json.loads(key_policy(statement(f"arn:aws:iam::{HOME}:root", "kms:*")))
+    for account, allowed in ((HOME, True), ("444455556666", False)):
+        policy["Statement"][0]["Condition"] = {"StringEquals": {"kms:CallerAccount": account}}
+        values = {"policy": json.dumps(policy)}
+        if allowed:
+            new_key(service, **values)
+        else:
+            refused(service, MalformedPolicyDocumentException, "CreateKey", values)
+
+
 def test_the_four_ways_to_name_a_key(service: InProcess) -> None:
     """Where aliases are allowed all four name it; elsewhere an alias is refused as an ARN that doesn't fit."""
     key = new_key(service)

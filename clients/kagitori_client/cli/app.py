@@ -15,6 +15,7 @@ from kagitori_client.cli import (
     aliases,
     assume_role,
     audit,
+    aws_import,
     budgets,
     dev,
     encryption,
@@ -77,6 +78,7 @@ def build() -> typer.Typer:
     encryption.register(app)
     signatures.register(app)
     key_pairs.register(app)
+    aws_import.register(app)
     app.add_typer(audit.app, name="audit")
     app.add_typer(usage.app, name="usage")
     app.add_typer(dev.app, name="dev")

@@ -14,6 +14,7 @@ from kagitori_client.errors import (
     KagitoriError,
     NoUsableKey,
     ServiceError,
+    SourceError,
     TooLarge,
 )
 
@@ -62,6 +63,12 @@ class WouldRefuse(KagitoriError):
     code = "WouldRefuse"
 
 
+class MovedInPart(KagitoriError):
+    """Of the keys of an AWS account some could not be moved."""
+
+    code = "MovedInPart"
+
+
 def exit_code(error: KagitoriError) -> int:
     """The process's exit code for a failure."""
     if isinstance(error, ConnectionFailed):
@@ -73,7 +80,7 @@ def exit_code(error: KagitoriError) -> int:
     if isinstance(error, (ServiceError, NoUsableKey)):
         # The service's word that a ciphertext, MAC or signature is wrong is about the data, not the caller.
         return DOES_NOT_VERIFY if error.code in _CRYPTOGRAPHIC else REFUSED
-    if isinstance(error, (EnvelopeError, Unhealthy, PolicyFindings)):
+    if isinstance(error, (EnvelopeError, Unhealthy, PolicyFindings, SourceError, MovedInPart)):
         return REFUSED
     return USAGE
 

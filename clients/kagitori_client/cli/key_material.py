@@ -158,7 +158,7 @@ def import_(
         request.import_token = read_small(token, _WRAPPED_MAX, "import token")
         request.key_id = session.key_id(key)
     elif material is not None:
-        content = _material(material, form, passphrase)
+        content = read_material(material, form, passphrase)
         specs = content.key_specs
         given = _parameters(session, session.key_id(key), algorithm, wrapping_key)
         request.encrypted_key_material = _wrapped(content, given.public_key, algorithm)
@@ -178,7 +178,7 @@ def import_(
     session.done(f"the material is in {key}", **facts)
 
 
-def _material(name: str, form: str | None, passphrase: str | None) -> KeyMaterial:
+def read_material(name: str, form: str | None, passphrase: str | None) -> KeyMaterial:
     # Not above: it loads cryptography, which makes every command start 40 ms later.
     from kagitori_client import importing
 

@@ -233,7 +233,9 @@ def _same_key(asked: Asked) -> Value:
 def _caller_account(asked: Asked) -> Value:
     """Of calls on keys and on custom key stores."""
     on_stores = asked.action.endswith(("CustomKeyStore", "CustomKeyStores"))
-    return asked.caller.account if asked.key is not None or on_stores else None
+    # A policy is put on a key, also where CreateKey has yet to make it: its lockout check asks so.
+    on_key = asked.key is not None or asked.action == "kms:PutKeyPolicy"
+    return asked.caller.account if on_key or on_stores else None
 
 
 _CONSTRAINTS = {

@@ -1,0 +1,175 @@
+"""Makes here what was planned. A run that broke off is taken up by the next: what is there already is left, what is
+missing is added.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from kagitori.kms.v1.key_material_pb2 import (
+    EnableKeyRotationRequest,
+    GetParametersForImportRequest,
+    ImportKeyMaterialRequest,
+    WrappingAlgorithm,
+    WrappingKeySpec,
+)
+from kagitori.kms.v1.keys_pb2 import (
+    CreateAliasRequest,
+    CreateKeyRequest,
+    DescribeKeyRequest,
+    DisableKeyRequest,
+    ListAliasesRequest,
+    ListKeysRequest,
+    ListResourceTagsRequest,
+)
+from kagitori.kms.v1.resources_pb2 import ExpirationModel, KeySpec, KeyState, KeyUsage, Origin, Tag
+from kagitori_client.client import KmsClient, pages
+from kagitori_client.errors import KagitoriError, KeyMaterialError, ServiceError
+from kagitori_client.importing import KeyMaterial, wrap_key_material
+from kagitori_client.importing import WrappingAlgorithm as Wrapping
+from kagitori_client.migration.plan import ORIGIN_TAG, Plan
+
+_PATIENCE = 60.0
+"""Seconds for a key whose primes have to be found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What came of one plan: the key here, None if it wasn't made, and what is to be said about it."""
+
+    source_arn: str
+    arn: str | None
+    outcome: str
+    """`created`, `found` (by an earlier run, completed where needed), `skipped` or `failed`."""
+    notes: tuple[str, ...]
+
+
+class Moving:
+    """Carries out plans, one after the other. `read_material` reads a file of `Wishes.materials`."""
+
+    def __init__(
+        self, client: KmsClient, read_material: Callable[[str], KeyMaterial], *, bypass_lockout_check: bool = False
+    ) -> None:
+        """Raises KagitoriError where the service can't be asked for what it has already."""
+        self._client = client
+        self._read_material = read_material
+        self._bypass = bypass_lockout_check
+        self._here = dict(_moved_before(client))
+        self._aliases = dict(_aliases(client))
+
+    def carry_out(self, plan: Plan) -> Moved:
+        """Makes one key with all that belongs to it. A failure is told in the result."""
+        source = plan.source
+        if plan.skipped is not None:
+            return Moved(source.arn, None, "skipped", (plan.skipped,))
+        arn, outcome = self._here.get(source.arn), "found"
+        notes = list(plan.notes)
+        try:
+            material = self._material(plan)
+            if arn is None:
+                arn, outcome = self._create(plan), "created"
+                self._here[source.arn] = arn
+            notes += self._complete(plan, arn, material)
+        except KagitoriError as error:
+            return Moved(source.arn, arn, "failed", (f"{error.code}: {error.message}", *plan.notes))
+        return Moved(source.arn, arn, outcome, tuple(notes))
+
+    def _material(self, plan: Plan) -> KeyMaterial | None:
+        """Read and judged before a key is made for it."""
+        if plan.material is None:
+            return None
+        if plan.source.origin != "EXTERNAL":
+            raise KeyMaterialError(f"{plan.source.arn} has material that AWS made: none can be given for it")
+        material = self._read_material(plan.material)
+        if plan.source.key_spec not in material.key_specs:
+            raise KeyMaterialError(f"the file is no material of a key of spec {plan.source.key_spec}")
+        return material
+
+    def _create(self, plan: Plan) -> str:
+        source = plan.source
+        request = CreateKeyRequest(
+            description=source.description,
+            key_spec=KeySpec.Value(f"KEY_SPEC_{source.key_spec}"),
+            key_usage=KeyUsage.Value(f"KEY_USAGE_{source.key_usage}"),
+            origin=Origin.Value(f"ORIGIN_{source.origin}"),
+            multi_region=source.multi_region_type is not None or None,
+            policy=plan.policy,
+            bypass_policy_lockout_safety_check=self._bypass or None,
+            tags=[Tag(tag_key=name, tag_value=value) for name, value in plan.tags.items()],
+        )
+        arn: str = self._client.keys.CreateKey(request, timeout=_PATIENCE).key_metadata.arn
+        return arn
+
+    def _complete(self, plan: Plan, arn: str, material: KeyMaterial | None) -> Sequence[str]:
+        """Material, aliases, rotation, state: whatever of them isn't there yet."""
+        source = plan.source
+        notes: list[str] = []
+        state = self._client.keys.DescribeKey(DescribeKeyRequest(key_id=arn)).key_metadata.key_state
+        if material is not None and state == KeyState.KEY_STATE_PENDINGIMPORT:
+            notes += self._import(plan, arn, material)
+            state = KeyState.KEY_STATE_ENABLED
+        for alias in source.aliases:
+            target = self._aliases.get(alias)
+            if target is None:
+                self._client.keys.CreateAlias(CreateAliasRequest(alias_name=alias, target_key_id=arn))
+                self._aliases[alias] = arn.rpartition("/")[2]
+            elif target != arn.rpartition("/")[2]:
+                notes.append(f"{alias} belongs to another key here, {target}")
+        if state == KeyState.KEY_STATE_ENABLED:
+            if source.rotation_days is not None:
+                self._client.keys.EnableKeyRotation(
+                    EnableKeyRotationRequest(key_id=arn, rotation_period_in_days=source.rotation_days)
+                )
+            if source.state == "Disabled":
+                self._client.keys.DisableKey(DisableKeyRequest(key_id=arn))
+        return notes
+
+    def _import(self, plan: Plan, arn: str, material: KeyMaterial) -> Sequence[str]:
+        expires = plan.source.valid_to
+        if expires is not None and expires <= dt.datetime.now(dt.UTC):
+            return [f"its material expired on {expires:%Y-%m-%d} and was not imported"]
+        given = self._client.keys.GetParametersForImport(
+            GetParametersForImportRequest(
+                key_id=arn, wrapping_algorithm=WrappingAlgorithm.WRAPPING_ALGORITHM_RSA_AES_KEY_WRAP_SHA_256,
+                wrapping_key_spec=WrappingKeySpec.WRAPPING_KEY_SPEC_RSA_3072,
+            )
+        )
+        request = ImportKeyMaterialRequest(
+            key_id=arn, import_token=given.import_token,
+            encrypted_key_material=wrap_key_material(material, given.public_key, Wrapping.RSA_AES_KEY_WRAP_SHA_256),
+            expiration_model=ExpirationModel.EXPIRATION_MODEL_KEY_MATERIAL_DOES_NOT_EXPIRE,
+        )
+        if expires is not None:
+            request.expiration_model = ExpirationModel.EXPIRATION_MODEL_KEY_MATERIAL_EXPIRES
+            request.valid_to.CopyFrom(Timestamp(seconds=int(expires.timestamp())))
+        self._client.keys.ImportKeyMaterial(request)
+        return []
+
+
+def _moved_before(client: KmsClient) -> Mapping[str, str]:
+    """ARNs in AWS -> keys here that an earlier run made of them."""
+    found: dict[str, str] = {}
+    for page in pages(client.keys.ListKeys, ListKeysRequest()):
+        for key in page.keys:
+            try:
+                tags = client.keys.ListResourceTags(ListResourceTagsRequest(key_id=key.key_arn)).tags
+            except ServiceError as error:
+                # Keys of others may be closed to who moves; none of them is one that this run could go on with.
+                if error.code != "AccessDeniedException":
+                    raise
+                continue
+            found |= {tag.tag_value: key.key_arn for tag in tags if tag.tag_key == ORIGIN_TAG}
+    return found
+
+
+def _aliases(client: KmsClient) -> Mapping[str, str]:
+    """Aliases here -> ids of their keys."""
+    return {
+        entry.alias_name: entry.target_key_id
+        for page in pages(client.keys.ListAliases, ListAliasesRequest())
+        for entry in page.aliases
+    }

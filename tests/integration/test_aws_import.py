@@ -1,0 +1,203 @@
+"""`kagitori aws-import`, from an instance of the service that plays AWS into another one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from tests.support.commandline import CommandLine, Result
+from tests.support.devserver import DevServer, running_server
+
+from kagitori.kms.v1.cryptography_pb2 import DecryptRequest, EncryptRequest
+from kagitori.kms.v1.key_material_pb2 import GetKeyRotationStatusRequest
+from kagitori.kms.v1.keys_pb2 import (
+    DescribeKeyRequest,
+    GetKeyPolicyRequest,
+    ListKeysRequest,
+    ListResourceTagsRequest,
+)
+from kagitori.kms.v1.resources_pb2 import KeySpec, KeyState
+
+AWS_ACCOUNT = "111122223333"
+HERE = "000000000000"
+_MATERIAL = bytes(range(32))
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[DevServer]:
+    """The instance that plays AWS."""
+    with running_server(["--aws-listen", "127.0.0.1:0", "--account", AWS_ACCOUNT]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[DevServer]:
+    """The instance that keys are moved to."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def move(
+    aws: DevServer, target: DevServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """Runs the command as somebody with credentials of both."""
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_KMS")
+    given = {name: aws.variables[name] for name in names}
+    line = CommandLine(monkeypatch, {**target.variables, **given}, tmp_path)
+    return partial(line, "aws-import", "--output", "json", "--map-account", f"{AWS_ACCOUNT}={HERE}")
+
+
+@pytest.fixture(scope="module")
+def kms(aws: DevServer) -> Any:
+    """boto3's client of the instance that plays AWS."""
+    return boto3.client(
+        "kms", endpoint_url=aws.variables["AWS_ENDPOINT_URL_KMS"], region_name="us-east-1",
+        aws_access_key_id=aws.variables["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=aws.variables["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def _outcomes(moved: Result) -> dict[str, dict[str, Any]]:
+    return {row["source_arn"]: row for row in moved.json["keys"]}
+
+
+def _count(server: DevServer) -> int:
+    with server.client() as client:
+        return len(client.keys.ListKeys(ListKeysRequest()).keys)
+
+
+def _policy(account: str) -> str:
+    statement = {
+        "Sid": "all", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "kms:*",
+        "Resource": "*", "Condition": {"StringEquals": {"kms:CallerAccount": account}},
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def test_settings_policy_tags_and_aliases_come_along(
+    kms: Any, target: DevServer, move: Callable[..., Result]
+) -> None:
+    arn = kms.create_key(
+        Description="orders", Policy=_policy(AWS_ACCOUNT), Tags=[{"TagKey": "team", "TagValue": "shop"}]
+    )["KeyMetadata"]["Arn"]
+    kms.create_alias(AliasName="alias/moved-orders", TargetKeyId=arn)
+    kms.enable_key_rotation(KeyId=arn, RotationPeriodInDays=180)
+    kms.create_grant(KeyId=arn, GranteePrincipal=f"arn:aws:iam::{AWS_ACCOUNT}:root", Operations=["Decrypt"])
+
+    moved = move("--key", "alias/moved-orders")
+    assert moved.code == 0, moved.err
+    row = _outcomes(moved)[arn]
+    assert row["outcome"] == "created"
+    assert any("1 grants were not moved" in note for note in row["notes"])
+    with target.client() as client:
+        here = client.keys.DescribeKey(DescribeKeyRequest(key_id="alias/moved-orders")).key_metadata
+        assert here.arn == row["arn"]
+        assert here.aws_account_id == HERE
+        assert here.description == "orders"
+        policy = client.keys.GetKeyPolicy(GetKeyPolicyRequest(key_id=here.arn)).policy
+        assert json.loads(policy) == json.loads(_policy(HERE))
+        status = client.keys.GetKeyRotationStatus(GetKeyRotationStatusRequest(key_id=here.arn))
+        assert (status.key_rotation_enabled, status.rotation_period_in_days) == (True, 180)
+        tags = client.keys.ListResourceTags(ListResourceTagsRequest(key_id=here.arn)).tags
+        assert {tag.tag_key: tag.tag_value for tag in tags} == {"team": "shop", "kagitori:imported-from": arn}
+
+
+def test_every_spec_state_and_origin_is_moved_and_a_second_run_changes_nothing(
+    kms: Any, target: DevServer, move: Callable[..., Result], tmp_path: Path
+) -> None:
+    made = {}
+    for spec, usage in (
+        ("RSA_2048", "SIGN_VERIFY"), ("ECC_NIST_P256", "KEY_AGREEMENT"), ("HMAC_256", "GENERATE_VERIFY_MAC"),
+        ("ML_DSA_44", "SIGN_VERIFY"),
+    ):
+        made[spec] = kms.create_key(KeySpec=spec, KeyUsage=usage)["KeyMetadata"]["Arn"]
+    disabled = kms.create_key()["KeyMetadata"]["Arn"]
+    kms.disable_key(KeyId=disabled)
+    doomed = kms.create_key()["KeyMetadata"]["Arn"]
+    kms.schedule_key_deletion(KeyId=doomed, PendingWindowInDays=7)
+    primary = kms.create_key(MultiRegion=True)["KeyMetadata"]["Arn"]
+
+    before = _count(target)
+    planned = move("--dry-run", "--mapping-out", "plan.json")
+    assert planned.code == 0, planned.err
+    assert {row["outcome"] for row in planned.json["keys"]} == {"planned", "skipped"}
+    assert _count(target) == before
+
+    moved = _outcomes(move("--mapping-out", "moved.json"))
+    assert json.loads((tmp_path / "moved.json").read_text())["keys"] == list(moved.values())
+    assert moved[doomed]["outcome"] == "skipped"
+    with target.client() as client:
+        for spec, arn in made.items():
+            metadata = client.keys.DescribeKey(DescribeKeyRequest(key_id=moved[arn]["arn"])).key_metadata
+            assert KeySpec.Name(metadata.key_spec) == f"KEY_SPEC_{spec}"
+        described = client.keys.DescribeKey(DescribeKeyRequest(key_id=moved[disabled]["arn"])).key_metadata
+        assert described.key_state == KeyState.KEY_STATE_DISABLED
+        described = client.keys.DescribeKey(DescribeKeyRequest(key_id=moved[primary]["arn"])).key_metadata
+        assert described.multi_region is True
+    before = _count(target)
+    again = _outcomes(move())
+    assert {row["outcome"] for row in again.values()} == {"found", "skipped"}
+    assert {arn: row["arn"] for arn, row in again.items()} == {arn: row["arn"] for arn, row in moved.items()}
+    assert _count(target) == before
+
+
+def test_imported_material_comes_along_where_it_is_supplied(
+    kms: Any, target: DevServer, move: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "material").write_bytes(_MATERIAL)
+    (tmp_path / "material").chmod(0o600)
+    (tmp_path / "wrong").write_bytes(_MATERIAL + b"x")
+    (tmp_path / "wrong").chmod(0o600)
+    arn = kms.create_key(Origin="EXTERNAL")["KeyMetadata"]["Arn"]
+    row = _outcomes(move("--key", arn))[arn]
+    assert row["outcome"] == "created"
+    assert any("waits for its imported material" in note for note in row["notes"])
+
+    refused = move("--key", arn, "--material", f"{arn}=wrong")
+    assert refused.code == 1
+    assert _outcomes(refused)[arn]["outcome"] == "failed"
+
+    row = _outcomes(move("--key", arn, "--material", f"{arn}=material"))[arn]
+    assert row["outcome"] == "found"
+    with target.client() as client:
+        sealed = client.crypto.Encrypt(EncryptRequest(key_id=row["arn"], plaintext=b"x")).ciphertext_blob
+        assert client.crypto.Decrypt(DecryptRequest(ciphertext_blob=sealed)).plaintext == b"x"
+
+
+def test_without_the_map_policies_lock_nobody_out(kms: Any, aws: DevServer, target: DevServer, tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    arn = kms.create_key(Policy=_policy(AWS_ACCOUNT))["KeyMetadata"]["Arn"]
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_KMS")
+    line = CommandLine(monkeypatch, {**target.variables, **{name: aws.variables[name] for name in names}}, tmp_path)
+    before = _count(target)
+    refused = line("aws-import", "--output", "json", "--key", arn)
+    assert refused.code == 1
+    row = _outcomes(refused)[arn]
+    assert row["outcome"] == "failed"
+    assert row["arn"] is None
+    assert "MalformedPolicyDocumentException" in row["notes"][0]
+    assert _count(target) == before
+    given = line("aws-import", "--output", "json", "--key", arn, "--default-policies")
+    assert _outcomes(given)[arn]["outcome"] == "created"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--map-account", "1=2"], 2),
+        (["--aws-profile", "none-of-this-name"], 2),
+        (["--key", "alias/nothing"], 1),
+        (["--aws-endpoint", "http://127.0.0.1:9"], 1),
+    ],
+)
+def test_what_cannot_work_says_so(move: Callable[..., Result], arguments: list[str], code: int) -> None:
+    refused = move(*arguments, environment={"AWS_MAX_ATTEMPTS": "1"})
+    assert refused.code == code
+    assert refused.err.startswith("error: ")
+    assert "Traceback" not in refused.err
