@@ -1,7 +1,11 @@
 """Finding records again: CloudTrail's LookupEvents over all chains of a root, newest first.
 
-Reads the segments themselves, from the end, while writers append to them. Blocks on file I/O: callers in an
-event loop use a thread. What a caller may see is decided before; here that is one account or all.
+Asks the index where there is one, else reads the segments from the end, while writers append to them; what is found
+is the same. Blocks on file I/O: callers in an event loop use a thread. What a caller may see is decided before; here
+that is one account or all.
+
+The order is this: of one chain's records, those that were written later come first, whatever their times say. Of
+several chains, the record with the later time is next. As long as no clock is set back, this is the order of times.
 """
 
 from __future__ import annotations
@@ -12,7 +16,9 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Set
+import sqlite3
+from collections.abc import Generator, Iterator, Set
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quoted
@@ -20,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kagitori_server.audit.backwards import (
+    BEGINNING,
     CLOCK_SLACK_SECONDS,
     Cursor,
     LineAt,
@@ -28,10 +35,12 @@ from kagitori_server.audit.backwards import (
     event_time,
 )
 from kagitori_server.audit.chain import chain_name, chain_names
+from kagitori_server.audit.index_file import Step, account_word, word
+from kagitori_server.audit.indexing import Indexes
 from kagitori_server.audit.matching import (
+    Filter,
     LookupEvent,
-    LookupKey,
-    fits,
+    attributes,
     lookup_event,
     needle,
     parse_record,
@@ -56,16 +65,19 @@ _EVENT_ID = re.compile(rb'"eventID":"([^"\\]{1,64})"')
 class LookupQuery:
     """One call of LookupEvents.
 
-    `account_id` None means all accounts. Times are epoch seconds, both ends included, None for no bound. A
-    `next_token` goes with the same account, times and attribute as the call that returned it.
+    `account_id` None means all accounts. Times are epoch seconds, both ends included, None for no bound. A record has
+    to fit `attribute` and all `filters`. A `next_token` goes with the same account, times, attribute and filters as
+    the call that returned it; not so `not_before`, a bound that moves.
     """
 
     account_id: str | None
     start_time: float | None = None
     end_time: float | None = None
-    attribute: tuple[LookupKey, str] | None = None
+    attribute: Filter | None = None
     max_results: int = MAX_RESULTS
     next_token: str | None = None
+    filters: tuple[Filter, ...] = ()
+    not_before: float | None = None
 
 
 class LookupPage(NamedTuple):
@@ -75,24 +87,29 @@ class LookupPage(NamedTuple):
     next_token: str | None
 
 
-def lookup_events(root: Path, query: LookupQuery, scan_bytes: int = DEFAULT_SCAN_BYTES) -> LookupPage:
+def lookup_events(
+    root: Path, query: LookupQuery, scan_bytes: int = DEFAULT_SCAN_BYTES, indexes: Indexes | None = None
+) -> LookupPage:
     """One page of the records that fit. Raises ValidationException for bad bounds, values and tokens.
 
-    Chains are merged by event time; within a chain the order of appending counts, which differs only for
-    calls that ended within moments of each other. What is appended after the first page is on no later one.
+    What is appended after the first page is on no later one.
     """
     wanted = _Wanted(query)
     budget = _Budget(scan_bytes)
-    walks = [_Walk(root, chain, cursor, wanted, budget) for chain, cursor in _starts(root, query)]
+    walks = [_Walk(root, chain, cursor, wanted, budget, indexes) for chain, cursor in _starts(root, query)]
     events: list[LookupEvent] = []
-    while len(events) < query.max_results:
+    try:
+        while len(events) < query.max_results:
+            for walk in walks:
+                walk.advance()
+            # Out of budget, some walk stopped early, and might hold newer records than the others have found.
+            found = [walk for walk in walks if walk.found is not None]
+            if budget.spent or not found:
+                break
+            events.append(max(found, key=_Walk.found_time).take())
+    finally:
         for walk in walks:
-            walk.advance()
-        # Out of budget, some walk stopped early, and might hold newer records than the others have found.
-        found = [walk for walk in walks if walk.found is not None]
-        if budget.spent or not found:
-            break
-        events.append(max(found, key=_Walk.found_time).take())
+            walk.close()
     places = [(walk.chain, walk.cursor) for walk in walks if not walk.exhausted]
     return LookupPage(tuple(events), _make_token(query, places) if places else None)
 
@@ -143,63 +160,93 @@ class _Wanted:
         end = _bound(query.end_time, _LATEST_SECOND)
         if start > end:
             raise ValidationException("StartTime must not be after EndTime.")
-        self._oldest = second_text(start)
-        self._newest = second_text(end)
-        self.give_up_before = second_text(start - CLOCK_SLACK_SECONDS)
-        self.skip_after = second_text(end + CLOCK_SLACK_SECONDS)
+        # Records keep whole seconds.
+        self.oldest = second_text(start if query.not_before is None else max(int(start), math.ceil(query.not_before)))
+        self.newest = second_text(end)
         self._account = query.account_id
-        self._attribute = query.attribute
-        self._needles = []
+        filters = (*query.filters, *(() if query.attribute is None else (query.attribute,)))
+        self._filters = frozenset(filters)
+        self._needles = [needle(*wanted) for wanted in self._filters]
+        self.words: list[str] | None = None
+        """What the index is asked for; None if it can't be asked."""
         if query.account_id is not None:
             self._needles.append(f'"recipientAccountId":{quoted(query.account_id)}'.encode("ascii"))
-        if query.attribute is not None:
-            self._needles.append(needle(*query.attribute))
+            account = query.account_id
+            self.words = [word(account, wanted) for wanted in self._filters] or [account_word(account)]
 
-    def match(self, line: bytes, when: str) -> LookupEvent | None:
+    def match(self, line: bytes) -> LookupEvent | None:
         """The line's event if it fits."""
-        if not self._oldest <= when <= self._newest or not all(text in line for text in self._needles):
+        if not self.oldest <= event_time(line) <= self.newest or not all(text in line for text in self._needles):
             return None
         record = parse_record(line)
         if record is None or self._account not in (None, record.get("recipientAccountId")):
             return None
-        event = lookup_event(record, line)
-        if event is None or (self._attribute is not None and not fits(event, *self._attribute)):
-            return None
-        return event
+        return lookup_event(record, line) if self._filters <= attributes(record) else None
 
 
 class _Walk:
     """The search of one chain from its end, halted at each record that fits.
 
-    `cursor` is where a later call has to go on: behind the record found and not taken, else before the last
-    line that was read.
+    `cursor` is where a later call has to go on: behind the record found and not taken, else before what was read.
     """
 
-    def __init__(self, root: Path, chain: int, cursor: Cursor, wanted: _Wanted, budget: _Budget) -> None:
+    def __init__(
+        self, root: Path, chain: int, cursor: Cursor, wanted: _Wanted, budget: _Budget, indexes: Indexes | None
+    ) -> None:
         self.chain = chain
         self.cursor = cursor
         self.found: tuple[LookupEvent, LineAt] | None = None
         self.exhausted = False
+        self._dir = root / chain_name(chain)
         self._wanted = wanted
         self._budget = budget
-        self._lines = chain_backwards(root / chain_name(chain), cursor, wanted.skip_after)
+        self._steps = self._search(indexes, cursor)
+
+    def close(self) -> None:
+        """Gives files back."""
+        self._steps.close()
 
     def advance(self) -> None:
         """Unless one is held, reads on to the next that fits, the end of the chain or of the budget."""
         while self.found is None and not self.exhausted and not self._budget.spent:
-            line = next(self._lines, None)
-            when = event_time(line.data) if line is not None else ""
-            if line is None or (when and when < self._wanted.give_up_before):
+            step = next(self._steps, None)
+            if step is None:
                 self.exhausted = True
                 return
-            event = self._wanted.match(line.data, when)
-            if event is not None:
+            event = self._wanted.match(step.line.data) if step.line is not None else None
+            if event is not None and step.line is not None:
                 # Free: what is held but not taken is read again by the next call, which must get further.
-                self.found = event, line
-                self.cursor = line.end
+                self.found = event, step.line
+                self.cursor = step.line.end
                 return
-            self._budget.take(len(line.data))
-            self.cursor = line.start
+            self._budget.take(step.cost)
+            self.cursor = step.place
+
+    def _search(self, indexes: Indexes | None, place: Cursor) -> Generator[Step, None, None]:
+        """All lines before a place that may fit, newest first: by the index, and one by one where there is none."""
+        words = self._wanted.words
+        files = [] if indexes is None or words is None else indexes.usable(self._dir.name)
+        for first, path in files:
+            reader = indexes.open(path) if indexes is not None and Cursor(first, 0) < place else None
+            if indexes is None or words is None or reader is None:
+                continue
+            with closing(reader):
+                if reader.end < place:
+                    yield from self._scan(place, reader.end)
+                    place = reader.end
+                try:
+                    for step in reader.search(words, place, self._wanted.oldest, self._wanted.newest):
+                        yield step
+                        place = step.place
+                except sqlite3.Error as error:
+                    indexes.doubt(path, error)
+                    yield from self._scan(place, reader.start)
+                place = reader.start
+        yield from self._scan(place, BEGINNING)
+
+    def _scan(self, before: Cursor, stop: Cursor) -> Iterator[Step]:
+        for line in chain_backwards(self._dir, before, stop):
+            yield Step(line, line.start, len(line.data))
 
     def found_time(self) -> float:
         """When the record held happened."""
@@ -257,8 +304,8 @@ def _read_token(query: LookupQuery, token: str) -> list[tuple[int, Cursor]]:
 
 def _fingerprint(query: LookupQuery) -> str:
     """What must not change from page to page."""
-    fixed = json.dumps([query.account_id, query.start_time, query.end_time, query.attribute])
-    return hashlib.sha256(fixed.encode("ascii")).hexdigest()[:32]
+    fixed = [query.account_id, query.start_time, query.end_time, query.attribute, *sorted(query.filters)]
+    return hashlib.sha256(json.dumps(fixed).encode("ascii")).hexdigest()[:32]
 
 
 def _bad_token() -> ValidationException:
