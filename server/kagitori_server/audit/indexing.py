@@ -74,12 +74,12 @@ class Indexes:
         with self._lock:
             seal = self._trusted.get(path)
         try:
-            if seal is not None and seal != _stamp(path):
-                raise ValueError("it was changed after it was sealed")
-            return IndexReader(path, self._root / path.parent.name)
+            if seal is None or seal == _stamp(path):
+                return IndexReader(path, self._root / path.parent.name)
+            self.doubt(path, ValueError("it was changed after it was sealed"))
         except (sqlite3.Error, OSError, TypeError, ValueError) as error:
             self.doubt(path, error)
-            return None
+        return None
 
     def trusts(self, path: Path) -> bool:
         """Whether look-ups use a file."""
