@@ -143,15 +143,21 @@ class LimitsConfig:
     """How long a shutdown waits for calls in flight."""
     simulations: int = 2
     """Simulations of policies that run at once; more are refused with ThrottlingException."""
+    audit_streams: int = 4
+    """Calls of TailEvents and ExportEvents at once; more are refused with ThrottlingException."""
     deletion_check_seconds: float = 60.0
     """How often keys whose waiting period is over are looked for."""
     usage_count_seconds: float = 5.0
     """How often the records that came to the audit trail are counted. Who asks for usage doesn't wait for that."""
+    audit_index_seconds: float = 1.0
+    """How often the records that came to the audit trail are put into its index. Look-ups find them before, too."""
 
     def __post_init__(self) -> None:
         _need(1 <= self.calls_in_flight <= 100_000, "limits.calls_in_flight", "1 to 100000")
         _need(1 <= self.read_threads <= 64, "limits.read_threads", "1 to 64")
         _need(1 <= self.simulations <= 16, "limits.simulations", "1 to 16")
+        _need(1 <= self.audit_streams <= 64, "limits.audit_streams", "1 to 64")
+        _need(0 < self.audit_index_seconds <= 86_400, "limits.audit_index_seconds", "more than 0, at most 86400")
         _need(0 < self.shutdown_seconds <= 600, "limits.shutdown_seconds", "more than 0, at most 600")
         _need(0 < self.deletion_check_seconds <= 86_400, "limits.deletion_check_seconds", "more than 0, at most 86400")
         _need(0 < self.usage_count_seconds <= 86_400, "limits.usage_count_seconds", "more than 0, at most 86400")

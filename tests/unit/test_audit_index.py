@@ -24,7 +24,9 @@ from kagitori_server.model.errors import ValidationException
 ACCOUNTS = ("111122223333", "444455556666")
 START = 1_700_000_000
 NAMES = ("alice", "bob", "root", "zoë", 'q"u\\o')
-CONTEXTS = ({}, {"tenant": "t1"}, {"tenant": "t2", "a": "b=c"}, {"a=b": "c"}, {"a": "b=c", "ключ": "значение"})
+CONTEXTS: tuple[dict[str, str], ...] = (
+    {}, {"tenant": "t1"}, {"tenant": "t2", "a": "b=c"}, {"a=b": "c"}, {"a": "b=c", "ключ": "значение"},
+)
 
 
 def _identity(chance: random.Random, account: str) -> bytes:
@@ -299,7 +301,7 @@ def test_the_chain_of_a_process_that_runs_is_left_to_it(tmp_path: Path) -> None:
     [
         (LookupKey.OUTCOME, "maybe"),
         (LookupKey.READ_ONLY, "1"),
-        (LookupKey.SOURCE_IP, ""),
+        (LookupKey.SOURCE_IP_ADDRESS, ""),
         (LookupKey.KEY, "x" * 2001),
         (LookupKey.ENCRYPTION_CONTEXT, context_pair("\U0001f511" * 2001, "\U0001f511" * 2000)),
     ],

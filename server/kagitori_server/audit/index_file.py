@@ -167,6 +167,14 @@ class IndexReader:
                 stop = begin
         yield Step(None, self.start, 0)
 
+    def first_place(self, oldest: str, newest: str) -> Cursor | None:
+        """The place of the first block that holds times between these; None if none does."""
+        found = self._db.execute(
+            "SELECT segment, offset FROM blocks WHERE newest >= ? AND oldest <= ? ORDER BY first LIMIT 1",
+            (oldest, newest),
+        ).fetchone()
+        return None if found is None else Cursor(*found)
+
     def last_line(self) -> bytes | None:
         """The last line as the chain has it, b"" if it hasn't; None if the file has no line."""
         if not self.about.lines:

@@ -30,7 +30,7 @@ class LookupKey(enum.StrEnum):
     ACCESS_KEY_ID = "AccessKeyId"
     # What follows isn't CloudTrail's.
     REQUEST_ID = "RequestId"
-    SOURCE_IP = "SourceIPAddress"
+    SOURCE_IP_ADDRESS = "SourceIPAddress"
     PRINCIPAL_ARN = "PrincipalArn"
     """Of the caller; a role's ARN stands for all of its sessions, too."""
     ERROR_CODE = "ErrorCode"
@@ -86,7 +86,7 @@ _NEEDLES = {
     LookupKey.EVENT_SOURCE: '"eventSource":{}',
     LookupKey.ACCESS_KEY_ID: '"accessKeyId":{}',
     LookupKey.REQUEST_ID: '"requestID":{}',
-    LookupKey.SOURCE_IP: '"sourceIPAddress":{}',
+    LookupKey.SOURCE_IP_ADDRESS: '"sourceIPAddress":{}',
     LookupKey.PRINCIPAL_ARN: '"arn":{}',
     LookupKey.ERROR_CODE: '"errorCode":{}',
     LookupKey.KEY: "{}",
@@ -131,7 +131,7 @@ def attributes(record: Mapping[str, object]) -> set[Filter]:
         (LookupKey.EVENT_SOURCE, _text(record, "eventSource")),
         (LookupKey.ACCESS_KEY_ID, _text(identity, "accessKeyId")),
         (LookupKey.REQUEST_ID, _text(record, "requestID")),
-        (LookupKey.SOURCE_IP, _text(record, "sourceIPAddress")),
+        (LookupKey.SOURCE_IP_ADDRESS, _text(record, "sourceIPAddress")),
         (LookupKey.PRINCIPAL_ARN, _text(identity, "arn")),
         (LookupKey.PRINCIPAL_ARN, _text(issuer, "arn")),
         (LookupKey.ERROR_CODE, error),
