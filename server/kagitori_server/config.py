@@ -164,6 +164,25 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """How long the audit trail is kept, and where. Whole segments of 64 MiB are moved and removed."""
+
+    retention_days: float = 0.0
+    """Records older than this are removed, provably by this setting; 0 keeps them for ever."""
+    archive_directory: str = ""
+    """Where segments are compressed to; empty for nowhere. One directory for each data directory."""
+    archive_days: float = 7.0
+    """Segments go to the archive when their records are that old."""
+    keeping_seconds: float = 3600.0
+    """How often it is looked for what can be moved or removed."""
+
+    def __post_init__(self) -> None:
+        for name in ("retention_days", "archive_days"):
+            _need(0 <= getattr(self, name) <= 36_500, f"audit.{name}", "0 to 36500")
+        _need(0 < self.keeping_seconds <= 86_400, "audit.keeping_seconds", "more than 0, at most 86400")
+
+
+@dataclass(frozen=True, slots=True)
 class ThrottlingConfig:
     """Request rates, of each process by itself. Entries are `group=calls a second`, or `aws` for AWS's rates; empty for
     no limit. `model/rates.py` has the groups."""
@@ -332,6 +351,7 @@ class Config:
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     root_key: RootKeyConfig = field(default_factory=RootKeyConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     throttling: ThrottlingConfig = field(default_factory=ThrottlingConfig)
     quotas: QuotasConfig = field(default_factory=QuotasConfig)
     oidc: OidcConfig = field(default_factory=OidcConfig)

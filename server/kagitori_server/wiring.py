@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from kagitori_keystore.base import KeyStore
 from kagitori_keystore.rootkey.provider import RootKeyProvider
@@ -19,6 +20,7 @@ from kagitori_server.admission import Faults
 from kagitori_server.asking import lockout_check, may_assume_role
 from kagitori_server.attesting import Attesting
 from kagitori_server.audit.indexing import Indexer, Indexes
+from kagitori_server.audit.keeping import Keeper, Keeping
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
 from kagitori_server.authn.signatures import Signatures
@@ -162,6 +164,16 @@ class Server:
             home_account=config.service.account,
             default_region=config.service.region,
         )
+        self._keeper = Keeper(
+            data.audit, self._trail,
+            Keeping(
+                config.audit.retention_days,
+                Path(config.audit.archive_directory) if config.audit.archive_directory else None,
+                config.audit.archive_days,
+            ),
+            {"usage": self._meter.counted, "index": self._indexer.indexed},
+            lambda name, details: self._recording.of_upkeep(name, details).event, self._clocks.wall,
+        )
         self._pools = Pools(
             reads=ThreadPoolExecutor(config.limits.read_threads, "reads"),
             writes=ThreadPoolExecutor(1, "writes"),
@@ -180,6 +192,7 @@ class Server:
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
         self._metering = ThreadPoolExecutor(1, "metering")
         self._indexing = ThreadPoolExecutor(1, "indexing")
+        self._keeping = ThreadPoolExecutor(1, "keeping")
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
@@ -217,6 +230,9 @@ class Server:
         seconds = self._config.limits.audit_index_seconds
         indexing = every(seconds, self._indexer.run_once, self._indexing, "indexing the audit trail")
         self._tasks.append(asyncio.create_task(indexing))
+        seconds = self._config.audit.keeping_seconds
+        keeping = every(seconds, self._keeper.run_once, self._keeping, "keeping the audit trail")
+        self._tasks.append(asyncio.create_task(keeping))
         self._host.set_serving(True)
         self._ready = True
         return self._addresses()
@@ -237,10 +253,11 @@ class Server:
     def _close(self) -> None:
         self._meter.stop()
         self._indexer.stop()
+        self._keeper.stop()
         pools = self._pools
         for pool in (
-            self._indexing, self._metering, pools.stores, pools.generation, pools.computing, pools.deciding,
-            pools.writes, pools.reads,
+            self._keeping, self._indexing, self._metering, pools.stores, pools.generation, pools.computing,
+            pools.deciding, pools.writes, pools.reads,
         ):
             pool.shutdown()
         self._issuer_keys.close()
