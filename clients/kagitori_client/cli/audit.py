@@ -161,7 +161,7 @@ def verify(
     for found in answer.chains:
         problems += len(found.problems)
         rows.append({**plain(found), "head_hash": found.head_hash.hex(), "intact": not found.problems})
-    shown = ["chain_name", "records", "first_sequence", "last_sequence", "intact", "head_hash"]
+    shown = ["chain_name", "records", "first_sequence", "last_sequence", "pruned_sequence", "intact", "head_hash"]
     session.rows("chains", rows, shown)
     if problems:
         described = [p for found in answer.chains for p in found.problems]

@@ -271,6 +271,7 @@ class AuditChain(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     HEAD_HASH_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    PRUNED_SEQUENCE_FIELD_NUMBER: _builtins.int
     chain_name: _builtins.str
     """Name of the chain."""
     records: _builtins.int
@@ -281,6 +282,10 @@ class AuditChain(_message.Message):
     """Sequence number of the last record."""
     head_hash: _builtins.bytes
     """SHA-256 hash of the last record, 32 bytes; keep it elsewhere to prove later that nothing was cut off."""
+    pruned_sequence: _builtins.int
+    """Number of the last record that was removed because its time was over, as statements and a record of the trail
+    say; 0 if none was.
+    """
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditProblem]:
         """What is wrong; empty for an intact chain."""
@@ -294,10 +299,11 @@ class AuditChain(_message.Message):
         last_sequence: _builtins.int = ...,
         head_hash: _builtins.bytes = ...,
         problems: _abc.Iterable[Global___AuditProblem] | None = ...,
+        pruned_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_name", b"chain_name", "first_sequence", b"first_sequence", "head_hash", b"head_hash", "last_sequence", b"last_sequence", "problems", b"problems", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_name", b"chain_name", "first_sequence", b"first_sequence", "head_hash", b"head_hash", "last_sequence", b"last_sequence", "problems", b"problems", "pruned_sequence", b"pruned_sequence", "records", b"records"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -134,6 +134,11 @@ class FoundChain(Protocol):
         ...
 
     @property
+    def pruned_seq(self) -> int:
+        """Of the last record that was removed because its time was over; 0 if none was."""
+        ...
+
+    @property
     def problems(self) -> Sequence[FoundProblem]: ...
 
 

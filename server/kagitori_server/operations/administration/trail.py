@@ -88,6 +88,7 @@ def verify_audit_trail(
             last_sequence=chain.last_seq,
             head_hash=bytes.fromhex(chain.head),
             problems=tuple(map(_problem, chain.problems)),
+            pruned_sequence=chain.pruned_seq,
         )
         for chain in found.chains
     }

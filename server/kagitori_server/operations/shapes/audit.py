@@ -151,6 +151,7 @@ class AuditChain:
     last_sequence: int
     head_hash: bytes
     problems: tuple[AuditProblem, ...]
+    pruned_sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
