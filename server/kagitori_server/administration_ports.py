@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from kagitori_server.audit.following import Follower, Following
+from kagitori_server.audit.indexing import Indexes
 from kagitori_server.audit.lookup import LookupPage, LookupQuery, lookup_events
-from kagitori_server.audit.matching import LookupKey
+from kagitori_server.audit.matching import Filter, LookupKey, context_pair
 from kagitori_server.audit.trail import Position, Trail
 from kagitori_server.audit.verify import ExpectedHead, VerifyReport, verify
-from kagitori_server.operations.administration.ports import EventQuery
+from kagitori_server.model.errors import ThrottlingException, ValidationException
+from kagitori_server.operations.administration.ports import EventFilter, EventQuery, FoundPortion
+from kagitori_server.operations.streams import Stream
+
+_RETRY_SECONDS = 5.0
 
 
 class AuditFiles:
-    """Look-up and verification over the folder that this process's trail is in."""
+    """Look-up, streams and verification over the folder that this process's trail is in."""
 
-    def __init__(self, root: Path, trail: Trail) -> None:
+    def __init__(
+        self, root: Path, trail: Trail, indexes: Indexes | None = None, *, streams: int = 4,
+        rest: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`streams` run at once; `rest` is called again and again while they read, so that they don't slow calls."""
         self._root = root
         self._trail = trail
+        self._indexes = indexes
+        self._follower = Follower(root, trail.position, indexes, rest)
+        self._streams = _Places(streams)
 
     def lookup(self, query: EventQuery) -> LookupPage:
         """One page of records, newest first. Raises ValidationException for bad bounds, values and tokens."""
-        attribute = None
-        if query.attribute is not None:
-            name, value = query.attribute
-            attribute = (LookupKey(name), value)
-        return lookup_events(
-            self._root,
-            LookupQuery(
-                account_id=query.account,
-                start_time=query.start_time,
-                end_time=query.end_time,
-                attribute=attribute,
-                max_results=query.max_results,
-                next_token=query.next_token,
-            ),
-        )
+        return lookup_events(self._root, _asked(query), indexes=self._indexes)
+
+    def tail(self, query: EventQuery, backlog: int, request_id: str) -> Stream[FoundPortion]:
+        """See AuditPort."""
+        return self._stream(Following(_asked(query), from_now=True, backlog=backlog, request_id=request_id))
+
+    def export(self, query: EventQuery) -> Stream[FoundPortion]:
+        """See AuditPort."""
+        return self._stream(Following(_asked(query)))
+
+    def _stream(self, asked: Following) -> Stream[FoundPortion]:
+        with self._streams.taken():
+            self._follower.check(asked)
+            return Stream(lambda stopped: self._follower.portions(asked, stopped), self._streams.give_back)
 
     def verify(self) -> VerifyReport:
         """Reads every chain and checks every link, and that this process's own chain ends no earlier than it wrote."""
@@ -46,3 +60,46 @@ class AuditFiles:
     def positions(self) -> Sequence[Position]:
         """How far this process's chain has come."""
         return (self._trail.position(),)
+
+
+class _Places:
+    """So many things at once. Thread-safe."""
+
+    def __init__(self, most: int) -> None:
+        self._free = threading.BoundedSemaphore(most)
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Takes a place, which is kept unless the body raises. Raises ThrottlingException if none is free."""
+        if not self._free.acquire(blocking=False):
+            raise ThrottlingException("As many streams of audit records run as may.", retry_after=_RETRY_SECONDS)
+        try:
+            yield
+        except BaseException:
+            self._free.release()
+            raise
+
+    def give_back(self) -> None:
+        """Lets go of a place."""
+        self._free.release()
+
+
+def _asked(query: EventQuery) -> LookupQuery:
+    return LookupQuery(
+        account_id=query.account,
+        start_time=query.start_time,
+        end_time=query.end_time,
+        attribute=None if query.attribute is None else _filter(query.attribute),
+        max_results=query.max_results,
+        next_token=query.next_token,
+        filters=tuple(map(_filter, query.filters)),
+        not_before=query.not_before,
+    )
+
+
+def _filter(wanted: EventFilter) -> Filter:
+    name, value, context_key = wanted
+    key = LookupKey(name)
+    if (key is LookupKey.ENCRYPTION_CONTEXT) is (context_key is None):
+        raise ValidationException("ContextKey goes with EncryptionContext, and with nothing else.")
+    return key, value if context_key is None else context_pair(context_key, value)

@@ -85,6 +85,7 @@ class Admission:
             now=self._services.clock(),
             lookup=lookup,
             writer_or_none=writer,
+            request_id=trace.call.request_id,
         )
         if not row.uses_keys:
             self._rate(trace, context)

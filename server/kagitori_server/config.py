@@ -143,18 +143,43 @@ class LimitsConfig:
     """How long a shutdown waits for calls in flight."""
     simulations: int = 2
     """Simulations of policies that run at once; more are refused with ThrottlingException."""
+    audit_streams: int = 4
+    """Calls of TailEvents and ExportEvents at once; more are refused with ThrottlingException."""
     deletion_check_seconds: float = 60.0
     """How often keys whose waiting period is over are looked for."""
     usage_count_seconds: float = 5.0
     """How often the records that came to the audit trail are counted. Who asks for usage doesn't wait for that."""
+    audit_index_seconds: float = 1.0
+    """How often the records that came to the audit trail are put into its index. Look-ups find them before, too."""
 
     def __post_init__(self) -> None:
         _need(1 <= self.calls_in_flight <= 100_000, "limits.calls_in_flight", "1 to 100000")
         _need(1 <= self.read_threads <= 64, "limits.read_threads", "1 to 64")
         _need(1 <= self.simulations <= 16, "limits.simulations", "1 to 16")
+        _need(1 <= self.audit_streams <= 64, "limits.audit_streams", "1 to 64")
+        _need(0 < self.audit_index_seconds <= 86_400, "limits.audit_index_seconds", "more than 0, at most 86400")
         _need(0 < self.shutdown_seconds <= 600, "limits.shutdown_seconds", "more than 0, at most 600")
         _need(0 < self.deletion_check_seconds <= 86_400, "limits.deletion_check_seconds", "more than 0, at most 86400")
         _need(0 < self.usage_count_seconds <= 86_400, "limits.usage_count_seconds", "more than 0, at most 86400")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """How long the audit trail is kept, and where. Whole segments of 64 MiB are moved and removed."""
+
+    retention_days: float = 0.0
+    """Records older than this are removed, provably by this setting; 0 keeps them for ever."""
+    archive_directory: str = ""
+    """Where segments are compressed to; empty for nowhere. One directory for each data directory."""
+    archive_days: float = 7.0
+    """Segments go to the archive when their records are that old."""
+    keeping_seconds: float = 3600.0
+    """How often it is looked for what can be moved or removed."""
+
+    def __post_init__(self) -> None:
+        for name in ("retention_days", "archive_days"):
+            _need(0 <= getattr(self, name) <= 36_500, f"audit.{name}", "0 to 36500")
+        _need(0 < self.keeping_seconds <= 86_400, "audit.keeping_seconds", "more than 0, at most 86400")
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +364,7 @@ class Config:
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     root_key: RootKeyConfig = field(default_factory=RootKeyConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     throttling: ThrottlingConfig = field(default_factory=ThrottlingConfig)
     quotas: QuotasConfig = field(default_factory=QuotasConfig)
     oidc: OidcConfig = field(default_factory=OidcConfig)

@@ -8,9 +8,7 @@ far its records are durable.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,10 +18,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from kagitori_server.audit.backwards import Cursor, chain_end, event_time
-from kagitori_server.audit.chain import LOCK_NAME, chain_names, line_hash, parse_line, read_lines, segment_name
+from kagitori_server.audit.backwards import Cursor, chain_end
+from kagitori_server.audit.chain import chain_names
 from kagitori_server.audit.forwards import Stretch, chain_forwards
 from kagitori_server.audit.metered import Mark, Metered, mark, read_mark, used
+from kagitori_server.audit.opening import chain_is_free
+from kagitori_server.audit.pruned import StatementsDamagedError, chain_beginning
 from kagitori_server.audit.trail import Trail
 from kagitori_server.model.errors import DependencyTimeoutException
 from kagitori_server.model.keys import KeySpec
@@ -129,6 +129,12 @@ class Meter:
                 if self._monotonic() > deadline:
                     raise DependencyTimeoutException("The audit trail is still being counted; try again later.")
 
+    def counted(self, chain: str) -> int:
+        """The number of the last record of a chain that was counted."""
+        with self._catalog.read() as reader:
+            known = self._known(reader, chain)
+        return 0 if known is None else known.seq
+
     def _goals(self) -> list[_Goal]:
         own = self._trail.position()
         others = [chain for chain in chain_names(self._root) if chain != own.chain]
@@ -143,18 +149,8 @@ class Meter:
             known = self._known(reader, chain)
         if known is None or Cursor(known.segment, known.offset) == chain_end(folder):
             return None
-        try:
-            descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        try:
-            # Let go of at once: whoever takes the chain from then on changes nothing of the lines before its end.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return chain_end(folder)
-        except BlockingIOError:
-            return None
-        finally:
-            os.close(descriptor)
+        # Let go of at once: whoever takes the chain from then on changes nothing of the lines before its end.
+        return chain_end(folder) if chain_is_free(folder) else None
 
     def _step(self, goal: _Goal, rest: Callable[[], None] | None) -> bool:
         """Counts a part of a chain. Returns whether there may be more."""
@@ -260,15 +256,15 @@ class _Specs:
 
 def _beginning(folder: Path) -> FollowedChain | None:
     """The checkpoint before the first line of a chain; None if there is no line yet."""
-    path = folder / segment_name(1)
     try:
-        first = next(read_lines(path), None)
-    except FileNotFoundError:
+        beginning = chain_beginning(folder)
+    except StatementsDamagedError as error:
+        _log.error("audit chain %s isn't counted: %s", folder.name, error)
         return None
-    if first is None or not first.complete or parse_line(first.data) is None:
+    if beginning is None:
         return None
-    began = event_time(first.data)
-    return FollowedChain(line_hash(first.data), folder.name, 1, 0, 0, _moment(began) if began else 0.0)
+    chain_id, began = beginning
+    return FollowedChain(chain_id, folder.name, 1, 0, 0, _moment(began) if began else 0.0)
 
 
 def _wanted(stretch: Stretch, after: int, until: int | None) -> tuple[Stretch, bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -142,6 +142,19 @@ class Recording:
             recipient_account=key.account,
             resources=(Resource(key.account, key.arn),),
             service_event_details=details,
+        )
+        return Record(event_id, render_record(facts))
+
+    def of_upkeep(self, name: str, details: Mapping[str, object]) -> Record:
+        """The record of something the service did by itself to what belongs to no account: one of the home account's
+        administration."""
+        event_id = self._new_event_id()
+        identity = render_identity(IdentityType.INTERNAL, account_id=self._home_account, invoked_by="AWS Internal")
+        facts = CallFacts(
+            event_id=event_id, request_id=None, event_time=self._clock(), event_name=name, event_source=ADMIN_SOURCE,
+            event_type=EventType.SERVICE_EVENT, region=self._default_region, user_identity=identity,
+            source_ip="AWS Internal", user_agent="AWS Internal", read_only=False,
+            recipient_account=self._home_account, service_event_details=details,
         )
         return Record(event_id, render_record(facts))
 

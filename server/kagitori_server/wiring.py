@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from kagitori_keystore.base import KeyStore
 from kagitori_keystore.rootkey.provider import RootKeyProvider
@@ -18,6 +19,8 @@ from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.admission import Faults
 from kagitori_server.asking import lockout_check, may_assume_role
 from kagitori_server.attesting import Attesting
+from kagitori_server.audit.indexing import Indexer, Indexes
+from kagitori_server.audit.keeping import Keeper, Keeping
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
 from kagitori_server.authn.signatures import Signatures
@@ -168,6 +171,8 @@ class Server:
         self._meter = Meter(
             self._catalog, data.audit, self._trail, PRICES, self._clocks.monotonic, lambda: time.sleep(_METER_REST)
         )
+        self._indexes = Indexes(data.audit)
+        self._indexer = Indexer(data.audit, self._trail, self._indexes, lambda: time.sleep(_METER_REST))
         self._services = self._make_services(root_key)
         recover_intents(self._services, self._trail, data.audit)
         self._recording = Recording(
@@ -176,6 +181,16 @@ class Server:
             partition=config.service.partition,
             home_account=config.service.account,
             default_region=config.service.region,
+        )
+        self._keeper = Keeper(
+            data.audit, self._trail,
+            Keeping(
+                config.audit.retention_days,
+                Path(config.audit.archive_directory) if config.audit.archive_directory else None,
+                config.audit.archive_days,
+            ),
+            {"usage": self._meter.counted, "index": self._indexer.indexed},
+            lambda name, details: self._recording.of_upkeep(name, details).event, self._clocks.wall,
         )
         self._pools = Pools(
             reads=ThreadPoolExecutor(config.limits.read_threads, "reads"),
@@ -194,6 +209,8 @@ class Server:
         leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, FreezeEvents(self._events))
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
         self._metering = ThreadPoolExecutor(1, "metering")
+        self._indexing = ThreadPoolExecutor(1, "indexing")
+        self._keeping = ThreadPoolExecutor(1, "keeping")
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
@@ -230,6 +247,12 @@ class Server:
         seconds = self._config.limits.usage_count_seconds
         counting = every(seconds, self._meter.run_once, self._metering, "counting usage")
         self._tasks.append(asyncio.create_task(counting))
+        seconds = self._config.limits.audit_index_seconds
+        indexing = every(seconds, self._indexer.run_once, self._indexing, "indexing the audit trail")
+        self._tasks.append(asyncio.create_task(indexing))
+        seconds = self._config.audit.keeping_seconds
+        keeping = every(seconds, self._keeper.run_once, self._keeping, "keeping the audit trail")
+        self._tasks.append(asyncio.create_task(keeping))
         self._host.set_serving(True)
         self._ready = True
         return self._addresses()
@@ -248,9 +271,12 @@ class Server:
 
     def _close(self) -> None:
         self._meter.stop()
+        self._indexer.stop()
+        self._keeper.stop()
         pools = self._pools
         for pool in (
-            self._metering, pools.stores, pools.generation, pools.computing, pools.deciding, pools.writes, pools.reads
+            self._keeping, self._indexing, self._metering, pools.stores, pools.generation, pools.computing,
+            pools.deciding, pools.writes, pools.reads,
         ):
             pool.shutdown()
         self._issuer_keys.close()
@@ -284,7 +310,10 @@ class Server:
         self._authorizer = Authorizer()
         started = self._clocks.monotonic()
         administration = Administration(
-            audit=AuditFiles(self._data.audit, self._trail),
+            audit=AuditFiles(
+                self._data.audit, self._trail, self._indexes, streams=config.limits.audit_streams,
+                rest=lambda: time.sleep(_METER_REST),
+            ),
             root_key=RootKeyRotation(
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),

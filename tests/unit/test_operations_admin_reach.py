@@ -45,6 +45,8 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
         "ListTokens": {"account_id": account},
         "ListCertificates": {"account_id": account},
         "LookupEvents": {"account_id": account},
+        "TailEvents": {"account_id": account},
+        "ExportEvents": {"account_id": account},
         "GetUsage": {"account_id": account, "start_time": 0.0, "end_time": 86_400.0},
         "GetUser": {"account_id": account, "user_name": "alice"},
         "ExplainAccess": {"principal_arn": user, "action": "kms:ListKeys", "resource_arn": "*"},

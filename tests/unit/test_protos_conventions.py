@@ -42,7 +42,7 @@ ADMIN_RPCS = {
     "CreateOidcProvider", "ListOidcProviders", "DeleteOidcProvider", "AssumeRole", "GetCallerIdentity",
     "ExplainAccess", "SimulatePolicy", "LintPolicy",
     "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
-    "LookupEvents", "VerifyAuditTrail",
+    "LookupEvents", "TailEvents", "ExportEvents", "VerifyAuditTrail",
     "GetUsage", "GetServerStatus", "ListKeyStoreHealth", "CheckCustomKeyStore", "RotateRootKey",
 }
 
@@ -75,14 +75,16 @@ def test_admin_service_alone_serves_administration() -> None:
     assert {name for service, name in rpcs() if service != "AdminService"}.isdisjoint(ADMIN_RPCS)
 
 
-def test_only_simulation_streams() -> None:
+def test_only_what_reads_the_trail_streams() -> None:
     """All other rpcs are one request, one response: that is what the other protocols can carry as well."""
     streaming = [
         (method.name, method.client_streaming, method.server_streaming)
         for file in FILES for service in file.service for method in service.method
         if method.client_streaming or method.server_streaming
     ]
-    assert streaming == [("SimulatePolicy", False, True)]
+    assert streaming == [
+        ("SimulatePolicy", False, True), ("TailEvents", False, True), ("ExportEvents", False, True)
+    ]
 
 
 def test_messages_are_named_after_their_rpc() -> None:

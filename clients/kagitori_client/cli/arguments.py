@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Protocol, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from kagitori.kms.v1.credentials_pb2 import GetCallerIdentityRequest
 from kagitori.kms.v1.resources_pb2 import Tag
@@ -71,6 +74,22 @@ def milliseconds(text: str) -> int:
     """A duration such as 250ms, or what `seconds` takes. Raises UsageError."""
     match = re.fullmatch(r"(\d{1,9})ms", text, re.ASCII)
     return int(match[1]) if match else min(seconds(text) * 1_000, _INT32)
+
+
+def point_in_time(text: str) -> Timestamp:
+    """A time such as 2026-11-01 or 2026-11-01T12:00:00Z (UTC unless it has a zone), or a duration ago.
+
+    Raises UsageError.
+    """
+    moment = Timestamp()
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        moment.GetCurrentTime()
+        moment.FromSeconds(max(0, moment.seconds - seconds(text)))
+        return moment
+    moment.FromDatetime(at.replace(tzinfo=at.tzinfo or UTC))
+    return moment
 
 
 def principal_arn(session: Session, name: str) -> str:

@@ -5,66 +5,43 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import deque
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from kagitori.kms.v1.audit_pb2 import (
     AuditEvent,
-    LookupAttribute,
-    LookupAttributeKey,
     LookupEventsRequest,
-    LookupEventsResponse,
+    TailEventsRequest,
+    TailEventsResponse,
     VerifyAuditTrailRequest,
 )
-from kagitori_client.cli.failures import AuditTrailBroken, UsageError
+from kagitori_client.cli import audit_export
+from kagitori_client.cli.arguments import point_in_time
+from kagitori_client.cli.audit_filters import ATTRIBUTES, filters
+from kagitori_client.cli.failures import AuditTrailBroken
 from kagitori_client.cli.session import Session, command
 from kagitori_client.cli.text import Plain, moment, plain, printable
 from kagitori_client.client import pages
-from kagitori_client.status import REQUEST_ID
+from kagitori_client.errors import ConnectionFailed, ServiceError
 
 app = typer.Typer(help="Read and verify the audit trail.", no_args_is_help=True)
+audit_export.register(app)
 
-_PREFIX = "LOOKUP_ATTRIBUTE_KEY_"
-_ATTRIBUTES = {
-    name.removeprefix(_PREFIX).lower().replace("_", "-"): number
-    for name, number in LookupAttributeKey.items()
-    if number != LookupAttributeKey.LOOKUP_ATTRIBUTE_KEY_UNSPECIFIED
-}
-_POLL = 2.0
-_OVERLAP = 10  # seconds; records of several server processes don't come strictly in order
-_REMEMBERED = 10_000
+_POLL = 1.0
+_LONGEST_PAUSE = 30.0
 
-
-def _attribute(text: str) -> LookupAttribute:
-    name, equals, value = text.partition("=")
-    if not equals or not value or name not in _ATTRIBUTES:
-        raise UsageError(
-            f"--filter wants ATTRIBUTE=VALUE, not {text!r}", hint=f"attributes: {', '.join(_ATTRIBUTES)}"
-        )
-    return LookupAttribute(attribute_key=_ATTRIBUTES[name], attribute_value=value)
-
-
-def _newest(
-    session: Session, request: LookupEventsRequest, limit: int | None, own: deque[str]
-) -> list[AuditEvent]:
-    """The newest records, oldest first; all that match when there is no limit.
-
-    Puts the request ids of its calls into `own`.
-    """
-
-    def look_up(asked: LookupEventsRequest) -> LookupEventsResponse:
-        answer, call = session.client.admin.LookupEvents.with_call(asked)
-        own.extend(str(value) for name, value in call.trailing_metadata() if name == REQUEST_ID)
-        return answer
-
-    found: list[AuditEvent] = []
-    for page in pages(look_up, request):
-        found += page.events
-        if limit is not None and len(found) >= limit:
-            break
-    return found[:limit][::-1]
+_Filters = Annotated[
+    list[str] | None,
+    typer.Option("--filter", help=f"One of {', '.join(ATTRIBUTES)}, = and the value; repeat for more.",
+                 metavar="ATTR=VALUE"),
+]
+_Context = Annotated[
+    list[str] | None,
+    typer.Option("--context", help="A pair of the encryption context; repeat for more.", metavar="NAME=VALUE"),
+]
+_Account = Annotated[str | None, typer.Option(help="Another account than the caller's.", metavar="ACCOUNT")]
 
 
 def _print(session: Session, event: AuditEvent) -> None:
@@ -92,32 +69,81 @@ def _record(event: AuditEvent) -> dict[str, Plain]:
     return record if isinstance(record, dict) else {}
 
 
+@command(
+    app, "lookup",
+    epilog="Example: kagitori audit lookup --filter username=alice --filter outcome=failure --from 30d",
+)
+def lookup(
+    session: Session,
+    only: _Filters = None,
+    context: _Context = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help="Records from then on: a time, or how long ago such as 30d; 90d by default.",
+                     metavar="TIME"),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="Records up to then, likewise; now by default.", metavar="TIME")
+    ] = None,
+    number: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="At most so many.")] = 50,
+    account: _Account = None,
+) -> None:
+    """Find audit records, the latest first; those that fit all filters. As JSON, one record per line."""
+    request = LookupEventsRequest(filters=filters(only, context), account_id=account)
+    for text, into in ((since, request.start_time), (until, request.end_time)):
+        if text is not None:
+            into.CopyFrom(point_in_time(text))
+    left = number
+    for page in pages(session.client.admin.LookupEvents, request):
+        for event in page.events[:left]:
+            _print(session, event)
+        left -= len(page.events)
+        if left <= 0:
+            return
+
+
 @command(app, "tail", epilog="Example: kagitori audit tail -n 50 --filter event-name=Decrypt --follow")
 def tail(
     session: Session,
     number: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many of the newest records.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones until interrupted.")] = False,
-    only: Annotated[
-        str | None,
-        typer.Option("--filter", help=f"One of {', '.join(_ATTRIBUTES)}, = and the value.", metavar="ATTR=VALUE"),
-    ] = None,
+    only: _Filters = None,
+    context: _Context = None,
+    account: _Account = None,
 ) -> None:
     """Print the newest audit records, the latest last; as JSON, one record per line."""
-    request = LookupEventsRequest(lookup_attribute=_attribute(only) if only else None)
-    seen: deque[str] = deque(maxlen=_REMEMBERED)
-    # A look-up is a call and leaves a record itself: without leaving out its own, --follow would never be silent.
-    own: deque[str] = deque(maxlen=_REMEMBERED)
-    limit: int | None = number
+    request = TailEventsRequest(filters=filters(only, context), account_id=account, backlog=number)
+    pause = _POLL
     while True:
-        for event in _newest(session, request, limit, own):
-            if event.event_id not in seen and _record(event).get("requestID") not in own:
-                seen.append(event.event_id)
-                _print(session, event)
-                request.start_time.FromSeconds(event.event_time.seconds - _OVERLAP)
+        try:
+            for message in _messages(session, request):
+                for event in message.events:
+                    _print(session, event)
+                # All of a backlog has the same token: a call that breaks off there would begin behind it.
+                request.resume_token = message.resume_token
+                pause = _POLL
+        except (ConnectionFailed, ServiceError) as error:
+            # What was printed is behind the token: nothing is missed and nothing comes twice.
+            passing = isinstance(error, ConnectionFailed) or error.retry_after is not None
+            if not follow or not passing or not request.resume_token:
+                raise
+            pause = min(pause * 2, _LONGEST_PAUSE)
         if not follow:
             return
-        limit = None if request.HasField("start_time") else number
-        time.sleep(_POLL)
+        time.sleep(pause)
+
+
+def _messages(session: Session, request: TailEventsRequest) -> Iterator[TailEventsResponse]:
+    """The messages of a call, those of a backlog as one."""
+    backlog: list[AuditEvent] = []
+    first = not request.resume_token
+    for message in session.client.admin.TailEvents(request):
+        if first:
+            backlog += message.events
+        else:
+            yield message
+    if first:
+        yield TailEventsResponse(events=backlog, resume_token=message.resume_token)
 
 
 @command(app, "verify")
@@ -135,7 +161,7 @@ def verify(
     for found in answer.chains:
         problems += len(found.problems)
         rows.append({**plain(found), "head_hash": found.head_hash.hex(), "intact": not found.problems})
-    shown = ["chain_name", "records", "first_sequence", "last_sequence", "intact", "head_hash"]
+    shown = ["chain_name", "records", "first_sequence", "last_sequence", "pruned_sequence", "intact", "head_hash"]
     session.rows("chains", rows, shown)
     if problems:
         described = [p for found in answer.chains for p in found.problems]

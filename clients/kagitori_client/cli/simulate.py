@@ -6,11 +6,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -25,7 +23,7 @@ from kagitori.kms.v1.decisions_pb2 import (
     SimulationProgress,
     SimulationUndecided,
 )
-from kagitori_client.cli.arguments import principal_arn, seconds
+from kagitori_client.cli.arguments import point_in_time, principal_arn
 from kagitori_client.cli.decisions import place
 from kagitori_client.cli.failures import UsageError, WouldRefuse
 from kagitori_client.cli.files import read_document
@@ -89,7 +87,7 @@ def simulate(
         raise _unclear()
     for text, into in ((since, request.start_time), (until, request.end_time)):
         if text is not None:
-            into.CopyFrom(_moment(text))
+            into.CopyFrom(point_in_time(text))
     result = _Result()
     with _shown_progress() as show:
         for message in session.client.admin.SimulatePolicy(request):
@@ -169,19 +167,6 @@ def _unclear() -> UsageError:
         hint="--key with --policy-file, --grant or --disable-key; "
         "or --principal and --policy-name with --policy-file or --remove-policy",
     )
-
-
-def _moment(text: str) -> Timestamp:
-    """A time such as 2026-11-01 or 2026-11-01T12:00:00Z (UTC unless it has a zone), or a duration ago."""
-    moment = Timestamp()
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        moment.GetCurrentTime()
-        moment.FromSeconds(max(0, moment.seconds - seconds(text)))
-        return moment
-    moment.FromDatetime(at.replace(tzinfo=at.tzinfo or UTC))
-    return moment
 
 
 @contextmanager

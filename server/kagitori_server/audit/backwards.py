@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from io import FileIO
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from kagitori_server.audit.chain import MAX_LINE_BYTES, segment_name, segment_numbers
+from kagitori_server.audit.chain import MAX_LINE_BYTES, segment_numbers
+from kagitori_server.audit.segments import open_segment
 
 CLOCK_SLACK_SECONDS = 300
 """How far records of one chain may be out of order by their event times (concurrent calls, clock steps)."""
@@ -25,6 +25,10 @@ class Cursor(NamedTuple):
     offset: int
 
 
+BEGINNING = Cursor(0, 0)
+"""The place before all lines."""
+
+
 class LineAt(NamedTuple):
     """A complete line and the places before and behind it."""
 
@@ -38,11 +42,11 @@ def chain_end(chain_dir: Path) -> Cursor:
     numbers = segment_numbers(chain_dir)
     if not numbers:
         return Cursor(1, 0)
-    file = _open(chain_dir / segment_name(numbers[-1]))
+    file = open_segment(chain_dir, numbers[-1])
     if file is None:
         return Cursor(numbers[-1], 0)
-    with file:
-        return Cursor(numbers[-1], os.fstat(file.fileno()).st_size)
+    with closing(file):
+        return Cursor(numbers[-1], file.size)
 
 
 def event_time(line: bytes) -> str:
@@ -54,52 +58,36 @@ def event_time(line: bytes) -> str:
     return match.group(1).decode() if match else ""
 
 
-def chain_backwards(chain_dir: Path, cursor: Cursor, newest: str = "") -> Iterator[LineAt]:
-    """The complete lines before `cursor`, newest first, across segments.
+def chain_backwards(chain_dir: Path, cursor: Cursor, stop: Cursor = BEGINNING) -> Iterator[LineAt]:
+    """The complete lines before `cursor` and from `stop` on, newest first, across segments.
 
-    With `newest` (an event time), segments that begin after it are skipped unread. A writer may append
-    meanwhile; a segment that it cut or removed meanwhile simply ends earlier.
+    A writer may append meanwhile; a segment that it cut or removed meanwhile simply ends earlier.
     """
     for number in reversed(segment_numbers(chain_dir)):
         if number > cursor.segment:
             continue
-        path = chain_dir / segment_name(number)
-        if newest and _first_time(path) > newest:
-            continue
+        if number < stop.segment:
+            return
         end = cursor.offset if number == cursor.segment else None
-        for start, data in _segment_backwards(path, end):
+        for start, data in _segment_backwards(chain_dir, number, end):
+            if number == stop.segment and start < stop.offset:
+                return
             yield LineAt(data, Cursor(number, start), Cursor(number, start + len(data) + 1))
 
 
-def _first_time(path: Path) -> str:
-    file = _open(path)
-    if file is None:
-        return ""
-    with file:
-        return event_time(file.read(_BLOCK_BYTES))
-
-
-def _open(path: Path) -> FileIO | None:
-    """The file, or None if a writer's repair removed it meanwhile: then nothing in it was ever durable."""
-    try:
-        return path.open("rb", buffering=0)
-    except FileNotFoundError:
-        return None
-
-
-def _segment_backwards(path: Path, end: int | None) -> Iterator[tuple[int, bytes]]:
+def _segment_backwards(chain_dir: Path, number: int, end: int | None) -> Iterator[tuple[int, bytes]]:
     """Offsets and contents of the complete lines before `end`. Overlong ones and a torn end are skipped."""
-    file = _open(path)
+    file = open_segment(chain_dir, number)
     if file is None:
         return
-    with file:
-        size = os.fstat(file.fileno()).st_size
+    with closing(file):
+        size = file.size
         position = size if end is None else min(end, size)
         carried = b""  # a line's last part, whose beginning is further to the left
         skipping = True  # True until the newline that ends the next line to report was seen
         while position > 0:
             start = max(0, position - _BLOCK_BYTES)
-            block = os.pread(file.fileno(), position - start, start)
+            block = file.pread(position - start, start)
             if len(block) < position - start:
                 return
             position = start

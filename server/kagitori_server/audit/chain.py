@@ -2,6 +2,8 @@
 
     ROOT/chain-00/lock             held (flock) by the one process that appends to the chain
     ROOT/chain-00/00000001.jsonl   segments, numbered without gaps; each is JSON Lines
+    ROOT/chain-00/archive          a link to where segments are that were compressed (`segments`)
+    ROOT/chain-00/pruned.jsonl     what was removed when its time was over (`pruned`)
 
     {"seq":N,"prev":"<64 lowercase hex>","event":{...}}\n
 
@@ -13,11 +15,12 @@ it, which is why heads should be kept elsewhere and given to the verifier.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 MAX_EVENT_BYTES = 512 * 1024
 """Longest event of a line: above CloudTrail's bounds of 100 KB parameters, 100 KB response, 28 KB extra."""
@@ -29,6 +32,10 @@ MAX_CHAINS = 1000
 """Chains of one root; a process takes one for as long as it runs."""
 
 LOCK_NAME = "lock"
+ARCHIVE_NAME = "archive"
+ARCHIVED = ".gz"
+"""What an archived segment's name ends with besides."""
+PRUNED_NAME = "pruned.jsonl"
 
 _GENESIS_DOMAIN = b"kagitori audit chain v1\n"
 _CHAIN = re.compile(r"chain-[0-9]{2,3}")
@@ -112,16 +119,37 @@ def segment_number(name: str) -> int | None:
 
 
 def segment_numbers(chain_dir: Path) -> list[int]:
-    """The segment numbers present in a chain, ascending; gaps are the caller's business."""
-    return sorted(number for entry in chain_dir.iterdir() if (number := segment_number(entry.name)))
+    """The segment numbers present in a chain and its archive, ascending; gaps are the caller's business."""
+    found = {number for entry in chain_dir.iterdir() if (number := segment_number(entry.name))}
+    return sorted(found.union(archived_numbers(chain_dir)))
+
+
+def archived_numbers(chain_dir: Path) -> list[int]:
+    """The numbers of the segments in a chain's archive, ascending."""
+    try:
+        names = [entry.name for entry in (chain_dir / ARCHIVE_NAME).iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    plain = [name.removesuffix(ARCHIVED) for name in names if name.endswith(ARCHIVED)]
+    return sorted(number for name in plain if (number := segment_number(name)))
+
+
+def segment_path(chain_dir: Path, number: int) -> Path:
+    """Where a segment is; where it would be, if it is nowhere."""
+    plain = chain_dir / segment_name(number)
+    archived = chain_dir / ARCHIVE_NAME / (plain.name + ARCHIVED)
+    return plain if plain.exists() or not archived.exists() else archived
 
 
 def read_lines(path: Path) -> Iterator[RawLine]:
-    """The lines of a segment from its start, in memory bounded by one line."""
+    """The lines of a segment from its start, in memory bounded by one line.
+
+    Raises OSError; for an archived segment that is damaged EOFError or zlib.error, too.
+    """
     limit = MAX_LINE_BYTES + 1
     number = 0
     end = 0
-    with path.open("rb") as file:
+    with cast("IO[bytes]", gzip.open(path) if path.suffix == ARCHIVED else path.open("rb")) as file:
         while first := file.readline(limit):
             number += 1
             end += len(first)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from kagitori_server.audit.backwards import Cursor
-from kagitori_server.audit.chain import MAX_LINE_BYTES, segment_name, segment_numbers
+from kagitori_server.audit.chain import MAX_LINE_BYTES, segment_numbers
+from kagitori_server.audit.segments import open_segment
 
 _BLOCK_BYTES = 64 * 1024
 
@@ -33,20 +34,18 @@ def chain_forwards(chain_dir: Path, start: Cursor, stop: Cursor | None = None) -
             return
         begin = start.offset if number == start.segment else 0
         end = stop.offset if stop is not None and number == stop.segment else None
-        yield from _segment_forwards(chain_dir / segment_name(number), number, begin, end)
+        yield from _segment_forwards(chain_dir, number, begin, end)
 
 
-def _segment_forwards(path: Path, number: int, position: int, end: int | None) -> Iterator[Stretch]:
-    try:
-        file = path.open("rb", buffering=0)
-    except FileNotFoundError:
-        # A writer's repair removed it meanwhile: nothing in it was ever durable.
+def _segment_forwards(chain_dir: Path, number: int, position: int, end: int | None) -> Iterator[Stretch]:
+    file = open_segment(chain_dir, number)
+    if file is None:
         return
-    with file:
+    with closing(file):
         carried, overlong = b"", False
         while True:
             size = _BLOCK_BYTES if end is None else min(_BLOCK_BYTES, end - position)
-            block = os.pread(file.fileno(), size, position) if size > 0 else b""
+            block = file.pread(size, position) if size > 0 else b""
             if not block:
                 return
             position += len(block)

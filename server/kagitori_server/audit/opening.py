@@ -19,6 +19,7 @@ from kagitori_server.audit.chain import (
     segment_name,
     segment_numbers,
 )
+from kagitori_server.audit.pruned import StatementsDamagedError, read_statements
 
 
 class ChainDamagedError(Exception):
@@ -55,6 +56,21 @@ def lock_chain(chain_dir: Path) -> int | None:
     return descriptor
 
 
+def chain_is_free(chain_dir: Path) -> bool:
+    """Whether no process holds the chain at this moment. Raises OSError."""
+    try:
+        descriptor = os.open(chain_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def find_tail(chain_dir: Path) -> ChainTail:
     """Reads the last segment (and the one before, if the last has no complete line) and checks its links.
 
@@ -63,13 +79,18 @@ def find_tail(chain_dir: Path) -> ChainTail:
     unfinished.
     """
     numbers = segment_numbers(chain_dir)
-    if numbers != list(range(1, len(numbers) + 1)):
+    try:
+        stated = read_statements(chain_dir).segments
+    except StatementsDamagedError as error:
+        raise ChainDamagedError(str(error)) from None
+    first = numbers[0] if numbers else 1
+    if first > stated + 1 or numbers != list(range(first, first + len(numbers))) or (stated and not numbers):
         raise ChainDamagedError("segments are missing")
     if not numbers:
         return ChainTail(segment=0, offset=0, seq=0, head=genesis(chain_dir.name), torn_bytes=0)
     last = numbers[-1]
     tail = _scan(chain_dir, last)
-    if tail.seq or last == 1:
+    if tail.seq or last == first:
         return tail
     before = _scan(chain_dir, last - 1)
     if not before.seq or before.torn_bytes:

@@ -6,9 +6,9 @@ one block and one line. Blocks on file I/O, and returns after each block, so tha
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,10 +24,10 @@ from kagitori_server.audit.chain import (
     MAX_LINE_BYTES,
     chain_names,
     parse_line,
-    segment_name,
     segment_numbers,
 )
 from kagitori_server.audit.lookup import second_text
+from kagitori_server.audit.segments import open_segment
 
 _BLOCK_BYTES = 64 * 1024
 _FIRST_BYTES = MAX_LINE_BYTES + 1
@@ -79,7 +79,8 @@ class Block(NamedTuple):
 class _Part:
     """A segment to read, up to a size."""
 
-    path: Path
+    chain_dir: Path
+    number: int
     size: int
 
 
@@ -134,7 +135,7 @@ def occasion(line: bytes) -> Occasion | None:
 def _plan(chain_dir: Path, oldest: str, newest: str | None) -> tuple[list[_Part], int]:
     """The segments of a chain that the period may be in, and how many lines they have."""
     end = chain_end(chain_dir)
-    firsts = [(number, *_first(chain_dir / segment_name(number))) for number in segment_numbers(chain_dir)]
+    firsts = [(number, *_first(chain_dir, number)) for number in segment_numbers(chain_dir)]
     parts: list[_Part] = []
     first_seq = 0
     stop_seq = _last_seq(chain_dir, end) + 1
@@ -147,18 +148,20 @@ def _plan(chain_dir: Path, oldest: str, newest: str | None) -> tuple[list[_Part]
             break
         if not parts:
             first_seq = seq
-        path = chain_dir / segment_name(number)
-        parts.append(_Part(path, end.offset if number == end.segment else _size(path)))
+        parts.append(_Part(chain_dir, number, end.offset if number == end.segment else _size(chain_dir, number)))
     return parts, max(0, stop_seq - first_seq) if parts else 0
 
 
-def _first(path: Path) -> tuple[int, str]:
+def _first(chain_dir: Path, number: int) -> tuple[int, str]:
     """Number and time of a segment's first line; 0 and nothing if it can't be read."""
-    try:
-        with path.open("rb") as file:
-            line = file.readline(_FIRST_BYTES).removesuffix(b"\n")
-    except FileNotFoundError:
+    file = open_segment(chain_dir, number)
+    if file is None:
         return 0, ""
+    with closing(file):
+        line = file.pread(_BLOCK_BYTES, 0)
+        if b"\n" not in line:
+            line = file.pread(_FIRST_BYTES, 0)
+    line = line.partition(b"\n")[0]
     parsed = parse_line(line)
     return (0, "") if parsed is None else (parsed.seq, event_time(line))
 
@@ -171,24 +174,23 @@ def _last_seq(chain_dir: Path, end: Cursor) -> int:
     return 0
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
+def _size(chain_dir: Path, number: int) -> int:
+    file = open_segment(chain_dir, number)
+    if file is None:
         return 0
+    with closing(file):
+        return file.size
 
 
 def _blocks_of(part: _Part) -> Iterator[list[bytes]]:
     """Complete lines, in bunches. Of an overlong one the end is left, which is no line; a torn end is skipped."""
-    try:
-        file = part.path.open("rb", buffering=0)
-    except FileNotFoundError:
-        # A writer's repair removed it meanwhile: nothing in it was ever durable.
+    file = open_segment(part.chain_dir, part.number)
+    if file is None:
         return
-    with file:
+    with closing(file):
         position, carried = 0, b""
         while position < part.size:
-            block = os.pread(file.fileno(), min(_BLOCK_BYTES, part.size - position), position)
+            block = file.pread(min(_BLOCK_BYTES, part.size - position), position)
             if not block:
                 return
             position += len(block)

@@ -8,15 +8,20 @@ looked at, but then `head` may be a line that is not yet durable (note heads fro
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from kagitori_server.audit.chain import (
+    ARCHIVE_NAME,
     LOCK_NAME,
+    PRUNED_NAME,
     RawLine,
+    archived_numbers,
     chain_name,
     chain_names,
     genesis,
@@ -25,7 +30,9 @@ from kagitori_server.audit.chain import (
     read_lines,
     segment_name,
     segment_number,
+    segment_path,
 )
+from kagitori_server.audit.pruned import Statements, StatementsDamagedError, attested, read_statements
 
 MAX_PROBLEMS_PER_CHAIN = 1000
 """Problems described for one chain; all are counted."""
@@ -61,7 +68,8 @@ class Progress(NamedTuple):
 class ChainReport:
     """What one chain holds. `first_seq` and `last_seq` are 0 if it has no record; `head` is the hash to note.
 
-    `torn_bytes` is the length of an unfinished last line. `problem_count` may exceed the problems described.
+    `torn_bytes` is the length of an unfinished last line. Records up to `pruned_seq` were removed because their time
+    was over, as statements and a record say. `problem_count` may exceed the problems described.
     """
 
     chain: str
@@ -71,6 +79,7 @@ class ChainReport:
     last_seq: int
     head: str
     torn_bytes: int
+    pruned_seq: int
     problem_count: int
     problems: tuple[Problem, ...]
 
@@ -104,11 +113,23 @@ def verify(
     problems = [
         Problem(name, None, None, "the chain is missing") for name in sorted(absent.difference(names))
     ]
-    reports: list[ChainReport] = []
+    reports: dict[str, ChainReport] = {}
+    wanted: dict[str, tuple[str, ...]] = {}
+    named: set[tuple[str, str]] = set()
     for name in names:
-        before = sum(report.records for report in reports)
-        reports.append(_Verification(root / name, progress, expected.get(name), before).run())
-    return VerifyReport(tuple(reports), tuple(problems))
+        before = sum(report.records for report in reports.values())
+        verification = _Verification(root / name, progress, expected.get(name), before)
+        reports[name] = verification.run()
+        wanted[name] = verification.statements_pruned()
+        named.update(verification.attested)
+    for name, hashes in wanted.items():
+        if hashes and named.isdisjoint((name, each) for each in hashes):
+            problem = Problem(name, PRUNED_NAME, None, "no record in the trail says that segments were pruned")
+            report = reports[name]
+            reports[name] = replace(
+                report, problem_count=report.problem_count + 1, problems=(*report.problems, problem)
+            )
+    return VerifyReport(tuple(reports.values()), tuple(problems))
 
 
 class _Verification:
@@ -131,14 +152,24 @@ class _Verification:
         self._seq = 0
         self._head = genesis(chain_dir.name)
         self._torn = 0
+        self._statements = Statements((), ())
+        self._pruned = self._pruned_seq = 0
+        self.attested: list[tuple[str, str]] = []
+        """Chains and hashes of statements that the records read name."""
         self._problems: list[Problem] = []
         self._problem_count = 0
 
     def run(self) -> ChainReport:
         numbers = self._check_names()
+        self._begin_behind_pruned(numbers)
         for number in numbers:
             self._segment = segment_name(number)
-            self._read_segment(last=number == numbers[-1])
+            try:
+                self._read_segment(number, last=number == numbers[-1])
+            except FileNotFoundError:
+                self._pass_over(number)
+            except (gzip.BadGzipFile, EOFError, zlib.error):
+                self._report(None, "the archived segment can't be read")
         self._check_expected_reached()
         return ChainReport(
             chain=self._dir.name,
@@ -148,29 +179,63 @@ class _Verification:
             last_seq=self._seq,
             head=self._head,
             torn_bytes=self._torn,
+            pruned_seq=self._pruned_seq,
             problem_count=self._problem_count,
             problems=tuple(self._problems),
         )
 
-    def _check_names(self) -> list[int]:
-        """The numbers of the segments there are, ascending; reports gaps and strangers."""
-        numbers = []
-        for name in sorted(entry.name for entry in self._dir.iterdir()):
-            number = segment_number(name)
-            if number is not None:
-                numbers.append(number)
-            elif name != LOCK_NAME:
-                self._report(None, "the file does not belong to a chain", name)
-        for before, number in zip([0, *numbers], numbers, strict=False):
+    def statements_pruned(self) -> tuple[str, ...]:
+        """The hashes of statements of which one has to be named by a record that is kept; none if nothing is
+        pruned."""
+        return self._statements.hashes[self._pruned - 1 :] if self._pruned else ()
+
+    def _begin_behind_pruned(self, numbers: list[int]) -> None:
+        """Goes on from what the statements say of the segments that were pruned."""
+        try:
+            self._statements = read_statements(self._dir)
+        except StatementsDamagedError as error:
+            self._report(None, str(error), PRUNED_NAME)
+        missing = numbers[0] - 1 if numbers else 0
+        self._take_as_pruned(min(missing, self._statements.segments))
+        for before, number in zip([self._pruned, *numbers], numbers, strict=False):
             if number > before + 1:
                 absent = _span(segment_name(before + 1), segment_name(number - 1))
                 self._report(None, f"missing before this segment: {absent}", segment_name(number))
-        return numbers
 
-    def _read_segment(self, *, last: bool) -> None:
+    def _take_as_pruned(self, segments: int) -> None:
+        self._pruned = segments
+        if segments:
+            statement = self._statements.stated[segments - 1]
+            self._seq, self._head = statement.last_seq, statement.last_hash
+            self._pruned_seq = statement.last_seq
+
+    def _pass_over(self, number: int) -> None:
+        """A segment went away while the chain was read: pruned just now, or it is missing."""
+        if not self._records:
+            try:
+                self._statements = read_statements(self._dir)
+            except StatementsDamagedError as error:
+                self._report(None, str(error), PRUNED_NAME)
+            if number <= self._statements.segments:
+                self._take_as_pruned(number)
+                return
+        self._report(None, "the segment is missing")
+
+    def _check_names(self) -> list[int]:
+        """The numbers of the segments there are, ascending; reports strangers."""
+        numbers = set(archived_numbers(self._dir))
+        for name in sorted(entry.name for entry in self._dir.iterdir()):
+            number = segment_number(name)
+            if number is not None:
+                numbers.add(number)
+            elif name not in (LOCK_NAME, ARCHIVE_NAME, PRUNED_NAME):
+                self._report(None, "the file does not belong to a chain", name)
+        return sorted(numbers)
+
+    def _read_segment(self, number: int, *, last: bool) -> None:
         self._tell()
         offset = 0
-        for raw in read_lines(self._dir / self._segment):
+        for raw in read_lines(segment_path(self._dir, number)):
             if raw.complete:
                 self._check_line(raw)
             elif last:
@@ -188,6 +253,7 @@ class _Verification:
         self._records += 1
         if self._records % _LINES_PER_PROGRESS == 0:
             self._tell()
+        self.attested += attested(raw.data)
         if not _is_json(line.event):
             self._report(raw.number, f"the event of record {line.seq} is not JSON")
         if line.seq <= self._seq:

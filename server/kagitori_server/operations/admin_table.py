@@ -210,7 +210,17 @@ AUDIT: tuple[Operation, ...] = (
     reading(
         "LookupEvents", audit_shapes.LookupEventsRequest, audit_shapes.LookupEventsResponse, trail.lookup_events,
         on=Resource.ACCOUNT, account_member="account_id", home_only=False,
-        shown=("account_id", "start_time", "end_time", "lookup_attribute", "max_results", "next_token"),
+        shown=("account_id", "start_time", "end_time", "lookup_attribute", "max_results", "next_token", "filters"),
+    ),
+    streaming(
+        "TailEvents", audit_shapes.TailEventsRequest, audit_shapes.TailEventsResponse, trail.tail_events,
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        shown=("account_id", "filters", "resume_token", "backlog"),
+    ),
+    streaming(
+        "ExportEvents", audit_shapes.ExportEventsRequest, audit_shapes.ExportEventsResponse, trail.export_events,
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        shown=("account_id", "start_time", "end_time", "filters", "resume_token"),
     ),
     reading(
         "VerifyAuditTrail", audit_shapes.VerifyAuditTrailRequest, audit_shapes.VerifyAuditTrailResponse,

@@ -92,6 +92,8 @@ class Context:
     """What a document proved of the request's recipient, for whom the answer is to be encrypted. None without one."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What the audit record shows as additionalEventData."""
+    request_id: str = ""
+    """Of the call."""
 
     @property
     def key(self) -> Key:

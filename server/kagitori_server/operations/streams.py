@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Stream(Generic[T]):
@@ -26,6 +27,15 @@ class Stream(Generic[T]):
         self._release = release
         self._items = produce(lambda: self._closed)
         self._lock = threading.Lock()
+
+    def of(self, make: Callable[[T], U]) -> Stream[U]:
+        """The stream of what `make` makes of these items, which is to be used instead of this one."""
+
+        def produce(stopped: Callable[[], bool]) -> Generator[U, None, None]:
+            while not stopped() and (item := self.pull()) is not None:
+                yield make(item)
+
+        return Stream(produce, self.close)
 
     def pull(self) -> T | None:
         """The next item, None at the end. Raises what making it raises; then, too, the stream is at its end."""

@@ -327,6 +327,16 @@ class AdminServiceStub(object):
                 request_serializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.LookupEventsRequest.SerializeToString,
                 response_deserializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.LookupEventsResponse.FromString,
                 _registered_method=True)
+        self.TailEvents = channel.unary_stream(
+                '/kagitori.kms.v1.AdminService/TailEvents',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.TailEventsRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.TailEventsResponse.FromString,
+                _registered_method=True)
+        self.ExportEvents = channel.unary_stream(
+                '/kagitori.kms.v1.AdminService/ExportEvents',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.ExportEventsRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.ExportEventsResponse.FromString,
+                _registered_method=True)
         self.VerifyAuditTrail = channel.unary_unary(
                 '/kagitori.kms.v1.AdminService/VerifyAuditTrail',
                 request_serializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.VerifyAuditTrailRequest.SerializeToString,
@@ -951,10 +961,34 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def LookupEvents(self, request, context):
-        """Lists audit records of an account of the last 90 days, newest first, as the CloudTrail operation does.
+        """Lists audit records of an account, newest first, as the CloudTrail operation does; also further back than 90
+        days if it is told so, and by several attributes at once. Of what one server process recorded, later records
+        come first; between processes the time decides.
 
         IAM: kagitori:LookupEvents.
         Errors: the common ones only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TailEvents(self, request, context):
+        """Gives the audit records of an account that came since a moment, oldest first, and ends; the last message tells
+        how to go on from there with another call, so that none is missed and none comes twice, whatever connection or
+        server process that call uses. Records of the call itself are left out.
+
+        IAM: kagitori:TailEvents.
+        Errors: the common ones only; ThrottlingException while as many audit streams run as the service allows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportEvents(self, request, context):
+        """Gives all audit records of an account in a period, oldest first.
+
+        IAM: kagitori:ExportEvents.
+        Errors: the common ones only; ThrottlingException while as many audit streams run as the service allows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1312,6 +1346,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.LookupEvents,
                     request_deserializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.LookupEventsRequest.FromString,
                     response_serializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.LookupEventsResponse.SerializeToString,
+            ),
+            'TailEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.TailEvents,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.TailEventsRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.TailEventsResponse.SerializeToString,
+            ),
+            'ExportEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportEvents,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.ExportEventsRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.ExportEventsResponse.SerializeToString,
             ),
             'VerifyAuditTrail': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyAuditTrail,
@@ -2885,6 +2929,60 @@ class AdminService(object):
             '/kagitori.kms.v1.AdminService/LookupEvents',
             kagitori_dot_kms_dot_v1_dot_audit__pb2.LookupEventsRequest.SerializeToString,
             kagitori_dot_kms_dot_v1_dot_audit__pb2.LookupEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TailEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/TailEvents',
+            kagitori_dot_kms_dot_v1_dot_audit__pb2.TailEventsRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_audit__pb2.TailEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/ExportEvents',
+            kagitori_dot_kms_dot_v1_dot_audit__pb2.ExportEventsRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_audit__pb2.ExportEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

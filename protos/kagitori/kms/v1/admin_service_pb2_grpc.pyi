@@ -425,10 +425,26 @@ class AdminServiceStub:
     Errors: NoSuchEntityException.
     """
     LookupEvents: _grpc.UnaryUnaryMultiCallable[_audit_pb2.LookupEventsRequest, _audit_pb2.LookupEventsResponse]
-    """Lists audit records of an account of the last 90 days, newest first, as the CloudTrail operation does.
+    """Lists audit records of an account, newest first, as the CloudTrail operation does; also further back than 90
+    days if it is told so, and by several attributes at once. Of what one server process recorded, later records
+    come first; between processes the time decides.
 
     IAM: kagitori:LookupEvents.
     Errors: the common ones only.
+    """
+    TailEvents: _grpc.UnaryStreamMultiCallable[_audit_pb2.TailEventsRequest, _audit_pb2.TailEventsResponse]
+    """Gives the audit records of an account that came since a moment, oldest first, and ends; the last message tells
+    how to go on from there with another call, so that none is missed and none comes twice, whatever connection or
+    server process that call uses. Records of the call itself are left out.
+
+    IAM: kagitori:TailEvents.
+    Errors: the common ones only; ThrottlingException while as many audit streams run as the service allows.
+    """
+    ExportEvents: _grpc.UnaryStreamMultiCallable[_audit_pb2.ExportEventsRequest, _audit_pb2.ExportEventsResponse]
+    """Gives all audit records of an account in a period, oldest first.
+
+    IAM: kagitori:ExportEvents.
+    Errors: the common ones only; ThrottlingException while as many audit streams run as the service allows.
     """
     VerifyAuditTrail: _grpc.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditTrailRequest, _audit_pb2.VerifyAuditTrailResponse]
     """Reads the audit trail from its files and checks every record against the one before and against the
@@ -842,10 +858,26 @@ class AdminServiceAsyncStub(AdminServiceStub):
     Errors: NoSuchEntityException.
     """
     LookupEvents: _aio.UnaryUnaryMultiCallable[_audit_pb2.LookupEventsRequest, _audit_pb2.LookupEventsResponse]  # type: ignore[assignment]
-    """Lists audit records of an account of the last 90 days, newest first, as the CloudTrail operation does.
+    """Lists audit records of an account, newest first, as the CloudTrail operation does; also further back than 90
+    days if it is told so, and by several attributes at once. Of what one server process recorded, later records
+    come first; between processes the time decides.
 
     IAM: kagitori:LookupEvents.
     Errors: the common ones only.
+    """
+    TailEvents: _aio.UnaryStreamMultiCallable[_audit_pb2.TailEventsRequest, _audit_pb2.TailEventsResponse]  # type: ignore[assignment]
+    """Gives the audit records of an account that came since a moment, oldest first, and ends; the last message tells
+    how to go on from there with another call, so that none is missed and none comes twice, whatever connection or
+    server process that call uses. Records of the call itself are left out.
+
+    IAM: kagitori:TailEvents.
+    Errors: the common ones only; ThrottlingException while as many audit streams run as the service allows.
+    """
+    ExportEvents: _aio.UnaryStreamMultiCallable[_audit_pb2.ExportEventsRequest, _audit_pb2.ExportEventsResponse]  # type: ignore[assignment]
+    """Gives all audit records of an account in a period, oldest first.
+
+    IAM: kagitori:ExportEvents.
+    Errors: the common ones only; ThrottlingException while as many audit streams run as the service allows.
     """
     VerifyAuditTrail: _aio.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditTrailRequest, _audit_pb2.VerifyAuditTrailResponse]  # type: ignore[assignment]
     """Reads the audit trail from its files and checks every record against the one before and against the
@@ -1598,10 +1630,38 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.LookupEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.LookupEventsResponse, _abc.Awaitable[_audit_pb2.LookupEventsResponse]]:
-        """Lists audit records of an account of the last 90 days, newest first, as the CloudTrail operation does.
+        """Lists audit records of an account, newest first, as the CloudTrail operation does; also further back than 90
+        days if it is told so, and by several attributes at once. Of what one server process recorded, later records
+        come first; between processes the time decides.
 
         IAM: kagitori:LookupEvents.
         Errors: the common ones only.
+        """
+
+    @_abc_1.abstractmethod
+    def TailEvents(
+        self,
+        request: _audit_pb2.TailEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_pb2.TailEventsResponse], _abc.AsyncIterator[_audit_pb2.TailEventsResponse]]:
+        """Gives the audit records of an account that came since a moment, oldest first, and ends; the last message tells
+        how to go on from there with another call, so that none is missed and none comes twice, whatever connection or
+        server process that call uses. Records of the call itself are left out.
+
+        IAM: kagitori:TailEvents.
+        Errors: the common ones only; ThrottlingException while as many audit streams run as the service allows.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportEvents(
+        self,
+        request: _audit_pb2.ExportEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_pb2.ExportEventsResponse], _abc.AsyncIterator[_audit_pb2.ExportEventsResponse]]:
+        """Gives all audit records of an account in a period, oldest first.
+
+        IAM: kagitori:ExportEvents.
+        Errors: the common ones only; ThrottlingException while as many audit streams run as the service allows.
         """
 
     @_abc_1.abstractmethod

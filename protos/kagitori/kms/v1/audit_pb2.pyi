@@ -46,9 +46,25 @@ class _LookupAttributeKeyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Lo
     """Service, such as `kms.amazonaws.com`."""
     LOOKUP_ATTRIBUTE_KEY_ACCESS_KEY_ID: _LookupAttributeKey.ValueType  # 8
     """Id of the access key or token that was used."""
+    LOOKUP_ATTRIBUTE_KEY_REQUEST_ID: _LookupAttributeKey.ValueType  # 9
+    """Id of the call, as its answer gave it."""
+    LOOKUP_ATTRIBUTE_KEY_SOURCE_IP_ADDRESS: _LookupAttributeKey.ValueType  # 10
+    """Address that the call came from."""
+    LOOKUP_ATTRIBUTE_KEY_PRINCIPAL_ARN: _LookupAttributeKey.ValueType  # 11
+    """ARN of the caller; the ARN of a role finds all its sessions."""
+    LOOKUP_ATTRIBUTE_KEY_ERROR_CODE: _LookupAttributeKey.ValueType  # 12
+    """Error that the call ended with, such as `AccessDenied`."""
+    LOOKUP_ATTRIBUTE_KEY_OUTCOME: _LookupAttributeKey.ValueType  # 13
+    """`success` or `failure`."""
+    LOOKUP_ATTRIBUTE_KEY_KEY: _LookupAttributeKey.ValueType  # 14
+    """Id or ARN of a key that the call was about or that the caller named."""
+    LOOKUP_ATTRIBUTE_KEY_KEY_ALIAS: _LookupAttributeKey.ValueType  # 15
+    """Name (`alias/...`) or ARN of an alias, as the caller named it."""
+    LOOKUP_ATTRIBUTE_KEY_ENCRYPTION_CONTEXT: _LookupAttributeKey.ValueType  # 16
+    """A pair of the encryption context: `context_key` and `attribute_value`."""
 
 class LookupAttributeKey(_LookupAttributeKey, metaclass=_LookupAttributeKeyEnumTypeWrapper):
-    """What LookupEvents can select by; as in AWS CloudTrail."""
+    """What audit records can be selected by: first what AWS CloudTrail has, then what it has not."""
 
 LOOKUP_ATTRIBUTE_KEY_UNSPECIFIED: LookupAttributeKey.ValueType  # 0
 """Not given; not accepted."""
@@ -68,6 +84,22 @@ LOOKUP_ATTRIBUTE_KEY_EVENT_SOURCE: LookupAttributeKey.ValueType  # 7
 """Service, such as `kms.amazonaws.com`."""
 LOOKUP_ATTRIBUTE_KEY_ACCESS_KEY_ID: LookupAttributeKey.ValueType  # 8
 """Id of the access key or token that was used."""
+LOOKUP_ATTRIBUTE_KEY_REQUEST_ID: LookupAttributeKey.ValueType  # 9
+"""Id of the call, as its answer gave it."""
+LOOKUP_ATTRIBUTE_KEY_SOURCE_IP_ADDRESS: LookupAttributeKey.ValueType  # 10
+"""Address that the call came from."""
+LOOKUP_ATTRIBUTE_KEY_PRINCIPAL_ARN: LookupAttributeKey.ValueType  # 11
+"""ARN of the caller; the ARN of a role finds all its sessions."""
+LOOKUP_ATTRIBUTE_KEY_ERROR_CODE: LookupAttributeKey.ValueType  # 12
+"""Error that the call ended with, such as `AccessDenied`."""
+LOOKUP_ATTRIBUTE_KEY_OUTCOME: LookupAttributeKey.ValueType  # 13
+"""`success` or `failure`."""
+LOOKUP_ATTRIBUTE_KEY_KEY: LookupAttributeKey.ValueType  # 14
+"""Id or ARN of a key that the call was about or that the caller named."""
+LOOKUP_ATTRIBUTE_KEY_KEY_ALIAS: LookupAttributeKey.ValueType  # 15
+"""Name (`alias/...`) or ARN of an alias, as the caller named it."""
+LOOKUP_ATTRIBUTE_KEY_ENCRYPTION_CONTEXT: LookupAttributeKey.ValueType  # 16
+"""A pair of the encryption context: `context_key` and `attribute_value`."""
 Global___LookupAttributeKey: _TypeAlias = LookupAttributeKey  # noqa: Y015
 
 @_typing.final
@@ -78,21 +110,27 @@ class LookupAttribute(_message.Message):
 
     ATTRIBUTE_KEY_FIELD_NUMBER: _builtins.int
     ATTRIBUTE_VALUE_FIELD_NUMBER: _builtins.int
+    CONTEXT_KEY_FIELD_NUMBER: _builtins.int
     attribute_key: Global___LookupAttributeKey.ValueType
     """What to compare."""
     attribute_value: _builtins.str
     """The exact value, 1 to 2,000 characters."""
+    context_key: _builtins.str
+    """For ENCRYPTION_CONTEXT, and only there: the key of the pair, 1 to 2,000 characters."""
     def __init__(
         self,
         *,
         attribute_key: Global___LookupAttributeKey.ValueType = ...,
         attribute_value: _builtins.str = ...,
+        context_key: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_key", b"_context_key", "context_key", b"context_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute_key", b"attribute_key", "attribute_value", b"attribute_value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_key", b"_context_key", "attribute_key", b"attribute_key", "attribute_value", b"attribute_value", "context_key", b"context_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__context_key: _TypeAlias = _typing.Literal["context_key"]  # noqa: Y015
+    _WhichOneofArgType__context_key: _TypeAlias = _typing.Literal["_context_key", b"_context_key"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__context_key) -> _WhichOneofReturnType__context_key | None: ...
 
 Global___LookupAttribute: _TypeAlias = LookupAttribute  # noqa: Y015
 
@@ -233,6 +271,7 @@ class AuditChain(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     HEAD_HASH_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    PRUNED_SEQUENCE_FIELD_NUMBER: _builtins.int
     chain_name: _builtins.str
     """Name of the chain."""
     records: _builtins.int
@@ -243,6 +282,10 @@ class AuditChain(_message.Message):
     """Sequence number of the last record."""
     head_hash: _builtins.bytes
     """SHA-256 hash of the last record, 32 bytes; keep it elsewhere to prove later that nothing was cut off."""
+    pruned_sequence: _builtins.int
+    """Number of the last record that was removed because its time was over, as statements and a record of the trail
+    say; 0 if none was.
+    """
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditProblem]:
         """What is wrong; empty for an intact chain."""
@@ -256,10 +299,11 @@ class AuditChain(_message.Message):
         last_sequence: _builtins.int = ...,
         head_hash: _builtins.bytes = ...,
         problems: _abc.Iterable[Global___AuditProblem] | None = ...,
+        pruned_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_name", b"chain_name", "first_sequence", b"first_sequence", "head_hash", b"head_hash", "last_sequence", b"last_sequence", "problems", b"problems", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_name", b"chain_name", "first_sequence", b"first_sequence", "head_hash", b"head_hash", "last_sequence", b"last_sequence", "problems", b"problems", "pruned_sequence", b"pruned_sequence", "records", b"records"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -277,6 +321,7 @@ class LookupEventsRequest(_message.Message):
     LOOKUP_ATTRIBUTE_FIELD_NUMBER: _builtins.int
     MAX_RESULTS_FIELD_NUMBER: _builtins.int
     NEXT_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Account the call is about, 12 digits; the caller's own when absent."""
     max_results: _builtins.int
@@ -287,7 +332,7 @@ class LookupEventsRequest(_message.Message):
     """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Records from here on; no bound when absent."""
+        """Records from here on; those of the last 90 days when absent."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
@@ -296,6 +341,10 @@ class LookupEventsRequest(_message.Message):
     @_builtins.property
     def lookup_attribute(self) -> Global___LookupAttribute:
         """Selection by one attribute; all records when absent."""
+
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupAttribute]:
+        """More selections, at most 20; a record fits all of them."""
 
     def __init__(
         self,
@@ -306,10 +355,11 @@ class LookupEventsRequest(_message.Message):
         lookup_attribute: Global___LookupAttribute | None = ...,
         max_results: _builtins.int | None = ...,
         next_token: _builtins.str | None = ...,
+        filters: _abc.Iterable[Global___LookupAttribute] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_account_id", b"_account_id", "_max_results", b"_max_results", "_next_token", b"_next_token", "account_id", b"account_id", "end_time", b"end_time", "lookup_attribute", b"lookup_attribute", "max_results", b"max_results", "next_token", b"next_token", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_account_id", b"_account_id", "_max_results", b"_max_results", "_next_token", b"_next_token", "account_id", b"account_id", "end_time", b"end_time", "lookup_attribute", b"lookup_attribute", "max_results", b"max_results", "next_token", b"next_token", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_account_id", b"_account_id", "_max_results", b"_max_results", "_next_token", b"_next_token", "account_id", b"account_id", "end_time", b"end_time", "filters", b"filters", "lookup_attribute", b"lookup_attribute", "max_results", b"max_results", "next_token", b"next_token", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__account_id: _TypeAlias = _typing.Literal["account_id"]  # noqa: Y015
     _WhichOneofArgType__account_id: _TypeAlias = _typing.Literal["_account_id", b"_account_id"]  # noqa: Y015
@@ -338,7 +388,7 @@ class LookupEventsResponse(_message.Message):
     """Where the next page starts; absent after the last."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEvent]:
-        """Records of this page."""
+        """Records of this page. There may be none although there is a `next_token`: then there is more to search."""
 
     def __init__(
         self,
@@ -355,6 +405,168 @@ class LookupEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__next_token) -> _WhichOneofReturnType__next_token | None: ...
 
 Global___LookupEventsResponse: _TypeAlias = LookupEventsResponse  # noqa: Y015
+
+@_typing.final
+class TailEventsRequest(_message.Message):
+    """Request of TailEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    BACKLOG_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Account the call is about, 12 digits; the caller's own when absent."""
+    resume_token: _builtins.str
+    """The `resume_token` of the last message that was read of a call with the same account and filters; absent to
+    begin now. Another one answers ValidationException.
+    """
+    backlog: _builtins.int
+    """Without a token: how many of the newest records come first, 0 to 10,000; none when absent."""
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupAttribute]:
+        """Selections, at most 20; a record fits all of them."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str | None = ...,
+        filters: _abc.Iterable[Global___LookupAttribute] | None = ...,
+        resume_token: _builtins.str | None = ...,
+        backlog: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_account_id", b"_account_id", "_backlog", b"_backlog", "_resume_token", b"_resume_token", "account_id", b"account_id", "backlog", b"backlog", "resume_token", b"resume_token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_account_id", b"_account_id", "_backlog", b"_backlog", "_resume_token", b"_resume_token", "account_id", b"account_id", "backlog", b"backlog", "filters", b"filters", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__account_id: _TypeAlias = _typing.Literal["account_id"]  # noqa: Y015
+    _WhichOneofArgType__account_id: _TypeAlias = _typing.Literal["_account_id", b"_account_id"]  # noqa: Y015
+    _WhichOneofReturnType__backlog: _TypeAlias = _typing.Literal["backlog"]  # noqa: Y015
+    _WhichOneofArgType__backlog: _TypeAlias = _typing.Literal["_backlog", b"_backlog"]  # noqa: Y015
+    _WhichOneofReturnType__resume_token: _TypeAlias = _typing.Literal["resume_token"]  # noqa: Y015
+    _WhichOneofArgType__resume_token: _TypeAlias = _typing.Literal["_resume_token", b"_resume_token"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__account_id) -> _WhichOneofReturnType__account_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__backlog) -> _WhichOneofReturnType__backlog | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resume_token) -> _WhichOneofReturnType__resume_token | None: ...
+
+Global___TailEventsRequest: _TypeAlias = TailEventsRequest  # noqa: Y015
+
+@_typing.final
+class TailEventsResponse(_message.Message):
+    """A message of the stream of TailEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """What to go on with behind these records."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEvent]:
+        """Records, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___AuditEvent] | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TailEventsResponse: _TypeAlias = TailEventsResponse  # noqa: Y015
+
+@_typing.final
+class ExportEventsRequest(_message.Message):
+    """Request of ExportEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Account the call is about, 12 digits; the caller's own when absent."""
+    resume_token: _builtins.str
+    """The `resume_token` of the last message that was read of a call with the same other fields; absent to begin with
+    the oldest record. Another one answers ValidationException.
+    """
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Records from here on; no bound when absent."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Records up to here; no bound when absent."""
+
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupAttribute]:
+        """Selections, at most 20; a record fits all of them."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        filters: _abc.Iterable[Global___LookupAttribute] | None = ...,
+        resume_token: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_account_id", b"_account_id", "_resume_token", b"_resume_token", "account_id", b"account_id", "end_time", b"end_time", "resume_token", b"resume_token", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_account_id", b"_account_id", "_resume_token", b"_resume_token", "account_id", b"account_id", "end_time", b"end_time", "filters", b"filters", "resume_token", b"resume_token", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__account_id: _TypeAlias = _typing.Literal["account_id"]  # noqa: Y015
+    _WhichOneofArgType__account_id: _TypeAlias = _typing.Literal["_account_id", b"_account_id"]  # noqa: Y015
+    _WhichOneofReturnType__resume_token: _TypeAlias = _typing.Literal["resume_token"]  # noqa: Y015
+    _WhichOneofArgType__resume_token: _TypeAlias = _typing.Literal["_resume_token", b"_resume_token"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__account_id) -> _WhichOneofReturnType__account_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resume_token) -> _WhichOneofReturnType__resume_token | None: ...
+
+Global___ExportEventsRequest: _TypeAlias = ExportEventsRequest  # noqa: Y015
+
+@_typing.final
+class ExportEventsResponse(_message.Message):
+    """A message of the stream of ExportEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """What to go on with behind these records."""
+    complete: _builtins.bool
+    """True in the last message: there is nothing behind it but what came after the call."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEvent]:
+        """Records, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___AuditEvent] | None = ...,
+        resume_token: _builtins.str = ...,
+        complete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "events", b"events", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportEventsResponse: _TypeAlias = ExportEventsResponse  # noqa: Y015
 
 @_typing.final
 class VerifyAuditTrailRequest(_message.Message):

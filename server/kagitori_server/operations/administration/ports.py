@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from kagitori_server.operations.streams import Stream
 
 
+EventFilter = tuple[str, str, str | None]
+"""What a record is found by (`EventName`), the exact value, and of EncryptionContext the key of the pair."""
+
+
 @dataclass(frozen=True, slots=True)
 class EventQuery:
     """Which audit records are wanted. Times are seconds since the epoch, both ends included, None for no bound."""
@@ -32,10 +36,13 @@ class EventQuery:
     """Records kept for this account, and no others."""
     start_time: float | None
     end_time: float | None
-    attribute: tuple[str, str] | None
-    """An attribute by CloudTrail's name (`EventName`) and the exact value it must have."""
+    attribute: EventFilter | None
     max_results: int
     next_token: str | None
+    filters: tuple[EventFilter, ...] = ()
+    """A record fits all of them, and `attribute`."""
+    not_before: float | None = None
+    """A bound on times that may be another one when the next page is asked for."""
 
 
 class FoundEvent(Protocol):
@@ -81,6 +88,19 @@ class FoundPage(Protocol):
     def next_token(self) -> str | None: ...
 
 
+class FoundPortion(Protocol):
+    """Records, oldest first, and what to go on with behind them."""
+
+    @property
+    def events(self) -> Sequence[FoundEvent]: ...
+    @property
+    def resume_token(self) -> str: ...
+    @property
+    def complete(self) -> bool:
+        """Whether nothing comes behind."""
+        ...
+
+
 class FoundProblem(Protocol):
     """Something in the trail that isn't as it was written."""
 
@@ -114,6 +134,11 @@ class FoundChain(Protocol):
         ...
 
     @property
+    def pruned_seq(self) -> int:
+        """Of the last record that was removed because its time was over; 0 if none was."""
+        ...
+
+    @property
     def problems(self) -> Sequence[FoundProblem]: ...
 
 
@@ -140,10 +165,19 @@ class ChainPosition(Protocol):
 
 
 class AuditPort(Protocol):
-    """The audit trail. `lookup` and `verify` read files and block."""
+    """The audit trail. All but `positions` read files and block."""
 
     def lookup(self, query: EventQuery) -> FoundPage:
         """One page of records. Raises ValidationException for bad bounds, values and tokens."""
+        ...
+
+    def tail(self, query: EventQuery, backlog: int, request_id: str, /) -> Stream[FoundPortion]:
+        """What came since the token was given; without a token the newest `backlog` records and a token. The record
+        of `request_id` is left out. Raises as `lookup`, and ThrottlingException when as many streams run as may."""
+        ...
+
+    def export(self, query: EventQuery, /) -> Stream[FoundPortion]:
+        """All records, oldest first, behind the token if there is one. Raises as `tail`."""
         ...
 
     def verify(self) -> FoundTrail:

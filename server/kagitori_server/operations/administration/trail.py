@@ -1,15 +1,18 @@
-"""LookupEvents and VerifyAuditTrail."""
+"""LookupEvents, TailEvents, ExportEvents and VerifyAuditTrail."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kagitori_server.model.errors import NoSuchEntityException
 from kagitori_server.model.limits import SECONDS_PER_DAY
-from kagitori_server.operations.administration.ports import EventQuery, FoundEvent, FoundProblem
+from kagitori_server.operations.administration.ports import EventFilter, EventQuery, FoundEvent, FoundProblem
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.shapes import audit as shapes
+from kagitori_server.operations.streams import Stream
 
 LOOKUP_DAYS = 90
-"""How far LookupEvents looks back, as in CloudTrail. The trail itself is kept."""
+"""How far look-ups go back unless told, as CloudTrail's do always. The trail itself is kept."""
 
 _MOST_RESULTS = 50
 _NO_HEAD = bytes(32)
@@ -22,17 +25,54 @@ def lookup_events(context: Context, request: shapes.LookupEventsRequest) -> shap
         account=context.account,
         start_time=request.start_time,
         end_time=request.end_time,
-        attribute=None if wanted is None else (wanted.attribute_key.value, wanted.attribute_value),
+        attribute=None if wanted is None else _filter(wanted),
         max_results=request.max_results or _MOST_RESULTS,
         next_token=request.next_token,
+        filters=_filters(request.filters),
+        # Not a start time: it moves, and a token goes with one query only.
+        not_before=context.now - LOOKUP_DAYS * SECONDS_PER_DAY if request.start_time is None else None,
     )
     page = context.services.administration.audit.lookup(query)
-    # The bound isn't part of the query: it moves, and a token goes with one query only.
-    oldest = context.now - LOOKUP_DAYS * SECONDS_PER_DAY
-    recent = tuple(_event(event) for event in page.events if event.event_time >= oldest)
-    return shapes.LookupEventsResponse(
-        events=recent, next_token=page.next_token if len(recent) == len(page.events) else None
+    return shapes.LookupEventsResponse(events=_events(page.events), next_token=page.next_token)
+
+
+def tail_events(context: Context, request: shapes.TailEventsRequest) -> Stream[shapes.TailEventsResponse]:
+    """Gives the records that came since, or from now on."""
+    query = _query(context, request.filters, request.resume_token)
+    audit = context.services.administration.audit
+    return audit.tail(query, request.backlog or 0, context.request_id).of(
+        lambda portion: shapes.TailEventsResponse(
+            events=_events(portion.events), resume_token=portion.resume_token
+        )
     )
+
+
+def export_events(context: Context, request: shapes.ExportEventsRequest) -> Stream[shapes.ExportEventsResponse]:
+    """Gives all records of a period."""
+    query = _query(context, request.filters, request.resume_token, request.start_time, request.end_time)
+    return context.services.administration.audit.export(query).of(
+        lambda portion: shapes.ExportEventsResponse(
+            events=_events(portion.events), resume_token=portion.resume_token, complete=portion.complete
+        )
+    )
+
+
+def _query(
+    context: Context, filters: tuple[shapes.LookupAttribute, ...] | None, token: str | None,
+    start: float | None = None, end: float | None = None,
+) -> EventQuery:
+    return EventQuery(
+        account=context.account, start_time=start, end_time=end, attribute=None, max_results=_MOST_RESULTS,
+        next_token=token, filters=_filters(filters),
+    )
+
+
+def _filters(wanted: tuple[shapes.LookupAttribute, ...] | None) -> tuple[EventFilter, ...]:
+    return tuple(map(_filter, wanted or ()))
+
+
+def _filter(wanted: shapes.LookupAttribute) -> EventFilter:
+    return wanted.attribute_key.value, wanted.attribute_value, wanted.context_key
 
 
 def verify_audit_trail(
@@ -48,6 +88,7 @@ def verify_audit_trail(
             last_sequence=chain.last_seq,
             head_hash=bytes.fromhex(chain.head),
             problems=tuple(map(_problem, chain.problems)),
+            pruned_sequence=chain.pruned_seq,
         )
         for chain in found.chains
     }
@@ -64,6 +105,10 @@ def verify_audit_trail(
     if not chains.keys() >= set(names):
         raise NoSuchEntityException(f"The audit chain with name {request.chain_name} cannot be found.")
     return shapes.VerifyAuditTrailResponse(chains=tuple(chains[name] for name in names))
+
+
+def _events(found: Sequence[FoundEvent]) -> tuple[shapes.AuditEvent, ...]:
+    return tuple(map(_event, found))
 
 
 def _event(event: FoundEvent) -> shapes.AuditEvent:

@@ -9,10 +9,11 @@ from kagitori_server.model.shape import member
 from kagitori_server.operations.shapes.principals import account_id
 
 _TOKEN_MAX = 32 * 1024
+_FILTERS_MAX = 20
 
 
 class LookupAttributeKey(StrEnum):
-    """What records can be selected by, as CloudTrail spells it."""
+    """What records can be selected by: first what CloudTrail has, as it spells it."""
 
     EVENT_ID = "EventId"
     EVENT_NAME = "EventName"
@@ -22,6 +23,14 @@ class LookupAttributeKey(StrEnum):
     RESOURCE_NAME = "ResourceName"
     EVENT_SOURCE = "EventSource"
     ACCESS_KEY_ID = "AccessKeyId"
+    REQUEST_ID = "RequestId"
+    SOURCE_IP_ADDRESS = "SourceIPAddress"
+    PRINCIPAL_ARN = "PrincipalArn"
+    ERROR_CODE = "ErrorCode"
+    OUTCOME = "Outcome"
+    KEY = "Key"
+    KEY_ALIAS = "KeyAlias"
+    ENCRYPTION_CONTEXT = "EncryptionContext"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +39,7 @@ class LookupAttribute:
 
     attribute_key: LookupAttributeKey = member(required=True)
     attribute_value: str = member(required=True, minimum=1, maximum=2_000)
+    context_key: str | None = member(minimum=1, maximum=2_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +52,28 @@ class LookupEventsRequest:
     lookup_attribute: LookupAttribute | None = member()
     max_results: int | None = member(minimum=1, maximum=50)
     next_token: str | None = member(minimum=1, maximum=_TOKEN_MAX)
+    filters: tuple[LookupAttribute, ...] | None = member(items_maximum=_FILTERS_MAX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailEventsRequest:
+    """What TailEvents takes."""
+
+    account_id: str | None = account_id()
+    filters: tuple[LookupAttribute, ...] | None = member(items_maximum=_FILTERS_MAX)
+    resume_token: str | None = member(minimum=1, maximum=_TOKEN_MAX)
+    backlog: int | None = member(minimum=0, maximum=10_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportEventsRequest:
+    """What ExportEvents takes."""
+
+    account_id: str | None = account_id()
+    start_time: float | None = member()
+    end_time: float | None = member()
+    filters: tuple[LookupAttribute, ...] | None = member(items_maximum=_FILTERS_MAX)
+    resume_token: str | None = member(minimum=1, maximum=_TOKEN_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +108,23 @@ class LookupEventsResponse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TailEventsResponse:
+    """A message of the stream of TailEvents."""
+
+    events: tuple[AuditEvent, ...]
+    resume_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportEventsResponse:
+    """A message of the stream of ExportEvents."""
+
+    events: tuple[AuditEvent, ...]
+    resume_token: str
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyAuditTrailRequest:
     """What VerifyAuditTrail takes."""
 
@@ -102,6 +151,7 @@ class AuditChain:
     last_sequence: int
     head_hash: bytes
     problems: tuple[AuditProblem, ...]
+    pruned_sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,126 @@
+"""`kagitori audit export`: records into a file, as JSON Lines or Parquet, in memory that doesn't grow with them."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Annotated, Protocol
+
+import typer
+
+from kagitori.kms.v1.audit_pb2 import AuditEvent, ExportEventsRequest
+from kagitori_client.cli.arguments import point_in_time
+from kagitori_client.cli.audit_filters import filters
+from kagitori_client.cli.failures import LocalFileError, UsageError
+from kagitori_client.cli.session import Session, command
+from kagitori_client.errors import ConnectionFailed, ServiceError
+
+_MOST_TRIES = 5
+_ROWS = 10_000
+"""Of a row group, which is held in memory until it is written."""
+
+
+class Format(enum.StrEnum):
+    """What is written."""
+
+    JSONL = "jsonl"
+    """One record per line, as it stands in the trail: CloudTrail's members."""
+    PARQUET = "parquet"
+    """A table with the members that are most asked for, and the whole record as text. Needs pyarrow."""
+
+
+class _Sink(Protocol):
+    """Where records go."""
+
+    def write(self, event: AuditEvent) -> None: ...
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to `kagitori audit`."""
+    command(
+        app, "export", epilog="Example: kagitori audit export --format parquet --out may.parquet --from 2026-05-01",
+    )(export)
+
+
+def export(
+    session: Session,
+    out: Annotated[str, typer.Option("--out", help="The file to make, - for stdout.", metavar="FILE")] = "-",
+    form: Annotated[Format, typer.Option("--format", help="How records are written.")] = Format.JSONL,
+    only: Annotated[
+        list[str] | None, typer.Option("--filter", help="As of lookup; repeat for more.", metavar="ATTR=VALUE")
+    ] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option("--context", help="A pair of the encryption context; repeat for more.", metavar="NAME=VALUE"),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help="Records from then on: a time, or how long ago such as 30d; all by default.",
+                     metavar="TIME"),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="Records up to then, likewise; now by default.", metavar="TIME")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="Another account than the caller's.", metavar="ACCOUNT")] = None,
+) -> None:
+    """Write all audit records of a period, the oldest first; those that fit all filters."""
+    request = ExportEventsRequest(filters=filters(only, context), account_id=account)
+    for text, into in ((since, request.start_time), (until, request.end_time)):
+        if text is not None:
+            into.CopyFrom(point_in_time(text))
+    if form is Format.PARQUET and out == "-":
+        raise UsageError("a Parquet file needs a name", hint="give --out")
+    written = 0
+    try:
+        with contextlib.ExitStack() as stack:
+            sink = _json_lines(stack, out) if form is Format.JSONL else _parquet(stack, out)
+            for event in _events(session, request):
+                sink.write(event)
+                written += 1
+    except OSError as error:
+        raise LocalFileError(f"{out}: {error.strerror or error}") from None
+    sys.stderr.write(f"{written} records\n")
+
+
+def _events(session: Session, request: ExportEventsRequest) -> Iterator[AuditEvent]:
+    """All records; a call that breaks off is gone on with behind what came of it."""
+    tries = 0
+    while True:
+        try:
+            for message in session.client.admin.ExportEvents(request):
+                yield from message.events
+                request.resume_token = message.resume_token
+                tries = 0
+                if message.complete:
+                    return
+        except (ConnectionFailed, ServiceError) as error:
+            tries += 1
+            if tries > _MOST_TRIES or (isinstance(error, ServiceError) and error.retry_after is None):
+                raise
+        else:
+            raise ConnectionFailed("the export ended before everything had been read")
+
+
+class _JsonLines:
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, event: AuditEvent) -> None:
+        self._file.write(event.cloud_trail_event + "\n")
+
+
+def _json_lines(stack: contextlib.ExitStack, out: str) -> _Sink:
+    if out == "-":
+        return _JsonLines(sys.stdout)
+    return _JsonLines(stack.enter_context(Path(out).open("x", encoding="utf-8")))
+
+
+def _parquet(stack: contextlib.ExitStack, out: str) -> _Sink:
+    try:
+        from kagitori_client.cli.parquet import ParquetFile
+    except ModuleNotFoundError:
+        raise UsageError("Parquet needs pyarrow", hint="pip install 'kagitori-kms[parquet]'") from None
+    return stack.enter_context(ParquetFile(Path(out), _ROWS))
