@@ -351,7 +351,11 @@ class Server:
             key=tls.key_file or str(self._data.tls / "server.key"),
             client_ca=config.client_ca_file, client_name=config.client_name,
         )
-        health = XksHealth(self._callers, self._catalog.view, self._store, self._pools.reads, self._clocks.monotonic)
+        service = self._config.service
+        health = XksHealth(
+            self._callers, self._catalog.view, self._stores, self._pools.reads, self._clocks.monotonic,
+            offered=tuple(config.offered.values()), partition=service.partition, region=service.region,
+        )
         application = Application(
             self._pipeline, health, Offer(config.path_prefix, config.offered, __version__), self._ids.uuid,
             self._config.limits.calls_in_flight,

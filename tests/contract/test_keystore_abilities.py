@@ -50,7 +50,6 @@ def softhsm(_: Path) -> AbleStore:
             Capability.KEY_ENCAPSULATION,
             Capability.MATERIAL_IMPORT,
             Capability.MATERIAL_REPLICATION,
-            Capability.PROXY_ENCRYPTION,
         },
         frozenset(spec for spec in KeySpec if spec.family not in (KeyFamily.ML_DSA, KeyFamily.ML_KEM)),
         refused=frozenset(

@@ -34,7 +34,14 @@ from kagitori_keystore.base import (
 )
 from kagitori_keystore.cache import HandleCache
 from kagitori_keystore.capabilities import DataKeyPair
-from kagitori_keystore.ciphertext import TAG_BYTES, CiphertextBlob, aad_prefix, encode_header, with_context
+from kagitori_keystore.ciphertext import (
+    TAG_BYTES,
+    CiphertextBlob,
+    aad_prefix,
+    encode_header,
+    proxy_aad_prefix,
+    with_context,
+)
 from kagitori_keystore.pkcs11 import public
 from kagitori_keystore.pkcs11.client import Hello, WorkerClient
 from kagitori_keystore.pkcs11.counting import Uses
@@ -50,6 +57,7 @@ from kagitori_keystore.software.checks import (
     check_oaep,
     check_oaep_plaintext,
     check_plaintext,
+    check_proxy_call,
     check_random_size,
     check_signing,
 )
@@ -196,6 +204,33 @@ class Pkcs11KeyStore(Lacking, Guarded):
         aad = with_context(opened.aad_prefix, context)
         plaintext, sealed = self._call(Op.DATA_KEY, ref.reference, opened.owner, aad, size.to_bytes(4), bytes((shown,)))
         return plaintext, opened.header + sealed
+
+    # ProxyEncryption: to the worker an encryption like any other; the additional data keeps both apart
+
+    def proxy_nonce_bytes(self) -> int:
+        return IV_BYTES
+
+    def seal_for_proxy(
+        self, domain: Domain, key_id: str, ref: MaterialRef, plaintext: bytes, context: bytes
+    ) -> tuple[bytes, bytes]:
+        check_proxy_call(plaintext, context)
+        opened = self._opened(domain, key_id, ref)
+        opened.need_symmetric()
+        self._uses.take(ref.material_id)
+        aad = with_context(proxy_aad_prefix(opened.header), context)
+        (sealed,) = self._call(Op.ENCRYPT, ref.reference, opened.owner, aad, plaintext)
+        return sealed[:IV_BYTES], sealed[IV_BYTES:]
+
+    def open_for_proxy(
+        self, domain: Domain, key_id: str, ref: MaterialRef, nonce: bytes, sealed: bytes, context: bytes
+    ) -> bytes:
+        check_proxy_call(sealed[:-TAG_BYTES], context)
+        opened = self._opened(domain, key_id, ref)
+        opened.need_symmetric()
+        if len(nonce) != IV_BYTES:
+            raise CiphertextInvalid
+        aad = with_context(proxy_aad_prefix(opened.header), context)
+        return self._call(Op.DECRYPT, ref.reference, opened.owner, aad, nonce, sealed)[0]
 
     # DataKeyPairs
 
