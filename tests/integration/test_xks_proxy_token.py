@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.client_certificates import certificate
@@ -38,9 +39,9 @@ class Offering:
             assert time.monotonic() < end
             time.sleep(0.05)
 
-    def described(self) -> resources_pb2.CustomKeyStoresListEntry:
+    def described(self) -> Any:
         """What is told of it."""
-        entry: resources_pb2.CustomKeyStoresListEntry = self.proxy.call(
+        entry = self.proxy.call(
             "DescribeCustomKeyStores", custom_key_store_id=self.store_id
         ).custom_key_stores[0]
         return entry
