@@ -41,10 +41,7 @@ class Offering:
 
     def described(self) -> Any:
         """What is told of it."""
-        entry = self.proxy.call(
-            "DescribeCustomKeyStores", custom_key_store_id=self.store_id
-        ).custom_key_stores[0]
-        return entry
+        return self.proxy.call("DescribeCustomKeyStores", custom_key_store_id=self.store_id).custom_key_stores[0]
 
 
 @pytest.fixture(scope="module")

@@ -340,6 +340,11 @@ class Pkcs11KeyStore(Lacking, Guarded):
 
     # Beyond the contract
 
+    @property
+    def serial(self) -> bytes:
+        """The token's serial number, as its module gives it."""
+        return self._serial
+
     def change_pin(self, new: bytes) -> None:
         """Sets another user PIN. Raises `RequestRefused` if the token does not take it.
 

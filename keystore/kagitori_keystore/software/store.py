@@ -381,6 +381,14 @@ class SoftwareKeyStore(Guarded):
 
     # Beyond the contract
 
+    def open_domain(self, domain: Domain) -> None:
+        """Opens the domain's key-encryption key before it is needed: the root key may be far away.
+
+        Raises `MaterialUnknown` if there is none yet, and what the root key raises.
+        """
+        self._check_open()
+        self._keks.existing(domain)
+
     def rewrap_kek(self, domain: Domain, wrapped: bytes) -> bytes:
         """Wraps a domain's key-encryption key under the current root key version (step 2 of a rotation).
 
