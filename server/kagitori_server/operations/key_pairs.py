@@ -9,6 +9,7 @@ from kagitori_server.model.encryption_context import canonical
 from kagitori_server.model.errors import InvalidKeyUsageException, UnsupportedOperationException
 from kagitori_server.model.keys import KeySpec
 from kagitori_server.operations.context import Context, domain_of
+from kagitori_server.operations.key_metadata import served
 from kagitori_server.operations.recipients import addressed
 from kagitori_server.operations.references import current_reference
 from kagitori_server.operations.shapes.key_pairs import (
@@ -32,8 +33,9 @@ def check_get_public_key(context: Context, _request: GetPublicKeyRequest) -> Non
 
 def get_public_key(context: Context, _request: GetPublicKeyRequest) -> GetPublicKeyResponse:
     """The public half of an asymmetric key (AWS GetPublicKey)."""
-    key = context.key
-    public = context.store(key).public_key(
+    key, store = context.key, context.store(context.key)
+    lacking = store.describe().lacking
+    public = store.public_key(
         domain_of(key.account, key.region), key.key_id, current_reference(context, key)
     )
     return GetPublicKeyResponse(
@@ -42,8 +44,8 @@ def get_public_key(context: Context, _request: GetPublicKeyRequest) -> GetPublic
         customer_master_key_spec=key.spec if key_specs.KEY_SPECS[key.spec].old_name else None,
         key_spec=key.spec,
         key_usage=key.usage,
-        encryption_algorithms=key_specs.encryption_algorithms(key.spec, key.usage),
-        signing_algorithms=key_specs.signing_algorithms(key.spec, key.usage),
+        encryption_algorithms=served(key_specs.encryption_algorithms(key.spec, key.usage), lacking),
+        signing_algorithms=served(key_specs.signing_algorithms(key.spec, key.usage), lacking),
         key_agreement_algorithms=key_specs.agreement_algorithms(key.spec, key.usage),
         encapsulation_algorithms=key_specs.encapsulation_algorithms(key.spec, key.usage),
     )
