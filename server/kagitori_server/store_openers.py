@@ -13,7 +13,7 @@ from typing import Any
 
 from kagitori_keystore.base import Domain, KeyStoreError, MaterialRef, RequestRefused
 from kagitori_keystore.capabilities import GeneralKeyStore
-from kagitori_keystore.pkcs11.references import decode
+from kagitori_keystore.pkcs11.references import decode, material_id_of
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, TokenSettings, UseCounter
 from kagitori_keystore.pkcs11.store import Pkcs11KeyStore, open_token
 from kagitori_keystore.xks import InnerCipher, ProxyFault, ProxyLost, ProxyTooSlow, XksKeyStore, XksSettings, open_proxy
@@ -115,6 +115,10 @@ class OpenedToken(_Opened):
         """Which object a reference means."""
         return decode(reference).object_id.hex()
 
+    def is_of(self, material_id: str, reference: bytes) -> bool:
+        """By the token's serial number."""
+        return material_id_of(self._store.serial, decode(reference)) == material_id
+
 
 class OpenedProxy(_Opened):
     """A proxy that can be called."""
@@ -132,6 +136,10 @@ class OpenedProxy(_Opened):
     def object_id(self, _reference: bytes) -> str:
         """There are no objects. Raises RequestRefused."""
         raise RequestRefused("a proxy has no objects")
+
+    def is_of(self, _material_id: str, _reference: bytes) -> bool:
+        """Nobody knows."""
+        return True
 
 
 class TokenOpener:

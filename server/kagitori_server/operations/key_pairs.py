@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kagitori_keystore import algorithms as material
+from kagitori_keystore.base import StoreKind
 from kagitori_keystore.capabilities import DataKeyPair
 from kagitori_server.model import key_specs
 from kagitori_server.model.encryption_context import canonical
@@ -20,6 +21,7 @@ from kagitori_server.operations.shapes.key_pairs import (
     GetPublicKeyRequest,
     GetPublicKeyResponse,
 )
+from kagitori_server.operations.stores import store_kind
 
 PairRequest = GenerateDataKeyPairRequest | GenerateDataKeyPairWithoutPlaintextRequest
 
@@ -52,11 +54,16 @@ def get_public_key(context: Context, _request: GetPublicKeyRequest) -> GetPublic
 
 
 def check_data_key_pair(context: Context, request: PairRequest) -> None:
-    """Refuses keys that don't encrypt symmetrically, and specs of China Regions; a dry run also hears of an
-    unacceptable encryption context. Raises InvalidKeyUsageException or UnsupportedOperationException."""
+    """Refuses keys that don't encrypt symmetrically or are external, as AWS KMS does, and specs of China Regions; a
+    dry run also hears of an unacceptable encryption context.
+
+    Raises InvalidKeyUsageException or UnsupportedOperationException.
+    """
     key = context.key
     if key.spec is not KeySpec.SYMMETRIC_DEFAULT:
         raise InvalidKeyUsageException(f"{key.arn} key spec is {key.spec}; data key pairs need SYMMETRIC_DEFAULT.")
+    if store_kind(key) is StoreKind.XKS:
+        raise UnsupportedOperationException(f"{key.arn} is in an external key store, which encrypts no data key pairs.")
     spec = material.DataKeyPairSpec.__members__.get(request.key_pair_spec.value)
     if spec is None or spec.key_spec not in context.services.stores.default.describe().key_specs:
         raise UnsupportedOperationException(f"Key pair spec {request.key_pair_spec} is not served.")
