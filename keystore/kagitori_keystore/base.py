@@ -216,6 +216,8 @@ class StoreDescription:
     kind: StoreKind
     capabilities: frozenset[Capability]
     key_specs: frozenset[KeySpec]
+    lacking: frozenset[str] = frozenset()
+    """Algorithms (AWS names) that its keys don't have although their spec has them."""
 
 
 class KeyStore(Protocol):

@@ -45,6 +45,7 @@ NONCE_BYTES: dict[StoreKind, int] = {StoreKind.SOFTWARE: 24, StoreKind.PKCS11: 1
 """The nonce's size by store kind, where it is constant: not for `StoreKind.XKS`."""
 
 _AAD_SEPARATOR = b"kagitori ciphertext v1\x00"
+_PROXY_SEPARATOR = b"kagitori proxied v1\x00"
 _KIND_BY_CODE = {kind.code: kind for kind in StoreKind}
 XKS_IV_BYTES = (12, 16)
 """AWS external key store proxy API: how long an initialisation vector may be."""
@@ -90,6 +91,11 @@ def encode_header(kind: StoreKind, key_id: str, material_id: str) -> bytes:
 def aad_prefix(header: bytes) -> bytes:
     """The part of the additional data that is the same for every blob with this header."""
     return _AAD_SEPARATOR + header
+
+
+def proxy_aad_prefix(header: bytes) -> bytes:
+    """In the place of `aad_prefix` for what is sealed for a proxy (`capabilities.ProxyEncryption`): no blob."""
+    return _PROXY_SEPARATOR + header
 
 
 def with_context(prefix: bytes, context: bytes) -> bytes:

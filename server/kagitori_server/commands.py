@@ -37,6 +37,7 @@ from kagitori_server.laboratory.seed import load_seed
 from kagitori_server.laboratory.seed_principals import Surroundings
 from kagitori_server.logs import configure_logs
 from kagitori_server.model.errors import KmsError
+from kagitori_server.root_keys import check_root_key, open_root_key
 from kagitori_server.storage.failures import CatalogUnusableError
 from kagitori_server.transports.grpc.listeners import ListenerRefused
 from kagitori_server.wiring import Addresses, Server
@@ -116,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument("--days", type=int, default=90, help="days it is good for (default: 90)")
     certificate.add_argument("--out", metavar="PREFIX", default="client", help="writes PREFIX.crt and PREFIX.key")
     certificate.set_defaults(run=_client_certificate)
+    root = commands.add_parser("root-key", help="make the root key that is configured, or see whether it can be opened")
+    _add_settings(root, data_dir_needed=True)
+    root.set_defaults(run=_root_key)
     check = commands.add_parser("verify-audit", help="check every link of the audit trail; the service may run")
     _add_settings(check, data_dir_needed=True)
     check.set_defaults(run=_verify_audit)
@@ -298,6 +302,23 @@ def _root_token(parsed: argparse.Namespace) -> int:
     finally:
         catalog.close()
     _say(f"The root user's new token is in {data.root_token}")
+    return 0
+
+
+def _root_key(parsed: argparse.Namespace) -> int:
+    config = _configured(parsed)
+    configure_logs(config.log)
+    data = open_data_directory(parsed.data_dir)
+    opened = open_root_key(config, data)
+    try:
+        _say(f"{config.root_key.provider}: version {opened.keys.current_version()}")
+        catalog = open_configured_catalog(config, data, time.monotonic)
+        try:
+            check_root_key(opened.keys, catalog)
+        finally:
+            catalog.close()
+    finally:
+        opened.close()
     return 0
 
 

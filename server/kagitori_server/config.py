@@ -8,7 +8,6 @@ the default here. Secrets are never values: where one is needed, the value is th
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import tomllib
 import typing
@@ -16,6 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from kagitori_server.setting_values import ConfigurationError as ConfigurationError
+from kagitori_server.setting_values import converted, is_address, need
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -27,13 +29,8 @@ _XKS_OFFER = re.compile(
     r"(?:[a-z0-9-]{1,64}|alias/[A-Za-z0-9:/_-]{1,250}|arn:[a-z-]{1,30}:kms:[a-z0-9-]{1,63}:[0-9]{12}:[A-Za-z0-9:/_-]{1,260})"
 )
 _CLUSTER = re.compile(r"cluster-[2-7a-zA-Z]{11,16}")
-_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _ENVIRONMENT_PREFIX = "KAGITORI_"
 _MAX_FILE_BYTES = 1_048_576
-
-
-class ConfigurationError(Exception):
-    """The configuration can't be used; the message says which value and what it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +47,11 @@ class ServiceConfig:
     """Second part of ARNs."""
 
     def __post_init__(self) -> None:
-        _need(_ACCOUNT.fullmatch(self.account), "service.account", "12 digits")
-        _need(_PARTITION.fullmatch(self.partition), "service.partition", "aws, aws-cn and the like")
-        _need(_REGION.fullmatch(self.region), "service.region", _REGION_FORM)
-        _need(all(map(_REGION.fullmatch, self.regions)), "service.regions", f"a list of names of {_REGION_FORM}")
-        _need(not self.regions or self.region in self.regions, "service.regions", "a list that holds service.region")
+        need(_ACCOUNT.fullmatch(self.account), "service.account", "12 digits")
+        need(_PARTITION.fullmatch(self.partition), "service.partition", "aws, aws-cn and the like")
+        need(_REGION.fullmatch(self.region), "service.region", _REGION_FORM)
+        need(all(map(_REGION.fullmatch, self.regions)), "service.regions", f"a list of names of {_REGION_FORM}")
+        need(not self.regions or self.region in self.regions, "service.regions", "a list that holds service.region")
 
     @property
     def served_regions(self) -> tuple[str, ...]:
@@ -83,10 +80,10 @@ class ListenConfig:
 
     def __post_init__(self) -> None:
         listeners = (self.grpc, self.grpc_mtls, self.grpc_plaintext, self.socket)
-        _need(any(listeners), "listen", "at least one of grpc, grpc_mtls, grpc_plaintext and socket")
+        need(any(listeners), "listen", "at least one of grpc, grpc_mtls, grpc_plaintext and socket")
         for name in ("grpc", "grpc_mtls", "grpc_plaintext", "metrics"):
             address = getattr(self, name)
-            _need(not address or _is_address(address), f"listen.{name}", "host:port")
+            need(not address or is_address(address), f"listen.{name}", "host:port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,7 @@ class TlsConfig:
     """More names and IP addresses for the generated server certificate."""
 
     def __post_init__(self) -> None:
-        _need(bool(self.certificate_file) == bool(self.key_file), "tls", "both certificate_file and key_file, or none")
+        need(bool(self.certificate_file) == bool(self.key_file), "tls", "both certificate_file and key_file, or none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +116,37 @@ class RootKeyConfig:
     """What protects everything else at rest."""
 
     provider: str = "file"
-    """`file` (mode 0600 in the data directory) or `passphrase` (Argon2id)."""
+    """`file` (mode 0600 in the data directory), `passphrase` (Argon2id), or `pkcs11`: a key in a token."""
     passphrase_file: str = ""
     """For `passphrase`: the file that holds it."""
+    previous_provider: str = ""
+    """Another provider, whose root key unwraps still: until the root key was rotated, that is."""
+    module: str = ""
+    """For `pkcs11`: path of the token's PKCS#11 library."""
+    token_label: str = ""
+    token_serial: str = ""
+    """At least one of both, which no other token has."""
+    pin_file: str = ""
+    """The file that holds the PIN of the token's user."""
+    deadline_seconds: float = 5.0
+    """How long one use of the token may take."""
+    softhsm_conf: str = ""
+    """What SoftHSM reads as SOFTHSM2_CONF."""
+    library_parameters: str = ""
+    """What the library is started with, for those that want something (NSS)."""
 
     def __post_init__(self) -> None:
-        _need(self.provider in ("file", "passphrase"), "root_key.provider", "file or passphrase")
-        _need(
-            self.provider != "passphrase" or self.passphrase_file,
-            "root_key.passphrase_file", "a path, since the provider is passphrase",
+        known, used = ("file", "passphrase", "pkcs11"), (self.provider, self.previous_provider)
+        need(self.provider in known, "root_key.provider", "file, passphrase or pkcs11")
+        need(
+            self.previous_provider in {"", *known} - {self.provider},
+            "root_key.previous_provider", "empty, or another one of file, passphrase and pkcs11",
         )
+        passphrase, token = self.passphrase_file, self.token_label or self.token_serial
+        need("passphrase" not in used or passphrase, "root_key.passphrase_file", "a path, since a passphrase is used")
+        for name, given in (("module", self.module), ("token_label", token), ("pin_file", self.pin_file)):
+            need("pkcs11" not in used or given, f"root_key.{name}", "given, since a token is used")
+        need(0 < self.deadline_seconds <= 600, "root_key.deadline_seconds", "more than 0, at most 600")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +171,14 @@ class LimitsConfig:
     """How often the records that came to the audit trail are put into its index. Look-ups find them before, too."""
 
     def __post_init__(self) -> None:
-        _need(1 <= self.calls_in_flight <= 100_000, "limits.calls_in_flight", "1 to 100000")
-        _need(1 <= self.read_threads <= 64, "limits.read_threads", "1 to 64")
-        _need(1 <= self.simulations <= 16, "limits.simulations", "1 to 16")
-        _need(1 <= self.audit_streams <= 64, "limits.audit_streams", "1 to 64")
-        _need(0 < self.audit_index_seconds <= 86_400, "limits.audit_index_seconds", "more than 0, at most 86400")
-        _need(0 < self.shutdown_seconds <= 600, "limits.shutdown_seconds", "more than 0, at most 600")
-        _need(0 < self.deletion_check_seconds <= 86_400, "limits.deletion_check_seconds", "more than 0, at most 86400")
-        _need(0 < self.usage_count_seconds <= 86_400, "limits.usage_count_seconds", "more than 0, at most 86400")
+        need(1 <= self.calls_in_flight <= 100_000, "limits.calls_in_flight", "1 to 100000")
+        need(1 <= self.read_threads <= 64, "limits.read_threads", "1 to 64")
+        need(1 <= self.simulations <= 16, "limits.simulations", "1 to 16")
+        need(1 <= self.audit_streams <= 64, "limits.audit_streams", "1 to 64")
+        need(0 < self.audit_index_seconds <= 86_400, "limits.audit_index_seconds", "more than 0, at most 86400")
+        need(0 < self.shutdown_seconds <= 600, "limits.shutdown_seconds", "more than 0, at most 600")
+        need(0 < self.deletion_check_seconds <= 86_400, "limits.deletion_check_seconds", "more than 0, at most 86400")
+        need(0 < self.usage_count_seconds <= 86_400, "limits.usage_count_seconds", "more than 0, at most 86400")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +196,8 @@ class AuditConfig:
 
     def __post_init__(self) -> None:
         for name in ("retention_days", "archive_days"):
-            _need(0 <= getattr(self, name) <= 36_500, f"audit.{name}", "0 to 36500")
-        _need(0 < self.keeping_seconds <= 86_400, "audit.keeping_seconds", "more than 0, at most 86400")
+            need(0 <= getattr(self, name) <= 36_500, f"audit.{name}", "0 to 36500")
+        need(0 < self.keeping_seconds <= 86_400, "audit.keeping_seconds", "more than 0, at most 86400")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +215,8 @@ class ThrottlingConfig:
     """How many accounts and principals, times groups, are told apart at once."""
 
     def __post_init__(self) -> None:
-        _need(0 < self.burst_seconds <= 3_600, "throttling.burst_seconds", "more than 0, at most 3600")
-        _need(100 <= self.buckets <= 10_000_000, "throttling.buckets", "100 to 10000000")
+        need(0 < self.burst_seconds <= 3_600, "throttling.burst_seconds", "more than 0, at most 3600")
+        need(100 <= self.buckets <= 10_000_000, "throttling.buckets", "100 to 10000000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +232,7 @@ class QuotasConfig:
 
     def __post_init__(self) -> None:
         for name in ("keys_per_account", "aliases_per_key", "grants_per_key", "custom_key_stores"):
-            _need(1 <= getattr(self, name) <= 10_000_000, f"quotas.{name}", "1 to 10000000")
+            need(1 <= getattr(self, name) <= 10_000_000, f"quotas.{name}", "1 to 10000000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +249,9 @@ class OidcConfig:
     """How long keys serve while their issuer can't be reached."""
 
     def __post_init__(self) -> None:
-        _need(0 < self.fetch_seconds <= 60, "oidc.fetch_seconds", "more than 0, at most 60")
-        _need(0 < self.refresh_seconds <= 86_400, "oidc.refresh_seconds", "more than 0, at most 86400")
-        _need(
+        need(0 < self.fetch_seconds <= 60, "oidc.fetch_seconds", "more than 0, at most 60")
+        need(0 < self.refresh_seconds <= 86_400, "oidc.refresh_seconds", "more than 0, at most 86400")
+        need(
             self.refresh_seconds <= self.max_age_seconds <= 604_800,
             "oidc.max_age_seconds", "at least oidc.refresh_seconds, at most 604800",
         )
@@ -256,13 +274,13 @@ class XksProxyConfig:
     """The common name that the client certificate must have, such as `cks.kms.us-east-1.amazonaws.com`."""
 
     def __post_init__(self) -> None:
-        _need(not self.listen or _is_address(self.listen), "xks_proxy.listen", "host:port")
+        need(not self.listen or is_address(self.listen), "xks_proxy.listen", "host:port")
         prefix = _XKS_PREFIX.fullmatch(self.path_prefix)
-        _need(prefix, "xks_proxy.path_prefix", "empty, or / and at most 116 letters, digits, slashes, - and _")
+        need(prefix, "xks_proxy.path_prefix", "empty, or / and at most 116 letters, digits, slashes, - and _")
         offers = [_XKS_OFFER.fullmatch(offer) for offer in self.keys]
-        _need(all(offers), "xks_proxy.keys", "a list of external-id=key")
-        _need(len(self.offered) == len(self.keys), "xks_proxy.keys", "a list without repeated external ids")
-        _need(
+        need(all(offers), "xks_proxy.keys", "a list of external-id=key")
+        need(len(self.offered) == len(self.keys), "xks_proxy.keys", "a list without repeated external ids")
+        need(
             bool(self.client_ca_file) == bool(self.client_name),
             "xks_proxy", "both client_ca_file and client_name, or none",
         )
@@ -283,7 +301,7 @@ class AwsConfig:
     """No TLS; loopback addresses only."""
 
     def __post_init__(self) -> None:
-        _need(not self.listen or _is_address(self.listen), "aws.listen", "host:port")
+        need(not self.listen or is_address(self.listen), "aws.listen", "host:port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,9 +325,9 @@ class ClusterConfig:
     """What the library is started with, for those that want something (NSS)."""
 
     def __post_init__(self) -> None:
-        _need(self.module, "hsm.….module", "the path of a PKCS#11 library")
-        _need(self.token_label or self.token_serial, "hsm.…", "a section with token_label or token_serial")
-        _need(0 < self.deadline_seconds <= 600, "hsm.….deadline_seconds", "more than 0, at most 600")
+        need(self.module, "hsm.….module", "the path of a PKCS#11 library")
+        need(self.token_label or self.token_serial, "hsm.…", "a section with token_label or token_serial")
+        need(0 < self.deadline_seconds <= 600, "hsm.….deadline_seconds", "more than 0, at most 600")
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +342,8 @@ class XksConfig:
     """How long a proxy may take to answer; a network timeout is tried once more."""
 
     def __post_init__(self) -> None:
-        _need(1 <= self.port <= 65_535, "xks.port", "1 to 65535")
-        _need(0 < self.deadline_seconds <= 30, "xks.deadline_seconds", "more than 0, at most 30")
+        need(1 <= self.port <= 65_535, "xks.port", "1 to 65535")
+        need(0 < self.deadline_seconds <= 30, "xks.deadline_seconds", "more than 0, at most 30")
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +356,7 @@ class AttestationConfig:
     """How long a document can be used after it was made."""
 
     def __post_init__(self) -> None:
-        _need(0 < self.max_age_seconds <= 86_400, "attestation.max_age_seconds", "more than 0, at most 86400")
+        need(0 < self.max_age_seconds <= 86_400, "attestation.max_age_seconds", "more than 0, at most 86400")
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,8 +368,8 @@ class LogConfig:
     """`json`, `text`, or `auto`: text on a terminal, JSON elsewhere."""
 
     def __post_init__(self) -> None:
-        _need(self.level in ("debug", "info", "warning", "error"), "log.level", "debug, info, warning or error")
-        _need(self.format in ("auto", "json", "text"), "log.format", "auto, json or text")
+        need(self.level in ("debug", "info", "warning", "error"), "log.level", "debug, info, warning or error")
+        need(self.format in ("auto", "json", "text"), "log.format", "auto, json or text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,11 +419,11 @@ def load_config(
 
 def _clusters(given: Mapping[str, Any]) -> Mapping[str, ClusterConfig]:
     for name, members in given.items():
-        _need(_CLUSTER.fullmatch(name), f"hsm.{name[:40]}", "cluster- and 11 to 16 of 2-7, a-z and A-Z")
-        _need(isinstance(members, Mapping), f"hsm.{name}", "a section")
+        need(_CLUSTER.fullmatch(name), f"hsm.{name[:40]}", "cluster- and 11 to 16 of 2-7, a-z and A-Z")
+        need(isinstance(members, Mapping), f"hsm.{name}", "a section")
     clusters = {name: _section(f"hsm.{name}", ClusterConfig, members) for name, members in given.items()}
     for name, cluster in clusters.items():
-        _need(not cluster.copy_of or cluster.copy_of in clusters, f"hsm.{name}.copy_of", "another cluster's section")
+        need(not cluster.copy_of or cluster.copy_of in clusters, f"hsm.{name}.copy_of", "another cluster's section")
     return clusters
 
 
@@ -414,47 +432,14 @@ def _section(name: str, cls: type[Any], given: Mapping[str, Any]) -> Any:
     unknown = given.keys() - hints.keys()
     if unknown:
         raise ConfigurationError(f"{name}.{min(unknown)} is not a setting")
-    return cls(**{member: _converted(f"{name}.{member}", hints[member], value) for member, value in given.items()})
-
-
-def _converted(name: str, wanted: Any, value: Any) -> Any:
-    """The value as its type wants it; texts from the environment are read as that type."""
-    if wanted is bool:
-        if isinstance(value, str) and value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        _need(isinstance(value, bool), name, "true or false")
-        return value
-    if wanted is str:
-        _need(isinstance(value, str), name, "text")
-        return value
-    if typing.get_origin(wanted) is tuple:
-        parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-        _need(isinstance(parts, list) and all(isinstance(part, str) for part in parts), name, "a list of texts")
-        return tuple(part for part in parts if part)
-    return _whole_number(name, value) if wanted is int else _decimal(name, value)
-
-
-def _whole_number(name: str, value: Any) -> int:
-    if isinstance(value, str) and _WHOLE.fullmatch(value):
-        return int(value)
-    _need(type(value) is int, name, "a whole number")
-    return int(value)
-
-
-def _decimal(name: str, value: Any) -> float:
-    try:
-        number = float(value) if type(value) in (int, float, str) else math.nan
-    except (ValueError, OverflowError):
-        number = math.nan
-    _need(math.isfinite(number), name, "a number")
-    return number
+    return cls(**{member: converted(f"{name}.{member}", hints[member], value) for member, value in given.items()})
 
 
 def _read_file(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as opened:
             content = opened.read(_MAX_FILE_BYTES + 1)
-        _need(len(content) <= _MAX_FILE_BYTES, str(file), "a file of at most 1 MiB")
+        need(len(content) <= _MAX_FILE_BYTES, str(file), "a file of at most 1 MiB")
         return tomllib.loads(content.decode())
     except OSError as error:
         raise ConfigurationError(f"{file}: {error.strerror}") from None
@@ -470,13 +455,3 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any
             section, name = variable.removeprefix(_ENVIRONMENT_PREFIX).lower().split("__", 1)
             found.setdefault(section, {})[name] = value
     return found
-
-
-def _is_address(address: str) -> bool:
-    host, colon, port = address.rpartition(":")
-    return bool(host and colon) and port.isascii() and port.isdigit() and int(port) <= 65535
-
-
-def _need(condition: object, name: str, wanted: str) -> None:
-    if not condition:
-        raise ConfigurationError(f"{name} must be {wanted}")

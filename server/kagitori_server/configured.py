@@ -1,8 +1,7 @@
-"""Parts that the configuration names, opened: catalog, root key, issuers' keys, roots of attestation, files."""
+"""Parts that the configuration names, opened: catalog, issuers' keys, roots of attestation, files."""
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,6 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from kagitori_keystore.base import RootKeyRefused
-from kagitori_keystore.rootkey.file import open_file_root
-from kagitori_keystore.rootkey.passphrase import open_passphrase_root
-from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.config import Config, ConfigurationError
@@ -24,8 +19,6 @@ from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused
 
 _FILE_MAX = 1_048_576
-_ROOT_KEY_LOOKS = 3
-"""Another process may rotate the root key between two looks at once."""
 
 
 def open_configured_catalog(config: Config, data: DataDirectory, monotonic: Callable[[], float]) -> Catalog:
@@ -84,17 +77,6 @@ def configured_throttle(config: Config, monotonic: Callable[[], float]) -> Throt
     )
 
 
-def open_root_key(config: Config, data: DataDirectory) -> RootKeyProvider:
-    """The root key that the configuration names. Raises ConfigurationError or KeyStoreError."""
-    try:
-        if config.root_key.provider == "passphrase":
-            passphrase = read_secret(config.root_key.passphrase_file).rstrip(b"\r\n")
-            return open_passphrase_root(data.root_key, passphrase, os.urandom)
-        return open_file_root(data.root_key, os.urandom)
-    except RootKeyRefused as error:
-        raise ConfigurationError(f"{data.root_key}: {error}") from None
-
-
 def open_issuer_keys(config: Config, monotonic: Callable[[], float]) -> IssuerKeys:
     """Where the keys of OpenID Connect issuers come from. Raises ConfigurationError."""
     oidc = config.oidc
@@ -117,18 +99,6 @@ def open_attestation(config: Config) -> AttestationVerifier:
     except ValueError:
         raise ConfigurationError(f"{attestation.roots_file} holds no certificates in PEM form") from None
     return AttestationVerifier(roots, max_age=attestation.max_age_seconds)
-
-
-def check_root_key(root_key: RootKeyProvider, catalog: Catalog) -> None:
-    """Raises ConfigurationError if the root key can't open what the catalog holds: another provider or data
-    directory was configured, or the file got lost and a new one was just made."""
-    for _ in range(_ROOT_KEY_LOOKS):
-        named = {root_key.version_of(wrapped) for _, _, wrapped in catalog.kek_shelf.all()}
-        if named <= set(root_key.versions()):
-            return
-    raise ConfigurationError(
-        "the root key here isn't the one that the keys in the catalog are under; see root_key.provider and --data-dir"
-    )
 
 
 def read_file(path: str) -> bytes:

@@ -6,7 +6,11 @@ import os
 import time
 from dataclasses import dataclass, field, replace
 
+from kagitori_keystore.algorithms import KeySpec
+from kagitori_keystore.base import Domain, MaterialRef, StoreLost
 from kagitori_keystore.rootkey.provider import RootKeyProvider
+from kagitori_keystore.secret import RandomSource
+from kagitori_keystore.software.keks import KekShelf
 from kagitori_keystore.software.planted import PlantedKeyStore
 from kagitori_server.bootstrap.access_keys import RootAccessKeys
 from kagitori_server.bootstrap.data_directory import DataDirectory
@@ -22,6 +26,29 @@ from kagitori_server.operations.context import Identifiers
 from kagitori_server.operations.dev_table import dev_table
 from kagitori_server.operations.row import Operation
 from kagitori_server.wiring import Addresses, Clocks, Server
+
+
+class LosableKeyStore(PlantedKeyStore):
+    """Is lost while a fault says so, to the service's own work and to who asks how it is: calls have met the fault
+    before they come here."""
+
+    __slots__ = ("_faults",)
+
+    def __init__(self, root: RootKeyProvider, shelf: KekShelf, random: RandomSource, faults: Faults) -> None:
+        super().__init__(root, shelf, random)
+        self._faults = faults
+
+    def health(self) -> None:
+        """Raises `StoreLost` while the whole store is lost."""
+        if self._faults.key_store_is_lost():
+            raise StoreLost("the key store is lost by a fault that was injected")
+        super().health()
+
+    def generate(self, spec: KeySpec, domain: Domain, key_id: str) -> MaterialRef:
+        """Raises `StoreLost` while the store is lost for that key."""
+        if self._faults.key_store_is_lost(domain, key_id):
+            raise StoreLost("the key store is lost by a fault that was injected")
+        return super().generate(spec, domain, key_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +92,7 @@ class DevelopmentServer(Server):
         self._names = FixedIdentifiers(self._ids)
         self._time_machine = TimeMachine(clock)
         faults = Faults(frozenset(row.name for row in self._table.values() if isinstance(row, Operation)))
-        self._faults = faults
+        self._faults = self._losses = faults
         self._table = {**self._table, **dev_table(self._time_machine, faults)}
 
     def open(self) -> None:
@@ -98,7 +125,7 @@ class DevelopmentServer(Server):
         return False
 
     def _make_store(self, root_key: RootKeyProvider) -> PlantedKeyStore:
-        self._planted = PlantedKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
+        self._planted = LosableKeyStore(root_key, self._catalog.kek_shelf, os.urandom, self._losses)
         return self._planted
 
     def _make_identifiers(self) -> Identifiers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import uuid
@@ -12,7 +13,7 @@ from typing import Any
 
 from kagitori_keystore.base import Domain, KeyStoreError, MaterialRef, RequestRefused
 from kagitori_keystore.capabilities import GeneralKeyStore
-from kagitori_keystore.pkcs11.references import decode
+from kagitori_keystore.pkcs11.references import decode, material_id_of
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, TokenSettings, UseCounter
 from kagitori_keystore.pkcs11.store import Pkcs11KeyStore, open_token
 from kagitori_keystore.xks import InnerCipher, ProxyFault, ProxyLost, ProxyTooSlow, XksKeyStore, XksSettings, open_proxy
@@ -29,6 +30,8 @@ from kagitori_server.model.errors import (
     XksProxyInvalidResponseException,
     XksProxyUriUnreachableException,
 )
+
+_log = logging.getLogger(__name__)
 
 _Code = ConnectionErrorCode
 
@@ -59,12 +62,13 @@ _PROXY_CODES: Mapping[ProxyFault, ConnectionErrorCode] = {
 
 
 def openers(
-    config: Config, runtime_dir: Path, uses: UseCounter, inner: InnerCipher, clock: Callable[[], float]
+    config: Config, runtime_dir: Path, uses: UseCounter, inner: InnerCipher, clock: Callable[[], float], *,
+    root_token: bytes | None = None,
 ) -> Mapping[CustomKeyStoreType, Opener]:
     """An opener for each type. `runtime_dir` is where workers of tokens are met, `uses` counts what tokens encrypt,
-    `inner` encrypts what proxies are given."""
+    `inner` encrypts what proxies are given, `root_token` is the serial number of the token with the root key."""
     return {
-        CustomKeyStoreType.AWS_CLOUDHSM: TokenOpener(config.hsm, runtime_dir, uses),
+        CustomKeyStoreType.AWS_CLOUDHSM: TokenOpener(config.hsm, runtime_dir, uses, root_token),
         CustomKeyStoreType.EXTERNAL_KEY_STORE: ProxyOpener(config.xks, config.service.partition, inner, clock),
     }
 
@@ -111,6 +115,10 @@ class OpenedToken(_Opened):
         """Which object a reference means."""
         return decode(reference).object_id.hex()
 
+    def is_of(self, material_id: str, reference: bytes) -> bool:
+        """By the token's serial number."""
+        return material_id_of(self._store.serial, decode(reference)) == material_id
+
 
 class OpenedProxy(_Opened):
     """A proxy that can be called."""
@@ -129,12 +137,19 @@ class OpenedProxy(_Opened):
         """There are no objects. Raises RequestRefused."""
         raise RequestRefused("a proxy has no objects")
 
+    def is_of(self, _material_id: str, _reference: bytes) -> bool:
+        """Nobody knows."""
+        return True
+
 
 class TokenOpener:
     """Opens the PKCS#11 tokens that the configuration names."""
 
-    def __init__(self, clusters: Mapping[str, ClusterConfig], runtime_dir: Path, uses: UseCounter) -> None:
+    def __init__(
+        self, clusters: Mapping[str, ClusterConfig], runtime_dir: Path, uses: UseCounter, root_token: bytes | None
+    ) -> None:
         self._clusters = clusters
+        self._root_token = root_token
         self._runtime_dir = runtime_dir
         self._uses = uses
 
@@ -168,9 +183,14 @@ class TokenOpener:
         if cluster is None:
             raise ConnectFailed(ConnectionErrorCode.CLUSTER_NOT_FOUND)
         try:
-            opened: Any = OpenedToken(open_token(self._settings(cluster), secret, self._uses))
+            token = open_token(self._settings(cluster), secret, self._uses)
         except ConnectRefused as refused:
             raise ConnectFailed(_TOKEN_CODES[refused.fault]) from None
+        if cluster.change_pin and token.serial == self._root_token:
+            token.close()
+            _log.error("%s holds the root key, so its PIN must stay: set change_pin = false", store.cluster_id)
+            raise ConnectFailed(ConnectionErrorCode.INTERNAL_ERROR)
+        opened: Any = OpenedToken(token)
         result: OpenedStore = opened
         return result
 

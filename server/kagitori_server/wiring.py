@@ -35,12 +35,10 @@ from kagitori_server.config import Config, ConfigurationError
 from kagitori_server.configured import (
     check_aws_address,
     check_metrics_address,
-    check_root_key,
     configured_throttle,
     open_attestation,
     open_configured_catalog,
     open_issuer_keys,
-    open_root_key,
     read_file,
     read_secret,
 )
@@ -61,6 +59,7 @@ from kagitori_server.operations.row import Table
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
+from kagitori_server.root_keys import check_root_key, open_ahead, open_root_key
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.changes import Change, ChangeKind
@@ -145,9 +144,12 @@ class Server:
         throttle = configured_throttle(config, self._clocks.monotonic)
         self._attesting = Attesting(open_attestation(config), self._clocks.wall)
         self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
-        root_key = open_root_key(config, data)
+        self._root_key = open_root_key(config, data)
+        root_key = self._root_key.keys
         check_root_key(root_key, self._catalog)
         self._store = self._make_store(root_key)
+        if self._root_key.token_serial is not None:
+            open_ahead(self._store, self._catalog)
         self._catalog.view.listen(forgetting(self._store))
         self._stores = self._open_stores()
         self._catalog.view.listen(self._stores.changed)
@@ -288,6 +290,7 @@ class Server:
         self._trail.close()
         self._stores.close()
         self._store.close()
+        self._root_key.close()
         self._catalog.close()
 
     def _make_store(self, root_key: RootKeyProvider) -> SoftwareKeyStore:
@@ -300,7 +303,10 @@ class Server:
     def _open_stores(self) -> StoreRegistry:
         return StoreRegistry(
             catalog=self._catalog, default=self._store, secrets=self._store,
-            openers=openers(self._config, self._data.run, CatalogUses(self._catalog), self._store, self._clocks.wall),
+            openers=openers(
+                self._config, self._data.run, CatalogUses(self._catalog), self._store, self._clocks.wall,
+                root_token=self._root_key.token_serial,
+            ),
             clock=self._clocks.wall, monotonic=self._clocks.monotonic, worker=self._ids.uuid(),
             new_secret=self._ids.secret,
         )
@@ -415,9 +421,12 @@ class Server:
         )
 
     def _make_xks_proxy(self) -> HttpHost:
-        config = self._config.xks_proxy
+        config, service = self._config.xks_proxy, self._config.service
         files = self._http_tls(config.client_ca_file, config.client_name)
-        health = XksHealth(self._callers, self._catalog.view, self._store, self._pools.reads, self._clocks.monotonic)
+        health = XksHealth(
+            self._callers, self._catalog.view, self._stores, self._pools.reads, self._clocks.monotonic,
+            offered=tuple(config.offered.values()), partition=service.partition, region=service.region,
+        )
         application = Application(
             self._pipeline, health, Offer(config.path_prefix, config.offered, __version__), self._ids.uuid,
             self._config.limits.calls_in_flight,

@@ -50,7 +50,6 @@ def softhsm(_: Path) -> AbleStore:
             Capability.KEY_ENCAPSULATION,
             Capability.MATERIAL_IMPORT,
             Capability.MATERIAL_REPLICATION,
-            Capability.PROXY_ENCRYPTION,
         },
         frozenset(spec for spec in KeySpec if spec.family not in (KeyFamily.ML_DSA, KeyFamily.ML_KEM)),
         refused=frozenset(
@@ -74,6 +73,9 @@ def test_a_store_says_what_it_can(under: AbleStore) -> None:
     description = under.store.describe()
     assert description.capabilities == under.capabilities
     assert description.key_specs == under.key_specs
+    assert description.lacking & {str(each) for each in (*SigningAlgorithm, *AsymmetricEncryptionAlgorithm)} >= {
+        each.value for each in under.refused
+    }
 
 
 @pytest.mark.parametrize("spec", KeySpec, ids=lambda spec: spec.name)

@@ -15,6 +15,8 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.support.devserver import IMPORT_ROOTS
 from tests.support.server_process import ServerProcess
 
@@ -33,6 +35,7 @@ from kagitori.kms.v1.dev_pb2 import (
 )
 from kagitori.kms.v1.key_material_pb2 import EnableKeyRotationRequest, ListKeyRotationsRequest
 from kagitori.kms.v1.keys_pb2 import CreateKeyRequest, DescribeKeyRequest, ScheduleKeyDeletionRequest
+from kagitori.kms.v1.operation_pb2 import ListKeyStoreHealthRequest
 from kagitori.kms.v1.resources_pb2 import KeyState
 from kagitori_client import ConnectionFailed, KmsClient, Retries, ServiceError
 from kagitori_client.testing import Account, Service, running
@@ -274,6 +277,36 @@ def test_a_lost_key_store_leaves_what_needs_none(service: Service, once: KmsClie
     assert refused.value.code == "KeyUnavailableException"
 
 
+def test_a_lost_key_store_is_seen_by_the_service_itself(service: Service, key: str) -> None:
+    """By its health, if it is lost as a whole, and by its own work: a key isn't rotated before the store is back."""
+    other, rotating = (service.client.keys.CreateKey(CreateKeyRequest()).key_metadata for _ in range(2))
+    service.client.keys.EnableKeyRotation(
+        EnableKeyRotationRequest(key_id=rotating.key_id, rotation_period_in_days=90)
+    )
+
+    def healthy() -> bool:
+        found = service.client.admin.ListKeyStoreHealth(ListKeyStoreHealthRequest()).key_stores
+        return found[0].healthy
+
+    def rotations() -> int:
+        asked = ListKeyRotationsRequest(key_id=rotating.key_id)
+        return len(service.client.keys.ListKeyRotations(asked).rotations)
+
+    assert healthy()
+    narrow: list[dict[str, Any]] = [{"key_id": rotating.arn}, {"region": "us-east-1"}, {"operation": "Encrypt"}]
+    for whose in narrow:
+        with service.fault("key_store_loss", **whose):
+            assert healthy()
+    with service.fault("key_store_loss"):
+        assert not healthy()
+    with service.fault("key_store_loss", key_id=rotating.key_id):
+        service.advance(days=91)
+        assert rotations() == 0
+    with service.fault("key_store_loss", key_id=other.arn):
+        service.advance(seconds=1)
+        assert rotations() == 1
+
+
 def test_items_of_a_batch_are_befallen_one_by_one(service: Service, once: KmsClient, key: str) -> None:
     """Each counts as a call."""
     item = EncryptRequest(key_id=key, plaintext=b"x")
@@ -361,6 +394,25 @@ def test_other_accounts_have_no_say(service: Service, operation: str) -> None:
     with pytest.raises(ServiceError) as refused:
         getattr(stranger.client.dev, operation)(DEV_CALLS[operation])
     assert refused.value.code == "AccessDeniedException"
+
+
+def test_reflection_tells_of_it(service: Service) -> None:
+    """With its messages, so that grpcurl can call it; health knows it as well."""
+    authority = service.ca_file.read_bytes()
+    address = service.endpoint.removeprefix("https://")
+    name = dev_service_pb2.DESCRIPTOR.services_by_name["DevService"].full_name
+    with grpc.secure_channel(address, grpc.ssl_channel_credentials(authority)) as channel:
+        listed = _reflected(channel, list_services="").list_services_response.service
+        assert name in {each.name for each in listed}
+        files = _reflected(channel, file_containing_symbol=name).file_descriptor_response
+        assert files.file_descriptor_proto
+        asked = health_pb2.HealthCheckRequest(service=name)
+        assert health_pb2_grpc.HealthStub(channel).Check(asked).status == health_pb2.HealthCheckResponse.SERVING
+
+
+def _reflected(channel: grpc.Channel, **question: str) -> Any:
+    asked = iter([reflection_pb2.ServerReflectionRequest(**question)])
+    return next(reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(asked))
 
 
 def test_a_server_in_earnest_serves_none_of_it(tmp_path: Path) -> None:

@@ -174,6 +174,34 @@ def test_specs(place: Place, spec: str, usage: str, operation: str, values: dict
         assert answer.key_id.endswith(key)
 
 
+def test_what_the_token_lacks_is_not_listed(place: Place) -> None:
+    """RSAES_OAEP_SHA_256 and Ed25519ph of SoftHSM: by CreateKey, DescribeKey and GetPublicKey alike, and refused."""
+    with place.serving() as root:
+        store_id = made(root)
+        assert act(root, "ConnectCustomKeyStore", store_id) == CONNECTED
+        rows: list[tuple[str, str, str, str, dict[str, Any]]] = [
+            (
+                "RSA_2048", "ENCRYPT_DECRYPT", "ENCRYPTION_ALGORITHM_RSAES_OAEP_SHA_1", "Encrypt",
+                {"plaintext": b"x", "encryption_algorithm": "ENCRYPTION_ALGORITHM_RSAES_OAEP_SHA_256"},
+            ),
+            (
+                "ECC_NIST_EDWARDS25519", "SIGN_VERIFY", "SIGNING_ALGORITHM_ED25519_SHA_512", "Sign",
+                {
+                    "message": bytes(64), "message_type": "MESSAGE_TYPE_DIGEST",
+                    "signing_algorithm": "SIGNING_ALGORITHM_ED25519_PH_SHA_512",
+                },
+            ),
+        ]
+        for spec, usage, listed, operation, values in rows:
+            key = new_key(root, store_id, key_spec=f"KEY_SPEC_{spec}", key_usage=f"KEY_USAGE_{usage}")
+            for told in (root("DescribeKey", key_id=key).key_metadata, root("GetPublicKey", key_id=key)):
+                names = [resources_pb2.EncryptionAlgorithm.Name(each) for each in told.encryption_algorithms]
+                names += [resources_pb2.SigningAlgorithm.Name(each) for each in told.signing_algorithms]
+                assert names == [listed]
+            with pytest.raises(grpc.RpcError):
+                root(operation, key_id=key, **values)
+
+
 def test_a_wrong_pin_and_the_way_back(place: Place) -> None:
     """The officer sets a PIN, the service is told, and makes another one of it."""
     with place.serving() as root:

@@ -102,6 +102,8 @@ def test_keys_of_an_external_key_store(root: Caller, proxy: Proxy) -> None:
     assert refused(root, "GenerateRandom", number_of_bytes=1, custom_key_store_id=store_id) == (
         "UnsupportedOperationException"
     )
+    pair = {"key_id": key.key_id, "key_pair_spec": "DATA_KEY_PAIR_SPEC_ECC_NIST_P256"}
+    assert refused(root, "GenerateDataKeyPair", **pair) == "UnsupportedOperationException"
     sealed = root("Encrypt", key_id=key.key_id, plaintext=b"attack at dawn", encryption_context={"a": "b"})
     opened = root("Decrypt", ciphertext_blob=sealed.ciphertext_blob, encryption_context={"a": "b"})
     assert opened.plaintext == b"attack at dawn"

@@ -52,9 +52,9 @@ def _tokens() -> Path:
 
 
 @functools.cache
-def _ready() -> Path:
-    """A folder with an initialised token, made once in a process."""
-    place = _tokens() / "ready"
+def _ready(name: str = "ready") -> Path:
+    """A folder with an initialised token, made once in a process. Under another name it is another token."""
+    place = _tokens() / name
     subprocess.run(
         [sys.executable, "softhsm/init_token.py", "--directory", str(place), "--label", LABEL],
         check=True, capture_output=True,
@@ -84,10 +84,10 @@ class Token:
         return open_token(replace(self.settings, **changed), pin, counter or MemoryCounter())  # type: ignore[arg-type]  # replace checks the names
 
 
-def fresh_token(deadline: float = 20.0) -> Token:
-    """A copy of the ready token, in a place of its own."""
+def fresh_token(deadline: float = 20.0, *, name: str = "ready") -> Token:
+    """A copy of the ready token, in a place of its own. `name`: of another one, with another serial number."""
     place = Path(tempfile.mkdtemp(dir=_tokens()))
-    shutil.copytree(_ready() / "tokens", place / "tokens")
+    shutil.copytree(_ready(name) / "tokens", place / "tokens")
     configuration = place / "softhsm2.conf"
     template = Path("softhsm/softhsm2.conf.template").read_text()
     configuration.write_text(template.replace("@DIRECTORY@", str(place)))

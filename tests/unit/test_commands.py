@@ -69,7 +69,7 @@ def test_wrong_words(words: list[str], capsys: pytest.CaptureFixture[str], tmp_p
         (["--set", "limits.shutdown_seconds=nan"], "limits.shutdown_seconds must be"),
         (["--set", "listen.metrics_anywhere=yes"], "true or false"),
         (["--set", "tls.certificate_file=x.crt"], "both certificate_file and key_file"),
-        (["--set", "root_key.provider=tpm"], "root_key.provider must be file or passphrase"),
+        (["--set", "root_key.provider=tpm"], "root_key.provider must be file, passphrase or pkcs11"),
         (["--set", "root_key.provider=passphrase"], "root_key.passphrase_file"),
         (["--set", "service.account=1"], "12 digits"),
         (["--set", "service.regions=eu-central-1"], "service.regions"),

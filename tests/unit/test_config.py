@@ -48,6 +48,8 @@ BAD: list[tuple[str, str, Any]] = [
     ("attestation", "max_age_seconds", 0), ("attestation", "max_age_seconds", 86_401),
     ("attestation", "max_age_seconds", "nan"), ("attestation", "roots_file", 7),
     ("root_key", "provider", "hsm"), ("root_key", "provider", ""), ("root_key", "provider", "passphrase"),
+    ("root_key", "previous_provider", "hsm"), ("root_key", "previous_provider", "file"),
+    ("root_key", "deadline_seconds", 0), ("root_key", "deadline_seconds", 601),
     ("limits", "calls_in_flight", 0), ("limits", "calls_in_flight", 100_001), ("limits", "calls_in_flight", -1),
     ("limits", "calls_in_flight", 2.5), ("limits", "calls_in_flight", "2.5"), ("limits", "calls_in_flight", "many"),
     ("limits", "calls_in_flight", True), ("limits", "calls_in_flight", [1]), ("limits", "calls_in_flight", "1_000"),
@@ -75,6 +77,20 @@ def test_client_certificates_of_the_xks_proxy_need_both(name: str) -> None:
     """An authority alone would let in everybody whom it has certified."""
     with pytest.raises(ConfigurationError, match="both client_ca_file and client_name"):
         load_config(None, {}, {"xks_proxy": {name: "x"}})
+
+
+@pytest.mark.parametrize("which", ["provider", "previous_provider"])
+def test_a_root_key_in_a_token_needs_its_token(which: str) -> None:
+    """Module, label or serial number, and the file of the PIN."""
+    other = {"provider": "passphrase", "passphrase_file": "p"} if which == "previous_provider" else {}
+    given: dict[str, str] = {**other, which: "pkcs11"}
+    for name, value, missing in (
+        ("module", "m", "module"), ("token_serial", "1", "token_label"), ("pin_file", "f", "pin_file"),
+    ):
+        with pytest.raises(ConfigurationError, match=f"root_key.{missing} must be given"):
+            load_config(None, {}, {"root_key": given})
+        given[name] = value
+    assert load_config(None, {}, {"root_key": given}).root_key.module == "m"
 
 
 @pytest.mark.parametrize(("section", "name", "value"), BAD, ids=lambda value: repr(value)[:30])

@@ -18,10 +18,14 @@ def test_a_store_that_is_lost_is_told_of(tmp_path: Path) -> None:
     """At the latest when the last good result is too old, and to who is authenticated alone."""
     clock = FakeClock(0.0)
     with InProcess(tmp_path) as service, ThreadPoolExecutor(1) as reads:
-        health = XksHealth(service._make_callers(), service.catalog.view, service.store, reads, clock)
+        health = XksHealth(
+            service._make_callers(), service.catalog.view, service.stores, reads, clock,
+            offered=["alias/none", "arn:aws:kms"], partition="aws", region="us-east-1",
+        )
 
         def check(evidence: Evidence) -> None:
-            asyncio.run(health.check(Call("GetHealthStatus", "id", evidence, None, dict)))
+            found = asyncio.run(health.check(Call("GetHealthStatus", "id", evidence, None, dict)))
+            assert found == {"default": True}
 
         good = Evidence(token=service.root_token)
         check(good)

@@ -18,6 +18,7 @@ import pytest
 
 if TYPE_CHECKING:
     # gRPC takes its time to load; who doesn't use the fixtures needn't wait for it.
+    from kagitori_client.testing.processes import Nursery
     from kagitori_client.testing.service import Account, Service, Spare
 
 
@@ -40,11 +41,23 @@ def kagitori_seed(pytestconfig: pytest.Config) -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def kagitori(kagitori_seed: Path | None, pytestconfig: pytest.Config) -> Iterator[Service]:
+def kagitori_nursery() -> Iterator[Nursery | None]:
+    """Where servers come from: loading the server takes most of the time of a start, and is done once."""
+    from kagitori_client.testing.service import nursery
+
+    with nursery() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def kagitori(
+    kagitori_seed: Path | None, pytestconfig: pytest.Config, kagitori_nursery: Nursery | None
+) -> Iterator[Service]:
     """A server that all tests of the session share, as its administrator. Each worker of pytest-xdist has its own."""
     from kagitori_client.testing.service import running
 
-    with running(seed=kagitori_seed, arguments=pytestconfig.getini("kagitori_arguments")) as service:
+    arguments = pytestconfig.getini("kagitori_arguments")
+    with running(seed=kagitori_seed, arguments=arguments, nursery=kagitori_nursery) as service:
         yield service
 
 
@@ -55,12 +68,12 @@ def kagitori_account(kagitori: Service) -> Account:
 
 
 @pytest.fixture(scope="session")
-def kagitori_spare(request: pytest.FixtureRequest) -> Iterator[Spare]:
+def kagitori_spare(request: pytest.FixtureRequest, kagitori_nursery: Nursery | None) -> Iterator[Spare]:
     """Where `kagitori_instance` comes from: while a test has one, the next test's is started."""
     from kagitori_client.testing.service import Spare
 
     wanted = sum("kagitori_instance" in getattr(item, "fixturenames", ()) for item in request.session.items)
-    with closing(Spare(wanted)) as spare:
+    with closing(Spare(wanted, kagitori_nursery)) as spare:
         yield spare
 
 

@@ -31,6 +31,7 @@ from kagitori_client.calls import DEFAULT_TIMEOUT, Retries
 from kagitori_client.client import AsyncKmsClient, Connection, KmsClient
 from kagitori_client.errors import KagitoriError
 from kagitori_client.settings import Settings, from_environment, write_private
+from kagitori_client.testing.processes import Nursery, ServerProcess
 
 READY_SECONDS = 60.0
 """How long a start may take on a machine that is busy."""
@@ -104,7 +105,7 @@ class Account:
 class Service(Account):
     """A running server, as its administrator."""
 
-    process: subprocess.Popen[bytes] = field(repr=False, kw_only=True)
+    process: ServerProcess = field(repr=False, kw_only=True)
 
     def new_account(self, account_id: str | None = None, name: str = "test") -> Account:
         """An account of one's own, as its root user; nobody else's keys are in it. A free id when none is given."""
@@ -170,9 +171,12 @@ class Service(Account):
 class Start:
     """A server on its way, which runs until `close`."""
 
-    def __init__(self, seed: Path | None = None, data_dir: Path | None = None, arguments: Sequence[str] = ()) -> None:
-        """Doesn't wait. Raises NotStarted when there is no program to start."""
-        command = [*_program(), "dev", "--while-stdin-is-open"]
+    def __init__(
+        self, seed: Path | None = None, data_dir: Path | None = None, arguments: Sequence[str] = (),
+        nursery: Nursery | None = None,
+    ) -> None:
+        """Doesn't wait, but for the nursery. Raises NotStarted when there is no program to start."""
+        command = ["dev", "--while-stdin-is-open"]
         if seed is not None:
             command += ["--seed", str(seed)]
         if data_dir is not None:
@@ -180,7 +184,7 @@ class Start:
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(TemporaryDirectory(prefix="kagitori-test-")))
             self._said = stack.enter_context((self._folder / "server.log").open("w+b"))
-            self._process = stack.enter_context(_process([*command, *arguments], self._said))
+            self._process = stack.enter_context(_process([*command, *arguments], self._said, nursery))
             self._stack = stack.pop_all()
 
     def ready(self) -> Service:
@@ -198,23 +202,36 @@ class Start:
 
 @contextmanager
 def running(
-    *, seed: Path | None = None, data_dir: Path | None = None, arguments: Sequence[str] = ()
+    *, seed: Path | None = None, data_dir: Path | None = None, arguments: Sequence[str] = (),
+    nursery: Nursery | None = None,
 ) -> Iterator[Service]:
     """A server of one's own, ready, which ends with the block or with this process, however that comes about.
 
     It listens on a free port of the loopback interface. Its data are in a temporary folder, or in `data_dir`, where
-    they stay. `arguments` are more of those of `kagitori-server dev`. Raises NotStarted.
+    they stay. `arguments` are more of those of `kagitori-server dev`. Whoever starts many has them forked from a
+    `nursery` (see the function of this name), which saves most of the time. Raises NotStarted.
     """
-    with closing(Start(seed, data_dir, arguments)) as start:
+    with closing(Start(seed, data_dir, arguments, nursery)) as start:
         yield start.ready()
+
+
+@contextmanager
+def nursery() -> Iterator[Nursery | None]:
+    """A process to start servers from while the block runs. None where the server belongs to another Python."""
+    if importlib.util.find_spec(_SERVER_MODULE) is None:
+        yield None
+        return
+    with closing(Nursery(_environment())) as found:
+        yield found
 
 
 class Spare:
     """Servers for those who each want a fresh one: the next starts while one is in use."""
 
-    def __init__(self, wanted: int) -> None:
+    def __init__(self, wanted: int, nursery: Nursery | None = None) -> None:
         """`wanted` is how many will be asked for, so that none is started in vain."""
         self._wanted = wanted
+        self._nursery = nursery
         self._next: Start | None = None
         self._what: tuple[Path | None, tuple[str, ...]] = (None, ())
 
@@ -224,12 +241,12 @@ class Spare:
         what = (seed, tuple(arguments))
         if self._next is not None and self._what != what:
             self.close()
-        start, self._next = self._next or Start(seed, arguments=arguments), None
+        start, self._next = self._next or Start(seed, arguments=arguments, nursery=self._nursery), None
         with closing(start):
             service = start.ready()
             self._wanted -= 1
             if self._wanted > 0:
-                self._next, self._what = Start(seed, arguments=arguments), what
+                self._next, self._what = Start(seed, arguments=arguments, nursery=self._nursery), what
             yield service
 
     def close(self) -> None:
@@ -250,25 +267,40 @@ def _program() -> list[str]:
 
 
 @contextmanager
-def _process(command: Sequence[str], said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    # What the tests' own environment says of a service is for clients, not for this server.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KAGITORI_")}
-    # The command is this module's own, with arguments of whoever writes the tests, and no shell sees it.
-    with subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment
-    ) as process:
+def _process(arguments: Sequence[str], said: IO[bytes], nursery: Nursery | None) -> Iterator[ServerProcess]:
+    process = _started(arguments, said, nursery)
+    try:
+        yield process
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
         try:
-            yield process
-        finally:
-            if process.stdin is not None:
-                process.stdin.close()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
-def _ready(process: subprocess.Popen[bytes], said: IO[bytes]) -> dict[str, str]:
+def _started(arguments: Sequence[str], said: IO[bytes], nursery: Nursery | None) -> ServerProcess:
+    if nursery is not None:
+        try:
+            return nursery.fork(arguments, said, _environment())
+        except OSError:
+            said.flush()  # it is gone, and does without
+    # The command is this module's own, with arguments of whoever writes the tests, and no shell sees it.
+    return subprocess.Popen(  # noqa: S603
+        [*_program(), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=_environment()
+    )
+
+
+def _environment() -> dict[str, str]:
+    """What the tests' own environment says of a service is for clients, not for servers."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("KAGITORI_")}
+
+
+def _ready(process: ServerProcess, said: IO[bytes]) -> dict[str, str]:
     """The variables for clients, once the server has told them. Raises NotStarted."""
     timer = threading.Timer(READY_SECONDS, process.kill)
     timer.start()

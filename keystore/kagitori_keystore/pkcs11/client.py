@@ -8,11 +8,10 @@ import threading
 import time
 from dataclasses import dataclass
 
-from kagitori_keystore.algorithms import SPEC_BY_CODE
 from kagitori_keystore.base import KeyStoreError, RequestRefused, SessionLost, StoreLost, TooSlow
 from kagitori_keystore.pkcs11.meeting import Meeting, Peer
-from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, TokenSettings
-from kagitori_keystore.pkcs11.starting import readable_within
+from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, Found, TokenSettings
+from kagitori_keystore.pkcs11.starting import decode_found, readable_within
 from kagitori_keystore.pkcs11.wire import (
     FIELDS,
     HELLO_FIELDS,
@@ -44,7 +43,7 @@ class Hello:
     """What a worker says of its token."""
 
     serial: bytes
-    specs: bytes
+    found: Found
     capabilities: str
     schemes: str
 
@@ -222,17 +221,18 @@ class WorkerClient(Guarded):
             raise SessionLost("the token's worker ended") from None
         try:
             send(connection, proof_of(self._pin, receive(connection)))
-            serial, specs, capabilities, schemes = decode_answer(receive(connection), HELLO_FIELDS)
+            serial, found, capabilities, schemes = decode_answer(receive(connection), HELLO_FIELDS)
+            known = decode_found(found)
         except RequestRefused:
             failure: KeyStoreError = ConnectRefused(ConnectFault.PIN_REFUSED)
         except TimeoutError:
             peer.kill()
             failure = TooSlow("the token's worker gave no answer in time")
-        except (Disconnected, Malformed, KeyStoreError):
+        except (Disconnected, Malformed, ValueError, KeyStoreError):
             failure = SessionLost("the token's worker ended")
         else:
-            self._meeting.known = frozenset(SPEC_BY_CODE[code] for code in specs)
-            return _Connection(connection, peer, Hello(serial, specs, capabilities.decode(), schemes.decode()))
+            self._meeting.known = known
+            return _Connection(connection, peer, Hello(serial, known, capabilities.decode(), schemes.decode()))
         connection.close()
         peer.close()
         raise failure

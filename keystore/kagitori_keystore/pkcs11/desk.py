@@ -31,7 +31,7 @@ from kagitori_keystore.pkcs11.errors import Meaning, error_for
 from kagitori_keystore.pkcs11.mechanisms import abilities_of
 from kagitori_keystore.pkcs11.references import ID_BYTES, Reference, decode
 from kagitori_keystore.pkcs11.session import Deadline, TokenLogin
-from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused
+from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, Found
 
 T = TypeVar("T")
 
@@ -52,20 +52,22 @@ class Key:
 class Desk:
     """One token, logged in. Thread-safe."""
 
-    def __init__(self, login: TokenLogin, known: frozenset[KeySpec] | None) -> None:
-        """`known` are the specs that a worker before this one has found; None for the first.
+    def __init__(self, login: TokenLogin, known: Found | None) -> None:
+        """`known` is what a worker before this one has found out; None for the first.
 
         Raises `ConnectRefused` for a token that lacks what every store needs.
         """
         self._login = login
         self._keys: HandleCache[bytes, Key] = HandleCache(_KEYS_CACHED)
-        self._oaep: frozenset[Digest] | None = None
         try:
             session = login.session()
-            self.abilities = abilities_of(login.mechanisms(), session, known)
+            mechanisms = login.mechanisms()
+            self.abilities = abilities_of(mechanisms, session, None if known is None else known.specs)
             if not self.abilities.can_bind:
                 raise ConnectRefused(ConnectFault.MODULE_FAILED)
             self._binding = BindingKeys(session)
+            self.oaep = uses.oaep_of(mechanisms, session) if known is None else known.oaep
+            """The hashes with which the token decrypts RSAES-OAEP."""
         except PKCS11Error:
             raise ConnectRefused(ConnectFault.MODULE_FAILED) from None
 
@@ -147,10 +149,9 @@ class Desk:
 
     # Use of keys
 
-    def check(self, deadline: Deadline, reference: bytes, owner: bytes) -> bytes:
-        """Proves a reference; the bytes are the sizes of those digests with which the token opens RSAES-OAEP."""
-        key = self._key(deadline, reference, owner)
-        return bytes(digest.size for digest in self._oaep_digests(deadline, key))
+    def check(self, deadline: Deadline, reference: bytes, owner: bytes) -> None:
+        """Proves a reference."""
+        self._key(deadline, reference, owner)
 
     def random(self, size: int, deadline: Deadline) -> bytes:
         """Random bytes of the token."""
@@ -198,7 +199,7 @@ class Desk:
         self, deadline: Deadline, reference: bytes, owner: bytes, digest: Digest, ciphertext: bytes
     ) -> bytes:
         """The plaintext. Raises `CiphertextInvalid`."""
-        if digest not in self._oaep_digests(deadline, self._key(deadline, reference, owner)):
+        if digest not in self.oaep:
             raise RequestRefused("the token does not decrypt with this algorithm")
         return self._use(
             deadline, reference, owner, (KeyFamily.RSA,),
@@ -305,14 +306,3 @@ class Desk:
             same = False
         if not same:
             raise MaterialCorrupt("the key in the token is not the one it was")
-
-    def _oaep_digests(self, deadline: Deadline, key: Key) -> frozenset[Digest]:
-        if key.spec.family is not KeyFamily.RSA:
-            return frozenset()
-        if self._oaep is None:
-            self._oaep = self._try(deadline, partial(self._try_oaep, key))
-        return self._oaep
-
-    def _try_oaep(self, key: Key) -> frozenset[Digest]:
-        session, spki = self._login.session(), key.reference.check
-        return frozenset(digest for digest in uses.OAEP_HASHES if uses.opens_oaep(session, key.handle, digest, spki))

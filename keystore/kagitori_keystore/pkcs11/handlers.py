@@ -38,6 +38,11 @@ def _generate(desk: Desk, deadline: Deadline, fields: list[bytes]) -> tuple[byte
     return (desk.generate(deadline, SPEC_BY_CODE[code[0]], owner, name.decode()),)
 
 
+def _check(desk: Desk, deadline: Deadline, fields: list[bytes]) -> tuple[bytes, ...]:
+    desk.check(deadline, *fields)
+    return ()
+
+
 def _destroy(desk: Desk, deadline: Deadline, fields: list[bytes]) -> tuple[bytes, ...]:
     desk.destroy(deadline, fields[0])
     return ()
@@ -93,7 +98,7 @@ def _size(field: bytes, most: int) -> int:
 HANDLERS: dict[Op, Handler] = {
     Op.HEALTH: _health,
     Op.GENERATE: _generate,
-    Op.CHECK: lambda desk, deadline, fields: (desk.check(deadline, *fields),),
+    Op.CHECK: _check,
     Op.DESTROY: _destroy,
     Op.ENCRYPT: lambda desk, deadline, fields: (desk.encrypt(deadline, *fields),),
     Op.DECRYPT: lambda desk, deadline, fields: (desk.decrypt(deadline, *fields),),

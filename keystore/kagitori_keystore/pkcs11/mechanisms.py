@@ -77,7 +77,9 @@ def abilities_of(
     families = {spec.family for spec in specs}
     capabilities = {Capability.RANDOM_GENERATION}
     if KeyFamily.SYMMETRIC in families:
-        capabilities |= {Capability.SYMMETRIC_ENCRYPTION, Capability.DATA_KEY_PAIRS}
+        capabilities |= {
+            Capability.SYMMETRIC_ENCRYPTION, Capability.DATA_KEY_PAIRS, Capability.PROXY_ENCRYPTION,
+        }
     if KeyFamily.HMAC in families:
         capabilities.add(Capability.MACS)
     if families - {KeyFamily.SYMMETRIC, KeyFamily.HMAC}:

@@ -24,8 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import kagitori_keystore
-from kagitori_keystore.algorithms import KeySpec
-from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, TokenSettings
+from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, Found, TokenSettings
 from kagitori_keystore.pkcs11.starting import MESSAGE_MAX_BYTES, Start, decode_outcome, encode_start, readable_within
 
 
@@ -45,7 +44,7 @@ class Meeting:
         name = "token-" + hashlib.sha256(repr(named).encode()).hexdigest()[:24]
         self._socket, self._lock = name + ".socket", name + ".lock"
         _make_private(settings.runtime_dir)
-        self.known: frozenset[KeySpec] | None = None
+        self.known: Found | None = None
         """What a worker has said of its token, for the next one."""
 
     def connect(self, pin: bytes, seconds: float) -> socket.socket:

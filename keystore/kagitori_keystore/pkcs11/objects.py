@@ -116,7 +116,7 @@ def make(session: pkcs11.Session, spec: KeySpec, object_id: bytes, label: str) -
         )  # fmt: skip
     else:
         public, private = generate_on_curve(session, spec, {}, object_id, label)
-    handle, spki = handle_of(private), _spki(spec, public)
+    handle, spki = handle_of(private), spki_of(spec, public)
     public.destroy()
     return handle, spki
 
@@ -130,7 +130,8 @@ def destroy(session: pkcs11.Session, spec: KeySpec, object_id: bytes) -> None:
         raise StoreLost("the token did not destroy the key")
 
 
-def _spki(spec: KeySpec, public: Any) -> bytes:
+def spki_of(spec: KeySpec, public: Any) -> bytes:
+    """DER SubjectPublicKeyInfo of a public key that the token has just made. RSA keys may be of any size."""
     if spec.family is KeyFamily.RSA:
         exponent, modulus = public[Attribute.PUBLIC_EXPONENT], public[Attribute.MODULUS]
         numbers = RSAPublicNumbers(int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big"))

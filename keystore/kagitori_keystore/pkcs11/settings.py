@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from kagitori_keystore.algorithms import KeySpec
+from kagitori_keystore.algorithms import Digest, KeySpec
 from kagitori_keystore.base import RequestRefused, StoreLost
 
 USES_MAX = 1 << 32
@@ -41,6 +41,15 @@ class TokenSettings:
             raise RequestRefused("a token is named by its module and by serial number or label")
         if not 0 < self.deadline_seconds <= 600:
             raise RequestRefused("the deadline of a token is more than 0 and at most 600 seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a worker found out about a token by trial, for its successors not to try again."""
+
+    specs: frozenset[KeySpec]
+    oaep: frozenset[Digest]
+    """The hashes with which it decrypts RSAES-OAEP."""
 
 
 class ConnectFault(enum.Enum):

@@ -12,22 +12,22 @@ import select
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kagitori_keystore.algorithms import SPEC_BY_CODE, KeySpec
-from kagitori_keystore.pkcs11.settings import ConnectFault, TokenSettings
+from kagitori_keystore.algorithms import SPEC_BY_CODE, Digest
+from kagitori_keystore.pkcs11.settings import ConnectFault, Found, TokenSettings
 
 MESSAGE_MAX_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a worker is told. `lock` is an inherited descriptor whose lock says that this worker serves, `known` the
-    specs that a worker before it has found the token to have."""
+    """What a worker is told. `lock` is an inherited descriptor whose lock says that this worker serves, `known` what
+    a worker before it has found out about the token."""
 
     settings: TokenSettings
     address: str
     lock: int
     pin: bytes = field(repr=False)
-    known: frozenset[KeySpec] | None
+    known: Found | None
 
 
 def encode_start(start: Start) -> bytes:
@@ -45,7 +45,7 @@ def encode_start(start: Start) -> bytes:
             "address": start.address,
             "lock": start.lock,
             "pin": start.pin.hex(),
-            "known": None if start.known is None else sorted(spec.code for spec in start.known),
+            "known": None if start.known is None else encode_found(start.known).hex(),
         }
     ).encode()
 
@@ -62,8 +62,23 @@ def decode_start(message: bytes) -> Start:
         said["softhsm_conf"],
         said["library_parameters"],
     )
-    known = None if said["known"] is None else frozenset(SPEC_BY_CODE[code] for code in said["known"])
+    known = None if said["known"] is None else decode_found(bytes.fromhex(said["known"]))
     return Start(settings, said["address"], said["lock"], bytes.fromhex(said["pin"]), known)
+
+
+def encode_found(found: Found) -> bytes:
+    """Codes of specs, a zero, and sizes of the digests for OAEP."""
+    return bytes((*sorted(spec.code for spec in found.specs), 0, *sorted(digest.size for digest in found.oaep)))
+
+
+def decode_found(data: bytes) -> Found:
+    """Raises `ValueError` for what `encode_found` doesn't write."""
+    specs, zero, sizes = data.partition(b"\x00")
+    if not zero or any(code not in SPEC_BY_CODE for code in specs):
+        raise ValueError("what is known of a token is malformed")
+    return Found(
+        frozenset(SPEC_BY_CODE[code] for code in specs), frozenset(digest for digest in Digest if digest.size in sizes)
+    )
 
 
 def encode_outcome(fault: ConnectFault | None) -> bytes:

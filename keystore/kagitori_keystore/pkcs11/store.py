@@ -7,7 +7,6 @@ import hmac
 from collections.abc import Iterator
 
 from kagitori_keystore.algorithms import (
-    SPEC_BY_CODE,
     AsymmetricEncryptionAlgorithm,
     DataKeyPairSpec,
     KeyFamily,
@@ -34,7 +33,14 @@ from kagitori_keystore.base import (
 )
 from kagitori_keystore.cache import HandleCache
 from kagitori_keystore.capabilities import DataKeyPair
-from kagitori_keystore.ciphertext import TAG_BYTES, CiphertextBlob, aad_prefix, encode_header, with_context
+from kagitori_keystore.ciphertext import (
+    TAG_BYTES,
+    CiphertextBlob,
+    aad_prefix,
+    encode_header,
+    proxy_aad_prefix,
+    with_context,
+)
 from kagitori_keystore.pkcs11 import public
 from kagitori_keystore.pkcs11.client import Hello, WorkerClient
 from kagitori_keystore.pkcs11.counting import Uses
@@ -50,6 +56,7 @@ from kagitori_keystore.software.checks import (
     check_oaep,
     check_oaep_plaintext,
     check_plaintext,
+    check_proxy_call,
     check_random_size,
     check_signing,
 )
@@ -74,12 +81,12 @@ def open_token(settings: TokenSettings, pin: bytes, counter: UseCounter) -> Pkcs
 class _Opened(Guarded):
     """A reference that was proven, with all that is constant for its key."""
 
-    __slots__ = ("aad_prefix", "domain", "header", "key_id", "material_id", "oaep", "owner", "public", "spec", "spki")
+    __slots__ = ("aad_prefix", "domain", "header", "key_id", "material_id", "owner", "public", "spec", "spki")
 
-    def __init__(self, domain: Domain, key_id: str, ref: MaterialRef, oaep: bytes) -> None:
+    def __init__(self, domain: Domain, key_id: str, ref: MaterialRef) -> None:
         parsed = decode(ref.reference)
         self.domain, self.key_id, self.material_id = domain, key_id, ref.material_id
-        self.spec, self.owner, self.oaep = parsed.spec, parsed.owner, oaep
+        self.spec, self.owner = parsed.spec, parsed.owner
         self.header = encode_header(StoreKind.PKCS11, key_id, ref.material_id)
         self.aad_prefix = aad_prefix(self.header)
         secret = parsed.spec.family in (KeyFamily.SYMMETRIC, KeyFamily.HMAC)
@@ -95,12 +102,6 @@ class _Opened(Guarded):
             raise RequestRefused("the key has no public half")
         return self.public
 
-    def need_oaep(self, algorithm: AsymmetricEncryptionAlgorithm) -> public.PublicKey:
-        check_oaep(self.spec, algorithm)
-        if algorithm.digest.size not in self.oaep:
-            raise RequestRefused("the token does not decrypt with this algorithm")
-        return self.need_public()
-
 
 class Pkcs11KeyStore(Lacking, Guarded):
     """Implements as much of `GeneralKeyStore` as the token can; made by `open_token`.
@@ -109,18 +110,22 @@ class Pkcs11KeyStore(Lacking, Guarded):
     private half the caller gets anyway, are made here and encrypted in the token.
     """
 
-    __slots__ = ("_client", "_closed", "_deadline", "_description", "_materials", "_schemes", "_serial", "_uses")
+    __slots__ = ("_client", "_closed", "_deadline", "_description", "_materials", "_serial", "_uses")
 
     def __init__(self, client: WorkerClient, hello: Hello, deadline: float, uses: Uses) -> None:
         self._client = client
         self._deadline = deadline
         self._uses = uses
         self._serial = hello.serial
-        self._schemes = frozenset(SigningScheme(name) for name in hello.schemes.split(",") if name)
+        schemes = hello.schemes.split(",")
         self._description = StoreDescription(
             kind=StoreKind.PKCS11,
             capabilities=frozenset(Capability(name) for name in hello.capabilities.split(",")),
-            key_specs=frozenset(SPEC_BY_CODE[code] for code in hello.specs),
+            key_specs=hello.found.specs,
+            lacking=frozenset((
+                *(each for each in SigningAlgorithm if each.scheme.value not in schemes),
+                *(each for each in AsymmetricEncryptionAlgorithm if each.digest not in hello.found.oaep),
+            )),
         )
         self._materials: HandleCache[bytes, _Opened] = HandleCache(_MATERIALS_CACHED)
         self._closed = False
@@ -197,6 +202,33 @@ class Pkcs11KeyStore(Lacking, Guarded):
         plaintext, sealed = self._call(Op.DATA_KEY, ref.reference, opened.owner, aad, size.to_bytes(4), bytes((shown,)))
         return plaintext, opened.header + sealed
 
+    # ProxyEncryption: to the worker an encryption like any other; the additional data keeps both apart
+
+    def proxy_nonce_bytes(self) -> int:
+        return IV_BYTES
+
+    def seal_for_proxy(
+        self, domain: Domain, key_id: str, ref: MaterialRef, plaintext: bytes, context: bytes
+    ) -> tuple[bytes, bytes]:
+        check_proxy_call(plaintext, context)
+        opened = self._opened(domain, key_id, ref)
+        opened.need_symmetric()
+        self._uses.take(ref.material_id)
+        aad = with_context(proxy_aad_prefix(opened.header), context)
+        (sealed,) = self._call(Op.ENCRYPT, ref.reference, opened.owner, aad, plaintext)
+        return sealed[:IV_BYTES], sealed[IV_BYTES:]
+
+    def open_for_proxy(
+        self, domain: Domain, key_id: str, ref: MaterialRef, nonce: bytes, sealed: bytes, context: bytes
+    ) -> bytes:
+        check_proxy_call(sealed[:-TAG_BYTES], context)
+        opened = self._opened(domain, key_id, ref)
+        opened.need_symmetric()
+        if len(nonce) != IV_BYTES:
+            raise CiphertextInvalid
+        aad = with_context(proxy_aad_prefix(opened.header), context)
+        return self._call(Op.DECRYPT, ref.reference, opened.owner, aad, nonce, sealed)[0]
+
     # DataKeyPairs
 
     def generate_data_key_pair(
@@ -235,7 +267,7 @@ class Pkcs11KeyStore(Lacking, Guarded):
         plaintext: bytes,
     ) -> bytes:
         opened = self._opened(domain, key_id, ref)
-        key = opened.need_oaep(algorithm)
+        key = self._oaep_key(opened, algorithm)
         check_oaep_plaintext(opened.spec, algorithm, plaintext)
         return public.encrypt(key, algorithm, plaintext)
 
@@ -248,7 +280,7 @@ class Pkcs11KeyStore(Lacking, Guarded):
         ciphertext: bytes,
     ) -> bytes:
         opened = self._opened(domain, key_id, ref)
-        opened.need_oaep(algorithm)
+        self._oaep_key(opened, algorithm)
         if len(ciphertext) != opened.spec.ciphertext_bytes:
             raise CiphertextInvalid
         return self._call(Op.OAEP, ref.reference, opened.owner, algorithm.encode(), ciphertext)[0]
@@ -305,6 +337,11 @@ class Pkcs11KeyStore(Lacking, Guarded):
 
     # Beyond the contract
 
+    @property
+    def serial(self) -> bytes:
+        """The token's serial number, as its module gives it."""
+        return self._serial
+
     def change_pin(self, new: bytes) -> None:
         """Sets another user PIN. Raises `RequestRefused` if the token does not take it.
 
@@ -329,10 +366,16 @@ class Pkcs11KeyStore(Lacking, Guarded):
 
     # Inside
 
+    def _oaep_key(self, opened: _Opened, algorithm: AsymmetricEncryptionAlgorithm) -> public.PublicKey:
+        check_oaep(opened.spec, algorithm)
+        if algorithm in self._description.lacking:
+            raise RequestRefused("the token does not decrypt with this algorithm")
+        return opened.need_public()
+
     def _signable(self, opened: _Opened, algorithm: SigningAlgorithm, form: MessageForm, message: bytes) -> Signable:
         what = Signable(algorithm, form, message)
         check_signing(opened.spec, what)
-        if algorithm.scheme not in self._schemes:
+        if algorithm in self._description.lacking:
             raise RequestRefused("the token does not sign with this algorithm")
         return what
 
@@ -357,8 +400,8 @@ class Pkcs11KeyStore(Lacking, Guarded):
         if ref.material_id != material_id_of(self._serial, parsed):
             raise MaterialCorrupt("a reference to a token's key does not fit its material id")
         owner = owner_of(domain, key_id)
-        (oaep,) = self._call(Op.CHECK, ref.reference, owner)
-        opened = _Opened(domain, key_id, ref, oaep)
+        self._call(Op.CHECK, ref.reference, owner)
+        opened = _Opened(domain, key_id, ref)
         self._materials.put(ref.reference, opened, drops)
         return opened
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from typing import Any
 
 import pkcs11
@@ -14,14 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from pkcs11 import KDF, MGF, Attribute, GCMParams, KeyType, Mechanism
+from pkcs11 import KDF, MGF, Attribute, GCMParams, KeyType, Mechanism, MechanismFlag
+from pkcs11.types import MechanismInfo
 
 from kagitori_keystore.algorithms import Digest, KeyFamily, KeySpec, SigningScheme
 from kagitori_keystore.base import RequestRefused, StoreLost
 from kagitori_keystore.ciphertext import TAG_BYTES
-from kagitori_keystore.pkcs11.errors import Meaning, meaning_of
 from kagitori_keystore.pkcs11.mechanisms import MAC_MECHANISMS, SIGNING_MECHANISMS
-from kagitori_keystore.pkcs11.objects import Handle
+from kagitori_keystore.pkcs11.objects import Handle, handle_of, spki_of
 from kagitori_keystore.pkcs11.references import IV_BYTES
 
 _HASHES: dict[Digest, tuple[Mechanism, MGF]] = {
@@ -41,6 +42,7 @@ OAEP_HASHES: dict[Digest, HashAlgorithm] = {
     Digest.SHA_256: SHA256(),
 }
 """The hashes of RSAES-OAEP that are looked for in a token."""
+_TRIAL_BITS = (1024, 2048)
 _CHECK = b"kagitori pkcs11 check v1\x00"
 _CHECK_BLOCK = bytes(16)
 
@@ -160,6 +162,27 @@ def _signs_for(session: pkcs11.Session, handle: Handle, spki: bytes) -> bool:
     return True
 
 
+def oaep_of(mechanisms: Mapping[int, MechanismInfo], session: pkcs11.Session) -> frozenset[Digest]:
+    """The hashes with which a token decrypts RSAES-OAEP, tried with a small key pair that lives for a moment: lists of
+    mechanisms don't name them."""
+    if Mechanism.RSA_PKCS_OAEP not in mechanisms or Mechanism.RSA_PKCS_KEY_PAIR_GEN not in mechanisms:
+        return frozenset()
+    for bits in _TRIAL_BITS:
+        try:
+            public, private = session.generate_keypair(
+                KeyType.RSA, bits, store=False, capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT,
+                private_template={Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False},
+            )
+            spki, handle = spki_of(KeySpec.RSA_2048, public), handle_of(private)
+            found = frozenset(digest for digest in OAEP_HASHES if opens_oaep(session, handle, digest, spki))
+            public.destroy()
+            private.destroy()
+        except pkcs11.PKCS11Error:
+            continue  # keys of this size are not made there
+        return found
+    return frozenset()
+
+
 def opens_oaep(session: pkcs11.Session, handle: Handle, digest: Digest, spki: bytes) -> bool:
     """Whether the token decrypts RSAES-OAEP with this hash, which no list of mechanisms says."""
     public = load_der_public_key(spki)
@@ -169,7 +192,5 @@ def opens_oaep(session: pkcs11.Session, handle: Handle, digest: Digest, spki: by
     ciphertext = public.encrypt(_CHECK_BLOCK, OAEP(MGF1(hashing), hashing, None))
     try:
         return decrypt_oaep(session, handle, digest, ciphertext) == _CHECK_BLOCK
-    except pkcs11.PKCS11Error as error:
-        if meaning_of(error) is Meaning.REQUEST:
-            return False
-        raise
+    except pkcs11.PKCS11Error:
+        return False

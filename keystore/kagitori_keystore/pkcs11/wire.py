@@ -37,7 +37,8 @@ CHALLENGE_BYTES = 32
 HELLO_SECONDS = 5.0
 """How long either end waits for the other's words when a connection begins."""
 HELLO_FIELDS = 4
-"""What a worker says to a client it lets in: serial number, codes of key specs, capabilities, signing schemes."""
+"""What a worker says to a client it lets in: serial number, what was tried (`settings.Found`), capabilities, signing
+schemes."""
 
 _HELLO = b"kagitori pkcs11 hello v1\x00"
 _CREDENTIALS = struct.Struct("3i")
@@ -76,7 +77,7 @@ class Op(enum.IntEnum):
 FIELDS: dict[Op, tuple[int, int]] = {
     Op.HEALTH: (0, 0),
     Op.GENERATE: (3, 1),
-    Op.CHECK: (2, 1),
+    Op.CHECK: (2, 0),
     Op.DESTROY: (1, 0),
     Op.ENCRYPT: (4, 1),
     Op.DECRYPT: (5, 1),

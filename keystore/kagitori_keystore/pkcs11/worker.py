@@ -22,8 +22,8 @@ from kagitori_keystore.base import KeyStoreError, RequestRefused, SessionLost
 from kagitori_keystore.pkcs11.desk import Desk
 from kagitori_keystore.pkcs11.handlers import handle
 from kagitori_keystore.pkcs11.session import Deadline, TokenLogin
-from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused
-from kagitori_keystore.pkcs11.starting import Start, decode_start, encode_outcome, read_all
+from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, Found
+from kagitori_keystore.pkcs11.starting import Start, decode_start, encode_found, encode_outcome, read_all
 from kagitori_keystore.pkcs11.wire import (
     CHALLENGE_BYTES,
     HELLO_SECONDS,
@@ -91,7 +91,7 @@ class Worker:
         abilities = self._desk.abilities
         said = (
             self._desk.serial,
-            bytes(spec.code for spec in abilities.specs),
+            encode_found(Found(abilities.specs, self._desk.oaep)),
             ",".join(sorted(capability.value for capability in abilities.capabilities)).encode(),
             ",".join(sorted(scheme.value for scheme in abilities.schemes)).encode(),
         )

@@ -29,7 +29,7 @@ from kagitori_keystore.base import (
 )
 from kagitori_keystore.cache import HandleCache
 from kagitori_keystore.capabilities import DataKeyPair
-from kagitori_keystore.ciphertext import CiphertextBlob, aad_prefix, encode_header, with_context
+from kagitori_keystore.ciphertext import CiphertextBlob, aad_prefix, encode_header, proxy_aad_prefix, with_context
 from kagitori_keystore.importing.materials import canonical_material
 from kagitori_keystore.importing.sealing import seal, unseal
 from kagitori_keystore.importing.unwrapping import make_wrapping_key, unwrap
@@ -74,9 +74,6 @@ _DESCRIPTION = StoreDescription(
     capabilities=frozenset(Capability),
     key_specs=SPECS_MADE,
 )
-
-_PROXY_AAD = b"kagitori proxied v1\x00"
-"""In the place of `ciphertext.aad_prefix`'s separator: what is sealed for a proxy is no ciphertext blob."""
 
 _K = TypeVar("_K", bound=OpenedKey)
 
@@ -202,7 +199,7 @@ class SoftwareKeyStore(Guarded):
         opened = self._opened(domain, key_id, ref)
         cipher = opened.able(SymmetricKey, "the key is not symmetric").cipher
         nonce = self._random(NONCE_BYTES)
-        return nonce, cipher.encrypt(nonce, plaintext, with_context(_PROXY_AAD + opened.header, context))
+        return nonce, cipher.encrypt(nonce, plaintext, with_context(proxy_aad_prefix(opened.header), context))
 
     def open_for_proxy(
         self, domain: Domain, key_id: str, ref: MaterialRef, nonce: bytes, sealed: bytes, context: bytes
@@ -211,7 +208,7 @@ class SoftwareKeyStore(Guarded):
         opened = self._opened(domain, key_id, ref)
         cipher = opened.able(SymmetricKey, "the key is not symmetric").cipher
         try:
-            return cipher.decrypt(nonce, sealed, with_context(_PROXY_AAD + opened.header, context))
+            return cipher.decrypt(nonce, sealed, with_context(proxy_aad_prefix(opened.header), context))
         except (InvalidTag, ValueError):
             # As in `decrypt`.
             raise CiphertextInvalid from None
@@ -383,6 +380,14 @@ class SoftwareKeyStore(Guarded):
         return unseal_secret(self._keks.existing(domain), wrapped, aad)
 
     # Beyond the contract
+
+    def open_domain(self, domain: Domain) -> None:
+        """Opens the domain's key-encryption key before it is needed: the root key may be far away.
+
+        Raises `MaterialUnknown` if there is none yet, and what the root key raises.
+        """
+        self._check_open()
+        self._keks.existing(domain)
 
     def rewrap_kek(self, domain: Domain, wrapped: bytes) -> bytes:
         """Wraps a domain's key-encryption key under the current root key version (step 2 of a rotation).

@@ -76,6 +76,7 @@ class Connecting:
         opened: OpenedStore | None = None
         try:
             opened, wrapped = self.open(record)
+            self._check_token(store_id, opened)
             if self._openers[record.kind].owns_secret(record):
                 wrapped = self._change_secret(record, opened, wrapped)
         except ConnectFailed as failed:
@@ -135,6 +136,17 @@ class Connecting:
             _log.warning("%s: the token does not take a PIN of 32 characters; see change_pin", record.store_id)
             raise ConnectFailed(ConnectionErrorCode.INTERNAL_ERROR) from None
         return wrapped
+
+    def _check_token(self, store_id: str, opened: OpenedStore) -> None:
+        """Before another token's PIN is changed: a copy of a token under another serial number has none of the keys.
+
+        Raises ConnectFailed.
+        """
+        with self._catalog.read() as reader:
+            materials = reader.materials_in_store(store_id)
+        if any(not opened.is_of(material_id, reference) for _, material_id, reference in materials):
+            _log.error("%s: its keys are in a token with another serial number than this one", store_id)
+            raise ConnectFailed(ConnectionErrorCode.CLUSTER_NOT_FOUND)
 
     def _unwrapped(self, record: CustomKeyStore, wrapped: bytes) -> bytes:
         return self._secrets.unwrap_secret(_domain(record), secret_label(record.store_id), wrapped)

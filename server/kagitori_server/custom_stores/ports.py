@@ -56,6 +56,10 @@ class OpenedStore(GeneralKeyStore, Protocol):
         """Which of them a material reference means."""
         ...
 
+    def is_of(self, material_id: str, reference: bytes) -> bool:
+        """False if the material is certainly of another token than this store's. Doesn't ask the token."""
+        ...
+
 
 class Opener(Protocol):
     """How custom key stores of one type are connected. Thread-safe; methods block, within a deadline of their own."""

@@ -107,6 +107,11 @@ class StoreRegistry:
         found = self._open.get(store_id)
         return found.store if found is not None else self._open_connected(store_id)
 
+    def lacking(self, store_id: str) -> frozenset[str]:
+        """Algorithms that the store's keys don't have; see `operations.stores.Stores.lacking`."""
+        found = self._open.get(store_id)
+        return frozenset() if found is None else found.store.describe().lacking
+
     def pool(self, store_id: str) -> StorePool:
         """The threads for calls to a custom key store."""
         with self._guard:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import count, islice
 from typing import NamedTuple
 
+from kagitori_keystore.base import Domain
 from kagitori_server.model.errors import (
     DependencyTimeoutException,
     KeyUnavailableException,
@@ -88,6 +89,17 @@ class Faults:
         refusing = next((fault for fault in fitting if fault.kind is not FaultKind.LATENCY), None)
         return Strike(max(late, default=0) / 1_000, None if refusing is None else _refusal(refusing))
 
+    def key_store_is_lost(self, domain: Domain | None = None, key_id: str | None = None) -> bool:
+        """Whether the service itself finds the key store lost: as a whole, or for a key of the domain.
+
+        By faults that aren't about one operation; they don't count it, for it is no call.
+        """
+        if not self._faults:
+            return False
+        with self._lock:
+            losses = [fault for fault in self._faults.values() if fault.kind is FaultKind.KEY_STORE_LOSS]
+        return any(_takes_away(fault, domain, key_id) for fault in losses if fault.operation is None)
+
     def _count(self, fault: Fault) -> None:
         left = None if fault.calls_left is None else fault.calls_left - 1
         if left == 0:
@@ -107,6 +119,16 @@ def _fits(fault: Fault, context: Context) -> bool:
         and fault.account_id in (None, context.caller.account)
         and fault.region in (None, context.region)
         and (fault.key_id is None or bool(named))
+    )
+
+
+def _takes_away(fault: Fault, domain: Domain | None, key_id: str | None) -> bool:
+    if domain is None:
+        return fault.account_id is None and fault.region is None and fault.key_id is None
+    return (
+        fault.account_id in (None, domain.account)
+        and fault.region in (None, domain.region)
+        and (fault.key_id is None or fault.key_id.rpartition("/")[2] == key_id)
     )
 
 

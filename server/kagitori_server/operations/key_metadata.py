@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import TypeVar
+
 from kagitori_server.model import key_specs
 from kagitori_server.model.arn import key_arn
 from kagitori_server.model.keys import ExpirationModel, Key, KeySpec, KeyState, MaterialState, Origin
@@ -13,11 +16,13 @@ from kagitori_server.operations.shapes.keys import (
     XksKeyConfiguration,
 )
 
+A = TypeVar("A", bound=StrEnum)
+
 _CURRENT_SHOWN = frozenset({Origin.AWS_KMS, Origin.EXTERNAL})
 
 
-def metadata(key: Key, partition: str) -> KeyMetadata:
-    """The key as CreateKey, DescribeKey and ReplicateKey show it."""
+def metadata(key: Key, partition: str, lacking: frozenset[str] = frozenset()) -> KeyMetadata:
+    """The key as CreateKey, DescribeKey and ReplicateKey show it, without the algorithms that its store lacks."""
     row = key_specs.KEY_SPECS[key.spec]
     return KeyMetadata(
         aws_account_id=key.account,
@@ -37,8 +42,8 @@ def metadata(key: Key, partition: str) -> KeyMetadata:
         key_manager=key.manager,
         customer_master_key_spec=key.spec if row.old_name else None,
         key_spec=key.spec,
-        encryption_algorithms=key_specs.encryption_algorithms(key.spec, key.usage),
-        signing_algorithms=key_specs.signing_algorithms(key.spec, key.usage),
+        encryption_algorithms=served(key_specs.encryption_algorithms(key.spec, key.usage), lacking),
+        signing_algorithms=served(key_specs.signing_algorithms(key.spec, key.usage), lacking),
         key_agreement_algorithms=key_specs.agreement_algorithms(key.spec, key.usage),
         encapsulation_algorithms=key_specs.encapsulation_algorithms(key.spec, key.usage),
         multi_region=key.multi_region,
@@ -48,6 +53,11 @@ def metadata(key: Key, partition: str) -> KeyMetadata:
         xks_key_configuration=None if key.xks_key_id is None else XksKeyConfiguration(id=key.xks_key_id),
         current_key_material_id=_current_material_id(key),
     )
+
+
+def served(algorithms: tuple[A, ...], lacking: frozenset[str]) -> tuple[A, ...]:
+    """Those of the algorithms that a store doesn't lack."""
+    return tuple(each for each in algorithms if each.value not in lacking) if lacking else algorithms
 
 
 def _current_material_id(key: Key) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from kagitori_keystore import algorithms as material
+from kagitori_keystore.base import StoreKind
 from kagitori_keystore.capabilities import DataKeyPair
 from kagitori_server.model import key_specs
 from kagitori_server.model.encryption_context import canonical
 from kagitori_server.model.errors import InvalidKeyUsageException, UnsupportedOperationException
 from kagitori_server.model.keys import KeySpec
 from kagitori_server.operations.context import Context, domain_of
+from kagitori_server.operations.key_metadata import served
 from kagitori_server.operations.recipients import addressed
 from kagitori_server.operations.references import current_reference
 from kagitori_server.operations.shapes.key_pairs import (
@@ -19,6 +21,7 @@ from kagitori_server.operations.shapes.key_pairs import (
     GetPublicKeyRequest,
     GetPublicKeyResponse,
 )
+from kagitori_server.operations.stores import store_kind
 
 PairRequest = GenerateDataKeyPairRequest | GenerateDataKeyPairWithoutPlaintextRequest
 
@@ -32,8 +35,9 @@ def check_get_public_key(context: Context, _request: GetPublicKeyRequest) -> Non
 
 def get_public_key(context: Context, _request: GetPublicKeyRequest) -> GetPublicKeyResponse:
     """The public half of an asymmetric key (AWS GetPublicKey)."""
-    key = context.key
-    public = context.store(key).public_key(
+    key, store = context.key, context.store(context.key)
+    lacking = store.describe().lacking
+    public = store.public_key(
         domain_of(key.account, key.region), key.key_id, current_reference(context, key)
     )
     return GetPublicKeyResponse(
@@ -42,19 +46,24 @@ def get_public_key(context: Context, _request: GetPublicKeyRequest) -> GetPublic
         customer_master_key_spec=key.spec if key_specs.KEY_SPECS[key.spec].old_name else None,
         key_spec=key.spec,
         key_usage=key.usage,
-        encryption_algorithms=key_specs.encryption_algorithms(key.spec, key.usage),
-        signing_algorithms=key_specs.signing_algorithms(key.spec, key.usage),
+        encryption_algorithms=served(key_specs.encryption_algorithms(key.spec, key.usage), lacking),
+        signing_algorithms=served(key_specs.signing_algorithms(key.spec, key.usage), lacking),
         key_agreement_algorithms=key_specs.agreement_algorithms(key.spec, key.usage),
         encapsulation_algorithms=key_specs.encapsulation_algorithms(key.spec, key.usage),
     )
 
 
 def check_data_key_pair(context: Context, request: PairRequest) -> None:
-    """Refuses keys that don't encrypt symmetrically, and specs of China Regions; a dry run also hears of an
-    unacceptable encryption context. Raises InvalidKeyUsageException or UnsupportedOperationException."""
+    """Refuses keys that don't encrypt symmetrically or are external, as AWS KMS does, and specs of China Regions; a
+    dry run also hears of an unacceptable encryption context.
+
+    Raises InvalidKeyUsageException or UnsupportedOperationException.
+    """
     key = context.key
     if key.spec is not KeySpec.SYMMETRIC_DEFAULT:
         raise InvalidKeyUsageException(f"{key.arn} key spec is {key.spec}; data key pairs need SYMMETRIC_DEFAULT.")
+    if store_kind(key) is StoreKind.XKS:
+        raise UnsupportedOperationException(f"{key.arn} is in an external key store, which encrypts no data key pairs.")
     spec = material.DataKeyPairSpec.__members__.get(request.key_pair_spec.value)
     if spec is None or spec.key_spec not in context.services.stores.default.describe().key_specs:
         raise UnsupportedOperationException(f"Key pair spec {request.key_pair_spec} is not served.")

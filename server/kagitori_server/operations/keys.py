@@ -186,7 +186,7 @@ def create_key(context: Context, request: CreateKeyRequest) -> CreateKeyResponse
         raise XksKeyAlreadyInUseException(f"The external key {request.xks_key_id} belongs to another KMS key.")
     writer.insert_key(key)
     context.keys["key"] = key
-    return CreateKeyResponse(key_metadata=metadata(key, services.partition))
+    return CreateKeyResponse(key_metadata=metadata(key, services.partition, services.stores.lacking(key.store_id)))
 
 
 def first_version(reference: MaterialRef, now: float) -> MaterialVersion:
@@ -208,7 +208,10 @@ def _tags(request: CreateKeyRequest) -> tuple[Tag, ...]:
 
 def describe_key(context: Context, _request: DescribeKeyRequest) -> DescribeKeyResponse:
     """Tells about a key (AWS DescribeKey)."""
-    return DescribeKeyResponse(key_metadata=metadata(context.key, context.services.partition))
+    key, services = context.key, context.services
+    return DescribeKeyResponse(
+        key_metadata=metadata(key, services.partition, services.stores.lacking(key.store_id))
+    )
 
 
 def list_keys(context: Context, request: ListKeysRequest) -> ListKeysResponse:

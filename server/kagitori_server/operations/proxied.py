@@ -6,7 +6,7 @@ goes into the initialisation vector as far as that holds it, the rest into the c
 
     offset  bytes  field
          0      1  0x01
-         1      n  rest of the nonce: 8 bytes of the software store's 24
+         1      n  rest of the nonce: 8 bytes of the software store's 24, none of a token's 12
        1+n     11  first bytes of the material's id
 
 What is authenticated with the data is what the specification says: additional data and metadata, each behind its
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hmac
 
+from kagitori_keystore.base import Capability, StoreKind
 from kagitori_keystore.capabilities import ProxyEncryption
 from kagitori_keystore.xks import wire
 from kagitori_server.model.errors import (
@@ -33,6 +34,7 @@ from kagitori_server.operations.shapes.proxied import (
     ProxiedEncryptRequest,
     ProxiedEncryptResponse,
 )
+from kagitori_server.operations.stores import store_kind
 
 _VERSION = b"\x01"
 _IV_BYTES = max(wire.IV_BYTES)
@@ -40,12 +42,15 @@ _NAMED_BYTES = 11
 
 
 def check_proxied(context: Context, request: ProxiedEncryptRequest | ProxiedDecryptRequest) -> None:
-    """Notes for the record what the proxy's client says of its own call; refuses keys that aren't AES keys of ours."""
+    """Notes for the record what the proxy's client says of its own call; refuses keys that can't serve as external
+    ones: all but AES keys of this service and of its tokens."""
     for name in ("kms_request_id", "kms_operation", "kms_key_arn", "aws_principal_arn"):
         noted = getattr(request, name)
         if noted:
             context.extra[f"xks_{name}"] = noted
-    _store(context, context.key)
+    key = context.key  # its store isn't looked at: a token may take its time, and this is the event loop
+    if key.spec is not KeySpec.SYMMETRIC_DEFAULT or store_kind(key) is StoreKind.XKS:
+        raise _unfit(key)
 
 
 def proxied_encrypt(context: Context, request: ProxiedEncryptRequest) -> ProxiedEncryptResponse:
@@ -91,9 +96,13 @@ def proxied_decrypt(context: Context, request: ProxiedDecryptRequest) -> Proxied
 
 def _store(context: Context, key: Key) -> ProxyEncryption:
     store = context.store(key)
-    if key.spec is not KeySpec.SYMMETRIC_DEFAULT or not isinstance(store, ProxyEncryption):
-        raise UnsupportedOperationException(f"{key.arn} can't serve as an external key.")
+    if Capability.PROXY_ENCRYPTION not in store.describe().capabilities or not isinstance(store, ProxyEncryption):
+        raise _unfit(key)
     return store
+
+
+def _unfit(key: Key) -> UnsupportedOperationException:
+    return UnsupportedOperationException(f"{key.arn} can't serve as an external key.")
 
 
 def _material(key: Key, named: bytes) -> MaterialVersion:

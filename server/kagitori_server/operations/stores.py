@@ -72,6 +72,11 @@ class Stores(Protocol):
         """The same, for what custom key stores alone can do."""
         ...
 
+    def lacking(self, store_id: str) -> frozenset[str]:
+        """The algorithms (AWS names) that the store's keys don't have although their spec has them; of one that isn't
+        open in this process, nothing is known and so nothing is told. Doesn't block."""
+        ...
+
     def pool(self, store_id: str) -> Executor:
         """The threads that calls to a custom key store are made in: no other store waits for them. Beyond a bound it
         raises ThrottlingException instead of taking more."""

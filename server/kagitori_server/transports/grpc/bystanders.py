@@ -7,15 +7,14 @@ of theirs are few at a time, reflection's end after a while, and the host can en
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
-
-from kagitori_server.transports.grpc.contract import SERVICES
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1.ServerReflection"
@@ -34,13 +33,14 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Bystanders:
     """The two services. Starts as NOT_SERVING; whoever owns the host says when that changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, services: Sequence[ServiceDescriptor]) -> None:
+        """`services` are those that the server has beside these."""
         self._serving = False
         self._changed = asyncio.Event()
         self._ending = False
         self._streams: set[asyncio.Task[Any]] = set()
-        self._names = frozenset({"", *(service.full_name for service in SERVICES)})
-        listed = [service.full_name for service in SERVICES]
+        listed = [service.full_name for service in services]
+        self._names = frozenset({"", *listed})
         self._reflection = reflection.aio.ReflectionServicer((*listed, HEALTH, REFLECTION_ALPHA))
 
     @property

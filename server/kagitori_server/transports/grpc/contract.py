@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -25,7 +25,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"],
 )
 DEV_SERVICE: ServiceDescriptor = dev_service_pb2.DESCRIPTOR.services_by_name["DevService"]
-"""Of instances for tests; no other has rows for it, and it is listed nowhere."""
+"""Of instances for tests; no other has rows for it, and it is listed by those that have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,13 @@ def methods(table: Table) -> Mapping[str, Method]:
             raise ContractMismatch(f"Of the rpc {name} and its row, one is a stream and the other is not.")
         served[path(rpc)] = _method(rpc, row)
     return served
+
+
+def services(paths: Iterable[str]) -> tuple[ServiceDescriptor, ...]:
+    """The services to tell of where these paths are served."""
+    served = frozenset(paths)
+    dev = any(path(rpc) in served for rpc in DEV_SERVICE.methods)
+    return (*SERVICES, DEV_SERVICE) if dev else SERVICES
 
 
 def path(rpc: MethodDescriptor) -> str:

@@ -28,7 +28,7 @@ from kagitori_server.model.errors import (
 )
 from kagitori_server.operations.row import Table
 from kagitori_server.operations.streams import Stream
-from kagitori_server.transports.grpc.contract import Method, methods
+from kagitori_server.transports.grpc.contract import Method, methods, services
 from kagitori_server.transports.grpc.peer import Metadata, Peer, read_metadata
 from kagitori_server.transports.grpc.status import DETAILS_KEY, failure
 
@@ -82,6 +82,8 @@ class Dispatcher:
         self.most_in_flight = most_in_flight
         self.streaming = frozenset(where for where, method in self._methods.items() if method.streams)
         """The paths whose answers are streams: `stream` takes these, `dispatch` all others."""
+        self.services = services(self._methods)
+        """What health and reflection tell of."""
         self._running: set[asyncio.Task[Any]] = set()
         self._attached = 0
 

@@ -66,7 +66,7 @@ class GrpcHost:
             ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
         )
         self._held = dispatcher.most_in_flight * WAITING_FACTOR
-        self._bystanders = Bystanders()
+        self._bystanders = Bystanders(dispatcher.services)
         self._servers: list[aio.Server] = []
         self._addresses: tuple[str, ...] = ()
 

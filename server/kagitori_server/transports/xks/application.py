@@ -47,8 +47,8 @@ class Pipeline(Protocol):
 class Health(Protocol):
     """What GetHealthStatus asks."""
 
-    async def check(self, call: Call) -> None:
-        """Authenticates the call and tries the key store. Raises KmsError."""
+    async def check(self, call: Call) -> Mapping[str, bool]:
+        """Authenticates the call and tries the key stores: which there are, and which work. Raises KmsError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Application:
 
     async def _about_health(self, request: _Request) -> Answer:
         call = Call("GetHealthStatus", self._request_ids(), _evidence(request), None, dict)
-        await self._health.check(call)
+        stores = await self._health.check(call)
         bodies.health_members(request.body)
         return 200, {
             "xksProxyFleetSize": 1,
@@ -163,7 +163,11 @@ class Application:
             "xksProxyModel": f"Kagitori {self._offer.version}",
             "ekmVendor": "Kagitori",
             "ekmFleetDetails": [
-                {"id": "default", "model": f"Kagitori {self._offer.version}", "healthStatus": "ACTIVE"}
+                {
+                    "id": store_id, "model": f"Kagitori {self._offer.version}",
+                    "healthStatus": "ACTIVE" if works else "UNAVAILABLE",
+                }
+                for store_id, works in stores.items()
             ],
         }
 
