@@ -132,8 +132,8 @@ def test_access_keys_that_do_not_count(endpoint: Endpoint) -> None:
     assert "message" not in answer.found
     endpoint.call("UpdateAccessKey", access_key_id=user.id, status="ACCESS_KEY_STATUS_INACTIVE")
     assert endpoint.send_signed(sign(endpoint, LIST, b"{}", user)).error == "UnrecognizedClientException"
-    for terms in ({"region": "eu-west-9"}, {"service": "sts"}):
-        assert endpoint.send_signed(sign(endpoint, LIST, b"{}", **terms)).error == "InvalidSignatureException"
+    for request in (sign(endpoint, LIST, b"{}", region="eu-west-9"), sign(endpoint, LIST, b"{}", service="sts")):
+        assert endpoint.send_signed(request).error == "InvalidSignatureException"
 
 
 def test_session_tokens(endpoint: Endpoint, session: AccessKey) -> None:
@@ -335,9 +335,9 @@ def test_clients_that_dawdle(endpoint: Endpoint) -> None:
     began = time.monotonic()
     for _ in range(5):
         assert endpoint.client().list_keys()["Keys"] == []
-    for connection in (*silent, *slow):
-        connection.settimeout(30)
-        assert _ended(connection)
+    for waiting in (*silent, *slow):
+        waiting.settimeout(30)
+        assert _ended(waiting)
     assert time.monotonic() - began < 25
     assert endpoint.client().list_keys()["Keys"] == []
 

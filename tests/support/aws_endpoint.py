@@ -171,7 +171,7 @@ def sign(
     return Signed(body, [(name, str(value)) for name, value in request.headers.items()])
 
 
-class PresignedPost(SigV4QueryAuth):
+class PresignedPost(SigV4QueryAuth):  # type: ignore[misc]  # botocore has no types
     """Signs in the query string; botocore's own would move a body's members there, too."""
 
     def __init__(self, credentials: Credentials, service: str, region: str, *, body: bytes, expires: int) -> None:
