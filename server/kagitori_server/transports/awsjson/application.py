@@ -34,6 +34,8 @@ from kagitori_server.transports.awsjson.services import Codec, Route, Routes
 from kagitori_server.transports.http.messages import Receive, Scope, Send, problem_of_head, read_body
 
 BODY_BYTES_MAX = 1_048_576
+FORM_BYTES_MAX = 65_536
+"""Of a body with parameters."""
 QUERY_BYTES_MAX = 8_192
 """Of the query string."""
 PARAMETERS_MAX = 1_000
@@ -170,6 +172,8 @@ class Application:
             return route, Received(request.body, ())
         parameters = [*request.query]
         if media_type == _FORM:
+            if len(request.body) > FORM_BYTES_MAX:
+                raise _Refused(default, RequestEntityTooLargeException("The form is too long."))
             parameters += _pairs(request.body.decode("latin-1"), default)
         said = dict(parameters)
         action, version = said.get("Action"), said.get("Version", "")
