@@ -126,6 +126,7 @@ class Server:
         self._metrics: MetricsListener | None = None
         self._xks: HttpHost | None = None
         self._aws: HttpHost | None = None
+        self._aws_calls: Callable[[], int] = lambda: 0
         self._ready = False
         self.first_start = False
         """True when `open` made the home account and its root credential."""
@@ -167,7 +168,7 @@ class Server:
         self._trail = open_trail(data.audit)
         self._measures = Measures(
             self._table,
-            in_flight=lambda: self._dispatcher.in_flight,
+            in_flight=lambda: self._dispatcher.in_flight + self._aws_calls(),
             audit_position=lambda: self._trail.position().seq,
         )
         self._meter = Meter(
@@ -408,6 +409,7 @@ class Server:
             self._pipeline, Routes(AWS_SERVICES, {**self._table, **PROXIED}), self._ids.uuid,
             config.service.served_regions, config.limits.calls_in_flight,
         )
+        self._aws_calls = lambda: application.in_flight
         tls = None if config.aws.plaintext else self._http_tls()
         return HttpHost(config.aws.listen, tls, application, config.limits.shutdown_seconds)
 

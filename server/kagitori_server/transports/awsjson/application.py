@@ -31,9 +31,11 @@ from kagitori_server.model.errors import (
 from kagitori_server.transports.awsjson.codec import MEDIA_TYPES
 from kagitori_server.transports.awsjson.messages import Received, Written
 from kagitori_server.transports.awsjson.services import Codec, Route, Routes
-from kagitori_server.transports.http.messages import Receive, Scope, Send, is_ambiguous, read_body
+from kagitori_server.transports.http.messages import Receive, Scope, Send, problem_of_head, read_body
 
 BODY_BYTES_MAX = 1_048_576
+FORM_BYTES_MAX = 65_536
+"""Of a body with parameters."""
 QUERY_BYTES_MAX = 8_192
 """Of the query string."""
 PARAMETERS_MAX = 1_000
@@ -121,8 +123,9 @@ class Application:
         if self.in_flight > self._most_in_flight:
             busy = ThrottlingException("The service is busy. Please try again.", retry_after=_RETRY_SECONDS)
             raise _Refused(default, busy, close=True)
-        if is_ambiguous(scope):
-            raise _Refused(default, SerializationException("The end of the body is told in several ways."), close=True)
+        problem = problem_of_head(scope)
+        if problem is not None:
+            raise _Refused(default, SerializationException(problem), close=True)
         body = await read_body(scope, receive, BODY_BYTES_MAX)
         if body is None:
             too_large = RequestEntityTooLargeException("The body is too long, or was sent too slowly.")
@@ -169,6 +172,8 @@ class Application:
             return route, Received(request.body, ())
         parameters = [*request.query]
         if media_type == _FORM:
+            if len(request.body) > FORM_BYTES_MAX:
+                raise _Refused(default, RequestEntityTooLargeException("The form is too long."))
             parameters += _pairs(request.body.decode("latin-1"), default)
         said = dict(parameters)
         action, version = said.get("Action"), said.get("Version", "")
