@@ -21,6 +21,8 @@ class IndexWriter:
     def __init__(self, path: Path, first_segment: int) -> None:
         """Goes on with the file, or makes one for the lines from the beginning of a segment."""
         self._path = path
+        # SQLite would make it for everybody whom the umask leaves in.
+        path.touch(0o600)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._db.execute("PRAGMA journal_mode = WAL")

@@ -87,7 +87,9 @@ class Keeper:
 
     def run_once(self) -> None:
         """Does what there is to do by now; nothing if another process is at it. Raises OSError, KmsError."""
-        with (self._root / _LOCK_NAME).open("ab", opener=_for_the_owner) as lock:
+        path = self._root / _LOCK_NAME
+        path.touch(0o600)
+        with path.open("ab") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -207,10 +209,6 @@ class Keeper:
 
     def _before(self, days: float) -> str:
         return second_text(self._clock() - days * _DAY)
-
-
-def _for_the_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _sealed(folder: Path) -> Sequence[int]:
