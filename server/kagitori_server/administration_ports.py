@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from kagitori_server.audit.following import Follower, Following
 from kagitori_server.audit.indexing import Indexes
 from kagitori_server.audit.lookup import LookupPage, LookupQuery, lookup_events
 from kagitori_server.audit.matching import Filter, LookupKey, context_pair
+from kagitori_server.audit.portions import Follower, Following
 from kagitori_server.audit.trail import Position, Trail
 from kagitori_server.audit.verify import ExpectedHead, VerifyReport, verify
 from kagitori_server.model.errors import ThrottlingException, ValidationException

@@ -14,13 +14,13 @@ import pytest
 
 from kagitori_server.audit.archived import ArchiveDamagedError, ArchivedSegment
 from kagitori_server.audit.chain import PRUNED_NAME, segment_name
-from kagitori_server.audit.following import Follower, Following
 from kagitori_server.audit.identity import IdentityType, render_identity
 from kagitori_server.audit.indexing import Indexer, Indexes
 from kagitori_server.audit.keeping import Keeper, Keeping
 from kagitori_server.audit.lookup import LookupQuery, lookup_events
 from kagitori_server.audit.matching import LookupKey
 from kagitori_server.audit.opening import ChainDamagedError, find_tail
+from kagitori_server.audit.portions import Follower, Following
 from kagitori_server.audit.pruned import PRUNING_EVENT, chain_beginning, read_statements
 from kagitori_server.audit.record import CallFacts, EventType, render_record
 from kagitori_server.audit.trail import TrailLimits, open_trail

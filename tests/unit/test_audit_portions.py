@@ -11,12 +11,12 @@ from uuid import UUID
 
 import pytest
 
-from kagitori_server.audit import following
+from kagitori_server.audit import portions as reading
 from kagitori_server.audit.asked import LookupQuery
-from kagitori_server.audit.following import Follower, Following, Portion
 from kagitori_server.audit.identity import IdentityType, render_identity
 from kagitori_server.audit.indexing import Indexer, Indexes
 from kagitori_server.audit.matching import LookupKey
+from kagitori_server.audit.portions import Follower, Following, Portion
 from kagitori_server.audit.record import CallFacts, render_record
 from kagitori_server.audit.trail import Trail, TrailLimits, open_trail
 from kagitori_server.model.errors import ValidationException
@@ -80,7 +80,7 @@ def test_a_tail_begins_now_and_goes_on_behind_each_answer(follower: Follower, tr
     third.append_blocking(record(300))
     found = portions(follower, asked)
     assert numbers(found) == list(range(10, 301))
-    assert max(len(portion.events) for portion in found) <= following.MOST_EVENTS
+    assert max(len(portion.events) for portion in found) <= reading.MOST_EVENTS
     # A reader that lost its connection goes on behind any portion.
     for place, portion in enumerate(found):
         again = portions(follower, replace(asked, query=replace(ALL, next_token=portion.resume_token)))
