@@ -50,6 +50,7 @@ from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import Identifiers, Services
+from kagitori_server.operations.neighbour_table import NEIGHBOURS
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.proxied_table import PROXIED
 from kagitori_server.operations.row import Table
@@ -316,7 +317,7 @@ class Server:
         return Pipeline(
             table=self._table,
             faults=self._faults,
-            proxied=PROXIED,
+            proxied={**PROXIED, **NEIGHBOURS},
             services=self._services,
             callers=self._callers,
             attesting=self._attesting,

@@ -47,6 +47,7 @@ from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import Services
+from kagitori_server.operations.neighbour_table import NEIGHBOURS
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
@@ -150,6 +151,7 @@ class InProcess:
             observer=Silent(),
             default_region=REGION,
             monotonic=time.monotonic,
+            proxied=NEIGHBOURS,
         )
 
     def _make_callers(self) -> Callers:

@@ -174,6 +174,7 @@ class AuditRule:
     request_shown: tuple[str, ...]
     answer: Answer
     response_shown: tuple[str, ...] = ()
+    """Members of the answer, or of a structure in it: `credentials.expiration`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +183,8 @@ class Operation:
 
     name: str
     service: str
-    """`kms` or `kagitori`: the event source and the service part of the ARN of resource-less permissions."""
+    """`kms`, `kagitori` or a neighbour (`neighbour_table`): the event source, and the service part of the ARN of
+    resource-less permissions."""
     request: Shape[Any]
     response: type[Any]
     keys: tuple[KeySlot, ...]

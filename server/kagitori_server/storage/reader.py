@@ -22,6 +22,7 @@ from kagitori_server.storage import rows, schema
 from kagitori_server.storage.budget_reader import BudgetReader
 from kagitori_server.storage.custom_store_reader import CustomStoreReader
 from kagitori_server.storage.identity_reader import IdentityReader
+from kagitori_server.storage.tag_reader import TagReader
 from kagitori_server.storage.usage_reader import UsageReader
 
 _SEPARATOR = " "
@@ -36,7 +37,7 @@ class Intent:
     record: bytes = field(repr=False)
 
 
-class Reader(IdentityReader, BudgetReader, CustomStoreReader, UsageReader):
+class Reader(IdentityReader, BudgetReader, CustomStoreReader, TagReader, UsageReader):
     """One snapshot: everything it returns was true at one moment. For one thread, until its `with` ends.
 
     Listings are ordered by code point and start after the name or id given ("" for the beginning).
