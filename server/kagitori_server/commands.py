@@ -24,13 +24,14 @@ import uvloop
 
 from kagitori_keystore.base import KeyStoreError
 from kagitori_server.audit.verify import verify
+from kagitori_server.aws_environment import aws_environment, credentials_environment, exports
 from kagitori_server.bootstrap.certificates import CertificatesRefused, issue_client_certificate, load_authority
 from kagitori_server.bootstrap.data_directory import DataDirectory, open_data_directory, write_private_file
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.bootstrap.hardening import harden_process
 from kagitori_server.config import Config, ConfigurationError, load_config
 from kagitori_server.configured import open_configured_catalog
-from kagitori_server.development import DevelopmentServer
+from kagitori_server.development import DevelopmentServer, PlantedAccessKey, for_development
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.laboratory.seed import load_seed
 from kagitori_server.laboratory.seed_principals import Surroundings
@@ -47,9 +48,15 @@ _FLAGS = {
     "grpc_socket": ("listen", "socket", "PATH", "Unix socket"),
     "socket_principal": ("listen", "socket_principal", "ARN", "user or role that calls by the socket stand for"),
     "metrics_listen": ("listen", "metrics", "ADDR", "Prometheus metrics and health pages"),
+    "aws_listen": ("aws", "listen", "ADDR", "HTTPS for AWS SDKs and the AWS CLI; in dev HTTP, loopback addresses only"),
     "xks_proxy_listen": ("xks_proxy", "listen", "ADDR", "external key store proxy API over HTTPS"),
+    "account": ("service", "account", "DIGITS", "the operator's own account, 12 digits"),
     "region": ("service", "region", "NAME", "Region of calls that name none"),
     "log_level": ("log", "level", "LEVEL", "debug, info, warning or error"),
+}
+_DEV_ACCESS_KEY = {
+    "--aws-access-key-id": "KAGITORI_DEV_ACCESS_KEY_ID",
+    "--aws-secret-access-key": "KAGITORI_DEV_SECRET_ACCESS_KEY",
 }
 SWITCH_SECONDS = 0.0005
 """How long a thread of a pool that computes may keep the event loop waiting for the interpreter lock."""
@@ -93,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     dev.add_argument(
         "--while-stdin-is-open", action="store_true", help="end, too, when standard input does: with its starter"
     )
+    for flag, variable in _DEV_ACCESS_KEY.items():
+        dev.add_argument(
+            flag, metavar="TEXT", default=os.environ.get(variable, "test"),
+            help=f"the root user's, for --aws-listen (default: {variable} in the environment, else test)",
+        )
     dev.set_defaults(run=_dev)
     token = commands.add_parser("root-token", help="revoke the root user's tokens and write a new one")
     _add_settings(token, data_dir_needed=True)
@@ -155,14 +167,22 @@ def _serve(parsed: argparse.Namespace) -> int:
         if server.first_start:
             _say(f"First start: the root user's token is in {data.root_token}")
             _say(f"             the local CA's certificate is in {data.tls / 'ca.crt'}")
+        if server.access_key_made:
+            _say(f"First start: the root user's access key is in {data.aws_credentials}")
         for kind, address in _listening(addresses).items():
             _say(f"Listening: {kind} on {address}")
+        if addresses.aws is not None:
+            _say("For AWS SDKs and the AWS CLI:")
+            for line in exports(aws_environment(addresses.aws, config, data) | credentials_environment(data)):
+                _say(f"  {line}")
 
     return uvloop.run(_until_signalled(server, say_ready))
 
 
 def _dev(parsed: argparse.Namespace) -> int:
-    config = _configured(parsed, {"listen": {"grpc": "127.0.0.1:0"}, "log": {"level": "warning"}})
+    config = for_development(_configured(parsed, {
+        "listen": {"grpc": "127.0.0.1:0"}, "log": {"level": "warning"}, "aws": {"plaintext": True},
+    }))
     configure_logs(config.log)
     harden_process()
     service = config.service
@@ -172,10 +192,14 @@ def _dev(parsed: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         folder = parsed.data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kagitori-dev-")))
         data = open_data_directory(folder)
-        server = DevelopmentServer(config, data, seed)
+        access_key = PlantedAccessKey(parsed.aws_access_key_id, parsed.aws_secret_access_key)
+        server = DevelopmentServer(config, data, seed, access_key)
 
         def say_ready(addresses: Addresses) -> None:
-            line = {"addresses": _listening(addresses), "env": _client_environment(addresses, data, config)}
+            env = _client_environment(addresses, data, config)
+            if addresses.aws is not None:
+                env |= aws_environment(addresses.aws, config, data) | access_key.environment
+            line = {"addresses": _listening(addresses), "env": env}
             _say(json.dumps(line))
 
         return uvloop.run(_until_signalled(server, say_ready, while_stdin=parsed.while_stdin_is_open))
@@ -241,6 +265,7 @@ def _listening(addresses: Addresses) -> dict[str, str]:
         "grpc_plaintext": addresses.grpc_plaintext,
         "socket": addresses.socket,
         "metrics": addresses.metrics,
+        "aws": addresses.aws,
         "xks_proxy": addresses.xks_proxy,
     }
     return {kind: address for kind, address in named.items() if address is not None}

@@ -249,6 +249,19 @@ class XksProxyConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AwsConfig:
+    """The protocols of AWS services, for AWS SDKs and the AWS CLI. Requests are signed with access keys."""
+
+    listen: str = ""
+    """`host:port`, HTTPS with the certificate of `tls`; empty for none."""
+    plaintext: bool = False
+    """No TLS; loopback addresses only."""
+
+    def __post_init__(self) -> None:
+        _need(not self.listen or _is_address(self.listen), "aws.listen", "host:port")
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterConfig:
     """A PKCS#11 token that custom key stores may use, under the name of a CloudHSM cluster."""
 
@@ -330,6 +343,7 @@ class Config:
     quotas: QuotasConfig = field(default_factory=QuotasConfig)
     oidc: OidcConfig = field(default_factory=OidcConfig)
     attestation: AttestationConfig = field(default_factory=AttestationConfig)
+    aws: AwsConfig = field(default_factory=AwsConfig)
     xks_proxy: XksProxyConfig = field(default_factory=XksProxyConfig)
     hsm: Mapping[str, ClusterConfig] = field(default_factory=dict)
     """The tokens by the cluster ids that CreateCustomKeyStore names them with."""

@@ -59,6 +59,16 @@ def check_metrics_address(config: Config) -> None:
         ) from None
 
 
+def check_aws_address(config: Config) -> None:
+    """Raises ConfigurationError for an AWS endpoint without TLS on an address that others reach."""
+    if not config.aws.listen or not config.aws.plaintext:
+        return
+    try:
+        Listener(config.aws.listen, ListenerKind.PLAINTEXT).check()
+    except ListenerRefused:
+        raise ConfigurationError("aws.listen must be a loopback address, since aws.plaintext is true") from None
+
+
 def configured_throttle(config: Config, monotonic: Callable[[], float]) -> Throttle:
     """The request rates that the configuration names. Raises ConfigurationError."""
     throttling = config.throttling

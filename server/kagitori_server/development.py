@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass, field, replace
 
 from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_keystore.software.planted import PlantedKeyStore
+from kagitori_server.bootstrap.access_keys import RootAccessKeys
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.config import Config, ConfigurationError
 from kagitori_server.laboratory.clock import TimeMachine, VirtualClock
@@ -14,6 +16,7 @@ from kagitori_server.laboratory.faults import Faults
 from kagitori_server.laboratory.memory import Memory
 from kagitori_server.laboratory.naming import FixedIdentifiers
 from kagitori_server.laboratory.planting import Planter
+from kagitori_server.laboratory.regions import AWS_REGIONS
 from kagitori_server.laboratory.seed import Seed
 from kagitori_server.operations.context import Identifiers
 from kagitori_server.operations.dev_table import dev_table
@@ -21,10 +24,33 @@ from kagitori_server.operations.row import Operation
 from kagitori_server.wiring import Addresses, Clocks, Server
 
 
+@dataclass(frozen=True, slots=True)
+class PlantedAccessKey:
+    """The root user's access key for the AWS endpoint. Nothing that it protects is to be kept."""
+
+    access_key_id: str = "test"
+    secret: str = field(default="test", repr=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes AWS SDKs and the AWS CLI sign with it."""
+        return {"AWS_ACCESS_KEY_ID": self.access_key_id, "AWS_SECRET_ACCESS_KEY": self.secret}
+
+
+def for_development(config: Config) -> Config:
+    """With an AWS endpoint, every AWS Region is served, unless the configuration lists those that are."""
+    service = config.service
+    if not config.aws.listen or service.regions:
+        return config
+    return replace(config, service=replace(service, regions=tuple(dict.fromkeys((service.region, *AWS_REGIONS)))))
+
+
 class DevelopmentServer(Server):
     """For tests, and for nothing that must be kept: who administers it can make its keys' deletion come at once."""
 
-    def __init__(self, config: Config, data: DataDirectory, seed: Seed | None) -> None:
+    def __init__(
+        self, config: Config, data: DataDirectory, seed: Seed | None, access_key: PlantedAccessKey | None = None
+    ) -> None:
         """Raises ConfigurationError where the data are of another kind of server, or of another seed."""
         if config.catalog.url:
             raise ConfigurationError("catalog.url is not for dev: it keeps its catalog in a folder of its own")
@@ -32,6 +58,7 @@ class DevelopmentServer(Server):
             raise ConfigurationError(f"{data.root} holds the data of a server that isn't for tests")
         self._memory = Memory(data.development)
         self._seed = seed
+        self._access_key = access_key or PlantedAccessKey()
         clock = VirtualClock(time.time, self._memory.now.clock_offset, self._memory.keep_clock)
         super().__init__(config, data, Clocks(wall=clock))
         self._clock = clock
@@ -65,6 +92,10 @@ class DevelopmentServer(Server):
             await planter.carry_out(self._seed, self._data.root_token.read_text("ascii").strip())
             self._memory.keep_seed(self._seed.digest)
         return await super().start()
+
+    def _provide_access_key(self, keys: RootAccessKeys) -> bool:
+        keys.plant(self._access_key.access_key_id, self._access_key.secret)
+        return False
 
     def _make_store(self, root_key: RootKeyProvider) -> PlantedKeyStore:
         self._planted = PlantedKeyStore(root_key, self._catalog.kek_shelf, os.urandom)

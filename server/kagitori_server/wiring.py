@@ -23,12 +23,14 @@ from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
 from kagitori_server.authn.signatures import Signatures
 from kagitori_server.authn.web_tokens import WebTokens
 from kagitori_server.authz.authorizer import Authorizer
+from kagitori_server.bootstrap.access_keys import RootAccessKeys
 from kagitori_server.bootstrap.certificates import Issued, check_pair, host_names, prepare
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.callers import Callers
 from kagitori_server.config import Config, ConfigurationError
 from kagitori_server.configured import (
+    check_aws_address,
     check_metrics_address,
     check_root_key,
     configured_throttle,
@@ -61,13 +63,15 @@ from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.store_openers import openers
+from kagitori_server.transports.awsjson.application import Application as AwsApplication
+from kagitori_server.transports.awsjson.services import KMS, AwsService, Routes
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.host import GrpcHost
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused, TlsFiles
+from kagitori_server.transports.http.host import HttpHost, HttpListenRefused, HttpTls
 from kagitori_server.transports.metrics.listener import MetricsListener
 from kagitori_server.transports.metrics.measures import Measures
 from kagitori_server.transports.xks.application import Application, Offer
-from kagitori_server.transports.xks.host import ProxyListenRefused, ProxyTls, XksHost
 from kagitori_server.workers import DeletionWorker, ExpirationWorker, RotationWorker, every, recover_intents
 from kagitori_server.xks_health import XksHealth
 
@@ -99,7 +103,12 @@ class Addresses:
     grpc_plaintext: str | None
     socket: str | None
     metrics: str | None
+    aws: str | None
     xks_proxy: str | None
+
+
+AWS_SERVICES: tuple[AwsService, ...] = (KMS,)
+"""What `aws.listen` speaks. The first answers requests that name no service."""
 
 
 class Server:
@@ -114,10 +123,13 @@ class Server:
         self._faults: Faults | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._metrics: MetricsListener | None = None
-        self._xks: XksHost | None = None
+        self._xks: HttpHost | None = None
+        self._aws: HttpHost | None = None
         self._ready = False
         self.first_start = False
         """True when `open` made the home account and its root credential."""
+        self.access_key_made = False
+        """True when `open` made the root user's access key."""
 
     def open(self) -> None:
         """Opens catalog, root key, key store and trail, and makes what is missing.
@@ -127,6 +139,7 @@ class Server:
         """
         config, data = self._config, self._data
         check_metrics_address(config)
+        check_aws_address(config)
         throttle = configured_throttle(config, self._clocks.monotonic)
         self._attesting = Attesting(open_attestation(config), self._clocks.wall)
         self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
@@ -142,6 +155,11 @@ class Server:
             self._catalog, self._clocks.wall, self._ids, config.service.partition, config.service.account
         )
         self.first_start = first.ensure_home_account(data.root_token)
+        if config.aws.listen:
+            self.access_key_made = self._provide_access_key(RootAccessKeys(
+                self._catalog, self._store, self._clocks.wall, self._ids, config.service.partition,
+                config.service.account, config.service.region,
+            ))
         self._trail = open_trail(data.audit)
         self._measures = Measures(
             self._table,
@@ -184,6 +202,8 @@ class Server:
         )
         if config.xks_proxy.listen:
             self._xks = self._make_xks_proxy()
+        if config.aws.listen:
+            self._aws = self._make_aws_endpoint()
 
     async def start(self) -> Addresses:
         """Listens and serves. Raises ListenerRefused; `stop` lets go of what was had by then."""
@@ -196,10 +216,10 @@ class Server:
             except OSError as error:
                 raise ListenerRefused(f"Can't listen on {listen.metrics}: {error.strerror}") from None
         self._stores.start()
-        if self._xks is not None:
+        for host in filter(None, (self._xks, self._aws)):
             try:
-                await self._xks.start()
-            except ProxyListenRefused as error:
+                await host.start()
+            except HttpListenRefused as error:
                 raise ListenerRefused(str(error)) from None
         seconds = self._config.limits.deletion_check_seconds
         for name, job in (
@@ -218,8 +238,8 @@ class Server:
     async def stop(self) -> None:
         """Takes no more calls, finishes those in flight, makes everything durable and lets go of it."""
         self._ready = False
-        if self._xks is not None:
-            await self._xks.stop()
+        for host in filter(None, (self._xks, self._aws)):
+            await host.stop()
         await self._host.stop(self._config.limits.shutdown_seconds)
         for task in self._tasks:
             task.cancel()
@@ -344,20 +364,36 @@ class Server:
             listeners.append(Listener(listen.socket, ListenerKind.UNIX))
         return listeners
 
-    def _make_xks_proxy(self) -> XksHost:
-        config, tls = self._config.xks_proxy, self._config.tls
+    def _provide_access_key(self, keys: RootAccessKeys) -> bool:
+        """The root user's access key, for who uses the AWS endpoint first. True if it was made."""
+        return keys.ensure(self._data.aws_credentials)
+
+    def _make_aws_endpoint(self) -> HttpHost:
+        config = self._config
+        application = AwsApplication(
+            self._pipeline, Routes(AWS_SERVICES, {**self._table, **PROXIED}), self._ids.uuid,
+            config.service.served_regions, config.limits.calls_in_flight,
+        )
+        return HttpHost(config.aws.listen, None if config.aws.plaintext else self._http_tls(), application)
+
+    def _http_tls(self, client_ca: str = "", client_name: str = "") -> HttpTls:
+        tls = self._config.tls
         self._tls()  # makes or checks the files
-        files = ProxyTls(
+        return HttpTls(
             certificate=tls.certificate_file or str(self._data.tls / "server.crt"),
             key=tls.key_file or str(self._data.tls / "server.key"),
-            client_ca=config.client_ca_file, client_name=config.client_name,
+            client_ca=client_ca, client_name=client_name,
         )
+
+    def _make_xks_proxy(self) -> HttpHost:
+        config = self._config.xks_proxy
+        files = self._http_tls(config.client_ca_file, config.client_name)
         health = XksHealth(self._callers, self._catalog.view, self._store, self._pools.reads, self._clocks.monotonic)
         application = Application(
             self._pipeline, health, Offer(config.path_prefix, config.offered, __version__), self._ids.uuid,
             self._config.limits.calls_in_flight,
         )
-        return XksHost(config.listen, files, application)
+        return HttpHost(config.listen, files, application)
 
     def _tls(self) -> TlsFiles:
         tls = self._config.tls
@@ -384,6 +420,7 @@ class Server:
             grpc_plaintext=next(bound) if listen.grpc_plaintext else None,
             socket=next(bound) if listen.socket else None,
             metrics=self._metrics.address if self._metrics is not None else None,
+            aws=self._aws.address if self._aws is not None else None,
             xks_proxy=self._xks.address if self._xks is not None else None,
         )
 

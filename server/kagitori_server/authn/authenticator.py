@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -50,8 +51,8 @@ _UNSIGNED = (
 )
 SIGNATURE_SECONDS = 300
 """How far the time of a signed request may be from ours, either way (AWS; XKS proxy specification, appendix A)."""
-
-
+PRESIGNED_SECONDS = 900
+"""The longest that a signature in a query string is good for, whatever it says (as AWS STS)."""
 
 @dataclass(frozen=True, slots=True)
 class SocketIdentity:
@@ -151,8 +152,7 @@ class Authenticator:
         if not self._signatures.hold(signed, found):
             raise InvalidSignatureException(_UNSIGNED)
         now = self._clock()
-        if abs(now - signed.time) > SIGNATURE_SECONDS:
-            raise InvalidSignatureException("Signature expired, or not yet current: its time is too far from ours.")
+        _check_time(signed, now)
         digest = None if signed.session_token is None else hashlib.sha256(signed.session_token.encode()).digest()
         expected = found.session_token_digest
         if (digest is None) != (expected is None) or not hmac.compare_digest(digest or b"", expected or b""):
@@ -218,6 +218,25 @@ class Authenticator:
             self._known.clear()
         self._known[kind, place or credential_id] = _Known(credential, principal, caller)
         return caller
+
+
+def _check_time(signed: SignedRequest, now: float) -> None:
+    """Raises InvalidSignatureException for a request whose time is over or has yet to come."""
+    good_for = SIGNATURE_SECONDS if signed.expires is None else min(signed.expires, PRESIGNED_SECONDS)
+    if now > signed.time + good_for:
+        raise InvalidSignatureException(
+            f"Signature expired: {_basic(signed.time)} is now earlier than {_basic(now - good_for)} "
+            f"({_basic(now)} - {good_for / 60:g} min.)"
+        )
+    if now < signed.time - SIGNATURE_SECONDS:
+        raise InvalidSignatureException(
+            f"Signature not yet current: {_basic(signed.time)} is still later than "
+            f"{_basic(now + SIGNATURE_SECONDS)} ({_basic(now)} + {SIGNATURE_SECONDS / 60:g} min.)"
+        )
+
+
+def _basic(moment: float) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(moment))
 
 
 def _same(one: Credential, other: Credential) -> bool:

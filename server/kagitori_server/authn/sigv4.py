@@ -1,8 +1,8 @@
-"""Signed requests as they come over HTTP: AWS Signature Version 4 in the header `Authorization`.
+"""Signed requests as they come over HTTP: AWS Signature Version 4 in the header `Authorization` or in the query string.
 
 Reads what a request claims and what of it the signature has to cover; whose access key it is, whether the signature
 holds and whether it is fresh is decided by `Authenticator`. Nothing unsigned is trusted: `host`, `x-amz-date` and
-every other `x-amz-` header must be among the signed ones, and so is the body by its hash.
+every other `x-amz-` header must be among the signed ones, and so is the body by its hash, which is never left out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from kagitori_keystore import sigv4
 from kagitori_server.model.call import SignedRequest
@@ -24,56 +25,115 @@ AUTHORIZATION_MAX = 2_048
 SIGNED_HEADERS_MAX = 50
 SESSION_TOKEN_MAX = 4_096
 
+EXPIRES_MAX = 604_800
+"""Seconds that a signature in a query string may say to be good for (AWS: seven days)."""
+
 _PARTS = ("Credential", "SignedHeaders", "Signature")
 _CREDENTIAL = re.compile(
-    r"(?P<id>[A-Za-z0-9]{16,128})/(?P<date>[0-9]{8})/(?P<region>[a-z0-9-]{1,64})/(?P<service>[a-z0-9-]{1,64})/"
+    r"(?P<id>[A-Za-z0-9_]{1,128})/(?P<date>[0-9]{8})/(?P<region>[a-z0-9-]{1,64})/(?P<service>[a-z0-9-]{1,64})/"
     + sigv4.TERMINATOR
 )
 _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _SIGNATURE = re.compile(rf"[0-9a-f]{{{sigv4.SIGNATURE_CHARACTERS}}}")
 _TIME = re.compile(r"[0-9]{8}T[0-9]{6}Z")
-_NEEDED = frozenset({"host", "x-amz-date"})
+_SECONDS = re.compile(r"[0-9]{1,7}")
 _AMZ = "x-amz-"
+_ALGORITHM, _DATE, _EXPIRES, _TOKEN = "X-Amz-Algorithm", "X-Amz-Date", "X-Amz-Expires", "X-Amz-Security-Token"
+_QUERY_PARTS = ("X-Amz-Credential", "X-Amz-SignedHeaders", "X-Amz-Signature")
+_OF_QUERY = frozenset({_ALGORITHM, _DATE, _EXPIRES, _TOKEN, *_QUERY_PARTS})
+
+
+def is_signature_parameter(name: str) -> bool:
+    """Whether a parameter of a query string belongs to its signature."""
+    return name in _OF_QUERY
+
+
+class _Claims(NamedTuple):
+    """What says by whom, when and over what a request is signed."""
+
+    credential: re.Match[str]
+    signed: list[str]
+    signature: str
+    time: str
+    session_token: str | None
+    expires: float | None
+    needed: frozenset[str]
+    """Headers that must be signed."""
+    query: Sequence[tuple[str, str]]
+    """The parameters that are signed."""
 
 
 def read_signed(
     method: str, path: str, query: Sequence[tuple[str, str]], headers: sigv4.Headers, body: bytes, service: str
 ) -> SignedRequest:
-    """What a request claims that is signed for `service`. `path` is as on the wire, `headers` have lower-case names.
+    """What a request claims that is signed for `service`. `path` is as on the wire, `query` is decoded, `headers` have
+    lower-case names.
 
-    Raises MissingAuthenticationTokenException without an `Authorization` header, IncompleteSignatureException for
-    one that is malformed or lacks a part, InvalidSignatureException for one that can't hold for this request.
+    Raises MissingAuthenticationTokenException without a signature, IncompleteSignatureException for one that is
+    malformed or lacks a part, InvalidSignatureException for one that can't hold for this request.
     """
-    credential, signed, signature = _authorization(headers)
-    time = _only(headers, "x-amz-date")
-    moment = _moment(time)
-    if credential["date"] != time[:8]:
+    by_header = any(name == "authorization" for name, _ in headers)
+    by_query = any(name == _ALGORITHM for name, _ in query)
+    if by_header and by_query:
+        raise IncompleteSignatureException("A request is signed in the Authorization header or in the query string.")
+    claims = _claims_of_query(query) if by_query else _claims_of_header(query, headers)
+    credential, signed = claims.credential, claims.signed
+    moment = _moment(claims.time)
+    if credential["date"] != claims.time[:8]:
         raise InvalidSignatureException("Date in Credential scope does not match YYYYMMDD of X-Amz-Date.")
     if credential["service"] != service:
         raise InvalidSignatureException(f"Credential should be scoped to correct service: '{service}'.")
     present = {name for name, _ in headers}
-    unsigned = {name for name in present if name.startswith(_AMZ)} | _NEEDED
+    unsigned = {name for name in present if name.startswith(_AMZ)} | claims.needed
     if not unsigned <= set(signed) <= present:
         raise InvalidSignatureException("host and all x-amz- headers must be signed, and signed headers be there.")
     _only(headers, "host")
     payload = sigv4.payload_hash(body)
     if any(name == "x-amz-content-sha256" and value != payload for name, value in headers):
         raise InvalidSignatureException("The provided x-amz-content-sha256 header does not match what was computed.")
-    tokens = [value for name, value in headers if name == "x-amz-security-token"]
-    if len(tokens) > 1 or any(len(token) > SESSION_TOKEN_MAX for token in tokens):
-        raise InvalidSignatureException("There is one session token at most.")
+    if claims.session_token is not None and len(claims.session_token) > SESSION_TOKEN_MAX:
+        raise InvalidSignatureException("The session token is too long.")
     scope = sigv4.Scope(credential["date"], credential["region"], credential["service"])
-    canonical = sigv4.canonical_request(method, path, query, headers, signed, payload)
+    canonical = sigv4.canonical_request(method, path, claims.query, headers, signed, payload)
     return SignedRequest(
         access_key_id=credential["id"],
         date=scope.date,
         region=scope.region,
         service=scope.service,
         time=moment,
-        string_to_sign=sigv4.string_to_sign(time, scope, canonical),
-        signature=signature,
-        session_token=tokens[0] if tokens else None,
+        string_to_sign=sigv4.string_to_sign(claims.time, scope, canonical),
+        signature=claims.signature,
+        session_token=claims.session_token,
+        expires=claims.expires,
     )
+
+
+def _claims_of_header(query: Sequence[tuple[str, str]], headers: sigv4.Headers) -> _Claims:
+    credential, signed, signature = _authorization(headers)
+    time = _only(headers, "x-amz-date")
+    tokens = [value for name, value in headers if name == "x-amz-security-token"]
+    if len(tokens) > 1:
+        raise InvalidSignatureException("There is one session token at most.")
+    needed = frozenset({"host", "x-amz-date"})
+    return _Claims(credential, signed, signature, time, tokens[0] if tokens else None, None, needed, query)
+
+
+def _claims_of_query(query: Sequence[tuple[str, str]]) -> _Claims:
+    found = dict(query)
+    if len([name for name, _ in query if name in _OF_QUERY]) != len(_OF_QUERY & found.keys()):
+        raise IncompleteSignatureException("Parameters of a signature are there once.")
+    if found[_ALGORITHM] != sigv4.ALGORITHM:
+        raise IncompleteSignatureException(f"{_ALGORITHM} must be {sigv4.ALGORITHM}.")
+    for name in (*_QUERY_PARTS, _DATE, _EXPIRES):
+        if name not in found:
+            raise IncompleteSignatureException(f"AWS query-string parameters must include '{name}'.")
+    credential, signed, signature = _well_formed(*(found[name] for name in _QUERY_PARTS))
+    seconds = found[_EXPIRES]
+    if not _SECONDS.fullmatch(seconds) or not 1 <= int(seconds) <= EXPIRES_MAX:
+        raise IncompleteSignatureException(f"{_EXPIRES} must be 1 to {EXPIRES_MAX} seconds.")
+    rest = [(name, value) for name, value in query if name != _QUERY_PARTS[2]]
+    needed = frozenset({"host"})
+    return _Claims(credential, signed, signature, found[_DATE], found.get(_TOKEN), float(seconds), needed, rest)
 
 
 def _authorization(headers: sigv4.Headers) -> tuple[re.Match[str], list[str], str]:
@@ -93,14 +153,19 @@ def _authorization(headers: sigv4.Headers) -> tuple[re.Match[str], list[str], st
             raise IncompleteSignatureException(f"Authorization header requires '{name}' parameter.")
     if len(pairs) != len(_PARTS):
         raise IncompleteSignatureException("The Authorization header has other parameters than its three.")
-    credential = _CREDENTIAL.fullmatch(found["Credential"])
-    signed = found["SignedHeaders"].split(";")
-    if credential is None or not _SIGNATURE.fullmatch(found["Signature"]):
-        raise IncompleteSignatureException("Credential or Signature of the Authorization header is malformed.")
+    return _well_formed(*(found[name] for name in _PARTS))
+
+
+def _well_formed(credential: str, names: str, signature: str) -> tuple[re.Match[str], list[str], str]:
+    """(credential, names of signed headers, signature). Raises IncompleteSignatureException."""
+    read = _CREDENTIAL.fullmatch(credential)
+    if read is None or not _SIGNATURE.fullmatch(signature):
+        raise IncompleteSignatureException("The credential or the signature of the request is malformed.")
+    signed = names.split(";")
     in_order = len(signed) <= SIGNED_HEADERS_MAX and signed == sorted(set(signed))
     if not in_order or not all(map(_HEADER.fullmatch, signed)):
         raise IncompleteSignatureException("SignedHeaders are names in lower case and in order, each once.")
-    return credential, signed, found["Signature"]
+    return read, signed, signature
 
 
 def _only(headers: sigv4.Headers, name: str) -> str:

@@ -4,7 +4,7 @@
     root-key/        the root key's file
     audit/           the audit trail, a folder per chain
     tls/             the local CA and the server's certificate
-    credentials/     the root user's token from the first start
+    credentials/     the root user's token from the first start; its access key, for AWS SDKs and the AWS CLI
     development      only in directories of `kagitori-server dev`: what the instance for tests remembers
     run/             where the processes of a machine meet the workers of PKCS#11 tokens
 """
@@ -61,6 +61,11 @@ class DataDirectory:
     def root_token(self) -> Path:
         """The file with the root user's token."""
         return self.root / "credentials" / "root.token"
+
+    @property
+    def aws_credentials(self) -> Path:
+        """The file with the root user's access key, as AWS SDKs and the AWS CLI read it."""
+        return self.root / "credentials" / "aws"
 
     def check_root_token(self) -> None:
         """Raises ConfigurationError if others may read the root user's token. Nothing is wrong if it is gone."""

@@ -29,6 +29,8 @@ class SignedRequest(NamedTuple):
     signature: str
     """64 lower-case hexadecimal digits."""
     session_token: str | None
+    expires: float | None = None
+    """Seconds after `time` at which the request says that it ends, if it says so (in query strings)."""
 
     def __repr__(self) -> str:
         """Without signature and session token."""

@@ -21,8 +21,8 @@ from kagitori_server.operations.shapes.empty import EMPTY, Empty
 ACCESS_KEYS_MAX = 2
 """Access keys of a principal (AWS IAM quotas)."""
 
-_ID_CHARACTERS = 20
-_STANDARD_BASE64 = str.maketrans("-_", "+/")
+ID_CHARACTERS = 20
+STANDARD_BASE64 = str.maketrans("-_", "+/")
 """Secrets are 43 characters of Base64, 256 random bits: what AWS KMS takes as the secret of an external key store
 proxy, too."""
 
@@ -40,8 +40,8 @@ class NewAccessKey:
 def new_access_key(context: Context, prefix: str) -> NewAccessKey:
     """Makes an access key of the call's account (`AKIA`, `ASIA`). It may write to the catalog: not in a write."""
     services = context.services
-    access_key_id = services.ids.unique_id(prefix)[:_ID_CHARACTERS]
-    secret = services.ids.secret().translate(_STANDARD_BASE64)
+    access_key_id = services.ids.unique_id(prefix)[:ID_CHARACTERS]
+    secret = services.ids.secret().translate(STANDARD_BASE64)
     # One Region for all, so that one key-encryption key opens them wherever a call comes in.
     region = services.administration.server.default_region
     wrapped = services.administration.secrets.wrap_secret(

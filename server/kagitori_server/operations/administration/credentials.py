@@ -170,8 +170,13 @@ def get_caller_identity(context: Context, _request: NoMembers) -> shapes.GetCall
 
 
 def credential_id(context: Context, prefix: str) -> str:
-    """An id that sorts by the time of making: milliseconds since the epoch, then 16 random digits, in hex."""
-    return f"{prefix}-{int(context.now * 1000):011x}-{context.services.ids.uuid().replace('-', '')[:16]}"
+    """An id that sorts by the time of making."""
+    return sortable_id(prefix, context.now, context.services.ids.uuid())
+
+
+def sortable_id(prefix: str, now: float, uuid: str) -> str:
+    """Milliseconds since the epoch, then 16 random digits, in hex."""
+    return f"{prefix}-{int(now * 1000):011x}-{uuid.replace('-', '')[:16]}"
 
 
 def _spiffe_id(text: str) -> SpiffeId:

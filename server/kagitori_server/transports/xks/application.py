@@ -12,11 +12,10 @@ pipeline decides about; another name than these is told to be unknown, to who is
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -26,17 +25,12 @@ from kagitori_server.authn.sigv4 import read_signed
 from kagitori_server.model.call import Call, Evidence
 from kagitori_server.model.errors import KmsError, NotFoundException
 from kagitori_server.operations.proxied_table import PROXIED_DECRYPT, PROXIED_ENCRYPT
+from kagitori_server.transports.http.messages import Receive, Scope, Send, read_body
 from kagitori_server.transports.xks import bodies
 from kagitori_server.transports.xks.failures import INTERNAL, failure, named
 
-BODY_SECONDS = 10.0
-"""Time to send a request's body."""
 _USER_AGENT_MAX = 256
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Answer = tuple[int, dict[str, object]]
 """(HTTP status, JSON object)."""
 
@@ -128,7 +122,7 @@ class Application:
 
         The body is read first, whatever comes of it: a client that is still sending may not hear an early answer.
         """
-        body = await _body(scope, receive)
+        body = await read_body(scope, receive, wire.MESSAGE_MAX_BYTES)
         if body is None:
             return named("ValidationException", "The body is too long, or was sent too slowly."), True
         path = _path(scope)
@@ -201,27 +195,6 @@ def _evidence(request: _Request) -> Evidence:
     except KmsError as problem:
         evidence.problem = problem
     return evidence
-
-
-async def _body(scope: Scope, receive: Receive) -> bytes | None:
-    """The body, None for one that is too long, too slow or given up."""
-    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
-    if lengths and (not lengths[0].isdigit() or len(lengths[0]) > 9 or int(lengths[0]) > wire.MESSAGE_MAX_BYTES):
-        return None
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    return None
-                body += message.get("body", b"")
-                if len(body) > wire.MESSAGE_MAX_BYTES:
-                    return None
-                if not message.get("more_body", False):
-                    return bytes(body)
-    except TimeoutError:
-        return None
 
 
 async def _respond(send: Send, status: int, found: Mapping[str, object], *, close: bool = False) -> None:

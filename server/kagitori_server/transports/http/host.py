@@ -1,4 +1,4 @@
-"""Hosts the proxy's application: uvicorn in the event loop of the calls, over TLS, with bounds on slow clients."""
+"""Hosts an ASGI application: uvicorn in the event loop of the calls, with bounds on slow clients and on connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kagitori_server.model.call import TlsFacts
-from kagitori_server.transports.xks.application import Application
+from kagitori_server.transports.http.messages import Application
 
 HEAD_SECONDS = 5.0
 """Time from a connection, or from the first byte of another request on it, to the end of the request's head."""
@@ -27,12 +27,12 @@ STOP_SECONDS = 5
 _BACKLOG = 256
 
 
-class ProxyListenRefused(Exception):
+class HttpListenRefused(Exception):
     """The listener can't be had. The text is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
-class ProxyTls:
+class HttpTls:
     """Paths of PEM files; with a `client_ca` nobody connects without a certificate of it whose subject has the
     common name `client_name`."""
 
@@ -42,10 +42,10 @@ class ProxyTls:
     client_name: str = ""
 
 
-class XksHost:
-    """Listens at `address`, `HOST:PORT`, once started."""
+class HttpHost:
+    """Listens at `address`, `HOST:PORT`, once started; without `tls` in the clear."""
 
-    def __init__(self, address: str, tls: ProxyTls, application: Application) -> None:
+    def __init__(self, address: str, tls: HttpTls | None, application: Application) -> None:
         host, _, port = address.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
         self._tls = tls
@@ -60,21 +60,22 @@ class XksHost:
         return self._address
 
     async def start(self) -> None:
-        """Listens. Raises ProxyListenRefused."""
-        context = _context(self._tls)
+        """Listens. Raises HttpListenRefused."""
+        context = None if self._tls is None else _context(self._tls)
         try:
             family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
             listening = socket.create_server((self._host, self._port), family=family, backlog=_BACKLOG)
         except OSError as error:
-            raise ProxyListenRefused(f"Can't listen on {self._host}:{self._port}: {error.strerror}") from None
+            raise HttpListenRefused(f"Can't listen on {self._host}:{self._port}: {error.strerror}") from None
         listening.setblocking(False)
         host, port = listening.getsockname()[:2]
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         config = uvicorn.Config(
-            self._application, http=_protocol(self._tls.client_name), ws="none", lifespan="off", interface="asgi3",
-            log_config=None, access_log=False, proxy_headers=False, server_header=False, backlog=_BACKLOG,
-            timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=STOP_SECONDS,
-            h11_max_incomplete_event_size=HEAD_BYTES_MAX, ssl_context_factory=lambda *_: context,
+            self._application, http=_protocol(self._tls.client_name if self._tls else ""), ws="none",
+            lifespan="off", interface="asgi3", log_config=None, access_log=False, proxy_headers=False,
+            server_header=False, backlog=_BACKLOG, timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS, h11_max_incomplete_event_size=HEAD_BYTES_MAX,
+            ssl_context_factory=None if context is None else lambda *_: context,
         )
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve([listening]))
@@ -115,13 +116,14 @@ def _protocol(client_name: str) -> type[asyncio.Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
             super().connection_made(transport)
-            tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
-            if len(self.connections) > CONNECTIONS_MAX or (client_name and _name(tls) != client_name):
+            tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+            if len(self.connections) > CONNECTIONS_MAX or (client_name and (tls is None or _name(tls) != client_name)):
                 transport.abort()
                 return
-            cipher = tls.cipher()
-            facts = TlsFacts(tls.version() or "", cipher[0] if cipher else "", None)
-            self.app_state = {**self.app_state, "tls": facts}
+            if tls is not None:
+                cipher = tls.cipher()
+                facts = TlsFacts(tls.version() or "", cipher[0] if cipher else "", None)
+                self.app_state = {**self.app_state, "tls": facts}
             self._wait()
 
         def data_received(self, data: bytes) -> None:
@@ -152,7 +154,7 @@ def _name(tls: ssl.SSLObject) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def _context(tls: ProxyTls) -> ssl.SSLContext:
+def _context(tls: HttpTls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -163,5 +165,5 @@ def _context(tls: ProxyTls) -> ssl.SSLContext:
             context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ssl.SSLError):
         # No cause: it might quote the files.
-        raise ProxyListenRefused("The proxy's certificate, key or client CA can't be used.") from None
+        raise HttpListenRefused("The certificate, key or client CA of an HTTPS listener can't be used.") from None
     return context

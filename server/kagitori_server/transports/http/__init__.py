@@ -1,0 +1,1 @@
+"""What transports over HTTP share: a host for applications, and reading bodies within bounds. No transport itself."""
