@@ -64,6 +64,7 @@ from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.store_openers import openers
 from kagitori_server.transports.awsjson.application import Application as AwsApplication
+from kagitori_server.transports.awsjson.neighbours import NEIGHBOUR_SERVICES
 from kagitori_server.transports.awsjson.services import KMS, AwsService, Routes
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.host import GrpcHost
@@ -107,7 +108,7 @@ class Addresses:
     xks_proxy: str | None
 
 
-AWS_SERVICES: tuple[AwsService, ...] = (KMS,)
+AWS_SERVICES: tuple[AwsService, ...] = (KMS, *NEIGHBOUR_SERVICES)
 """What `aws.listen` speaks. The first answers requests that name no service."""
 
 
@@ -371,7 +372,7 @@ class Server:
     def _make_aws_endpoint(self) -> HttpHost:
         config = self._config
         application = AwsApplication(
-            self._pipeline, Routes(AWS_SERVICES, {**self._table, **PROXIED}), self._ids.uuid,
+            self._pipeline, Routes(AWS_SERVICES, {**self._table, **NEIGHBOURS}), self._ids.uuid,
             config.service.served_regions, config.limits.calls_in_flight,
         )
         return HttpHost(config.aws.listen, None if config.aws.plaintext else self._http_tls(), application)

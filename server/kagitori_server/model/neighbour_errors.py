@@ -74,3 +74,10 @@ class TrailNotFoundException(errors.NotFoundException):
 
 class InvalidParameterException(errors.ValidationException):
     """A parameter isn't acceptable, or not beside another one (AWS Resource Groups Tagging API)."""
+
+
+def every_neighbour_error() -> tuple[type[errors.KmsError], ...]:
+    """Each class of this module, in its order."""
+    return tuple(
+        value for value in globals().values() if isinstance(value, type) and issubclass(value, errors.KmsError)
+    )
