@@ -133,6 +133,11 @@ def budget_arn(partition: str, account: str, name: str) -> str:
     return f"arn:{partition}:kagitori::{account}:budget/{name}"
 
 
+def trail_arn(partition: str, region: str, account: str, name: str) -> str:
+    """`arn:PARTITION:cloudtrail:REGION:ACCOUNT:trail/NAME`."""
+    return f"arn:{partition}:cloudtrail:{region}:{account}:trail/{name}"
+
+
 def shortened(text: str, limit: int = 128) -> str:
     """What a message may repeat of a caller's text: printable characters, at most `limit` of them."""
     cut = text if len(text) <= limit else text[:limit] + "..."

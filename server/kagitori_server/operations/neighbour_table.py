@@ -45,13 +45,13 @@ def neighbour_name(service: str, operation: str) -> str:
 
 def _asking(
     service: str, name: str, request: type[Any], response: type[Any], handler: Handler, *,
-    action: str, shown: tuple[str, ...], check: Check | None = None,
+    action: str, shown: tuple[str, ...], on: Resource = Resource.ACCOUNT, check: Check | None = None,
 ) -> Operation:
-    """A row that changes nothing, whose permission is asked on the account, and whose answer isn't recorded."""
+    """A row that changes nothing, whose permission identity policies alone give, and whose answer isn't recorded."""
     return Operation(
         name=name, service=service, request=Shape(request), response=response,
         keys=(), alias_member=None, account_member=None,
-        permissions=(Permission(action=action, on=Resource.ACCOUNT, slot=None),),
+        permissions=(Permission(action=action, on=on, slot=None),),
         grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.ADMINISTRATION,
         audit=AuditRule(request_shown=shown, answer=Answer.NOTHING),
         cost=Cost.OFFLOAD, check=check, prepare=None, handler=handler,
@@ -111,7 +111,7 @@ _ROWS: tuple[Operation, ...] = (
     ),
     _asking(
         CLOUDTRAIL, "GetTrailStatus", trail_shapes.GetTrailStatusRequest, trail_shapes.GetTrailStatusResponse,
-        cloudtrail.get_trail_status, action="cloudtrail:GetTrailStatus", shown=("name",),
+        cloudtrail.get_trail_status, action="cloudtrail:GetTrailStatus", shown=("name",), on=Resource.TRAIL,
     ),
     _asking(
         CLOUDTRAIL, "ListPublicKeys", trail_shapes.ListPublicKeysRequest, trail_shapes.ListPublicKeysResponse,

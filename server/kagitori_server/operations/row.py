@@ -90,6 +90,8 @@ class Resource(Enum):
     """The budget of the call's account that the request member `budget_name` names: identity policies alone."""
     OIDC_PROVIDER = "OpenID Connect provider"
     """The provider that the request is about (`oidc_providers.provider_arn`): identity policies alone."""
+    TRAIL = "trail"
+    """The delivered trail that the request member `name` names, by name or ARN: identity policies alone."""
     ACCOUNT = "account"
     """No resource: identity policies alone."""
 
