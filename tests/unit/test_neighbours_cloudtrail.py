@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from tests.support.identities import statement
@@ -14,7 +14,6 @@ from tests.support.inprocess import HOME, REGION, START, InProcess
 
 from kagitori_server.model import neighbour_errors as errors
 from kagitori_server.model.errors import AccessDeniedException, KmsError, ValidationException
-from kagitori_server.operations.administration.delivery import DeliveredTrail, DeliveryStatus, DigestKey
 
 OTHER = "222222222222"
 LOOKUP = "cloudtrail LookupEvents"
@@ -36,7 +35,7 @@ def attribute(key: str, value: str) -> dict[str, str]:
     return {"attribute_key": key, "attribute_value": value}
 
 
-def by(key: str, value: str) -> dict[str, object]:
+def by(key: str, value: str) -> dict[str, Any]:
     return {"lookup_attributes": [attribute(key, value)]}
 
 
@@ -177,24 +176,57 @@ def test_nothing_is_delivered(service: InProcess) -> None:
             service.call("cloudtrail GetTrailStatus", {"name": name})
 
 
+class Trail(NamedTuple):
+    """A trail of the home account."""
+
+    name: str = "main.trail-1"
+    account: str = HOME
+    home_region: str = REGION
+    arn: str = TRAIL_ARN
+    bucket: str = "bucket"
+    prefix: str = "logs"
+    kms_key: str = ""
+
+
+class State(NamedTuple):
+    """One that goes well."""
+
+    started: float | None = START - 5
+    stopped: float | None = None
+    log_attempted: float | None = START
+    log_delivered: float | None = START
+    log_error: str | None = None
+    digest_delivered: float | None = None
+    digest_error: str | None = None
+
+
+class Key(NamedTuple):
+    """A key of digests."""
+
+    value: bytes
+    fingerprint: str
+    validity_start: float
+    validity_end: float
+
+
 class Delivery:
-    """Tells of one trail of the home account."""
+    """Tells of the trail."""
 
-    def trails(self, account: str) -> Sequence[DeliveredTrail]:
-        return (DeliveredTrail("main.trail-1", TRAIL_ARN, REGION, "bucket", "logs"),) if account == HOME else ()
+    description = Trail()
 
-    def status(self, _trail: DeliveredTrail) -> DeliveryStatus:
-        return DeliveryStatus(is_logging=True, latest_delivery_time=START, start_logging_time=START - 5)
+    def state(self) -> State:
+        return State()
 
-    def public_keys(self) -> Sequence[DigestKey]:
-        return (
-            DigestKey(b"one", "f1", START - 100, START - 50), DigestKey(b"two", "f2", START - 50, START + 50),
-        )
+    def public_keys(self, start: float | None, end: float | None) -> Sequence[Key]:
+        keys = Key(b"one", "f1", START - 100, START - 50), Key(b"two", "f2", START - 50, START + 50)
+        assert start is not None
+        assert end is not None
+        return tuple(key for key in keys if key.validity_start <= end and key.validity_end >= start)
 
 
 def test_what_is_delivered(service: InProcess) -> None:
     """By name and ARN; keys by the times at which they signed."""
-    administration = replace(service.services.administration, delivery=Delivery())
+    administration = replace(service.services.administration, delivery=Delivery)
     object.__setattr__(service.services, "administration", administration)
     (trail,) = service.call("cloudtrail DescribeTrails", {}).trail_list
     assert (trail.name, trail.trail_arn, trail.s3_bucket_name) == ("main.trail-1", TRAIL_ARN, "bucket")

@@ -1,78 +1,94 @@
-"""What is told of the trail's delivery as log files and digests: `delivery` fits it, or nothing is delivered."""
+"""What is told of the trail's delivery as log files and digests. Wiring fits the part that delivers, if one is
+configured; results are described by the attributes that are read of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveredTrail:
+class DeliveredTrail(Protocol):
     """A trail that is delivered, as CloudTrail names it."""
 
-    name: str
-    arn: str
-    home_region: str
-    bucket: str
-    """The bucket's name, or what stands for it where files go to a directory."""
-    prefix: str
-    """What object names begin with; empty for nothing."""
+    @property
+    def name(self) -> str: ...
+    @property
+    def account(self) -> str:
+        """Whose it is."""
+        ...
+
+    @property
+    def home_region(self) -> str: ...
+    @property
+    def arn(self) -> str: ...
+    @property
+    def bucket(self) -> str:
+        """Where files go to, or are meant for."""
+        ...
+
+    @property
+    def prefix(self) -> str:
+        """What object keys begin with; may be empty."""
+        ...
+
+    @property
+    def kms_key(self) -> str:
+        """ARN of the key that log files are encrypted under; empty for none."""
+        ...
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryStatus:
-    """How delivery goes. Times are seconds since the epoch, None for never; errors are None when the last attempt went
-    well."""
+class DeliveryState(Protocol):
+    """How delivery goes. Moments are seconds since the epoch, None for never; errors are of the latest attempts."""
 
-    is_logging: bool
-    latest_delivery_time: float | None = None
-    latest_delivery_error: str | None = None
-    latest_digest_delivery_time: float | None = None
-    latest_digest_delivery_error: str | None = None
-    start_logging_time: float | None = None
-    stop_logging_time: float | None = None
+    @property
+    def started(self) -> float | None: ...
+    @property
+    def stopped(self) -> float | None: ...
+    @property
+    def log_attempted(self) -> float | None: ...
+    @property
+    def log_delivered(self) -> float | None: ...
+    @property
+    def log_error(self) -> str | None: ...
+    @property
+    def digest_delivered(self) -> float | None: ...
+    @property
+    def digest_error(self) -> str | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class DigestKey:
-    """The public half of a key that digests are signed with, and when it signs."""
+class DigestKey(Protocol):
+    """The public half of a key that digests are signed with."""
 
-    pkcs1_der: bytes
-    """RSAPublicKey (RFC 8017), as CloudTrail gives it."""
-    fingerprint: str
-    """MD5 of that in lower-case hexadecimal digits: a name, nothing rests on it."""
-    start: float
-    end: float
+    @property
+    def value(self) -> bytes:
+        """DER of an RSAPublicKey (RFC 8017), as CloudTrail gives it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """CloudTrail's name of it."""
+        ...
+
+    @property
+    def validity_start(self) -> float: ...
+    @property
+    def validity_end(self) -> float: ...
 
 
 class DeliveryPort(Protocol):
-    """What is delivered where. Blocks."""
+    """What is delivered. There is one trail in a deployment. Blocks."""
 
-    def trails(self, account: str) -> Sequence[DeliveredTrail]:
-        """The trails of an account."""
+    @property
+    def description(self) -> DeliveredTrail: ...
+    def state(self) -> DeliveryState:
+        """How far it has come."""
         ...
 
-    def status(self, trail: DeliveredTrail) -> DeliveryStatus:
-        """How far one of them has come."""
-        ...
-
-    def public_keys(self) -> Sequence[DigestKey]:
-        """All keys that digests were ever signed with, oldest first."""
+    def public_keys(self, start: float | None, end: float | None) -> Sequence[DigestKey]:
+        """Keys that signed digests at some time of the period, oldest first."""
         ...
 
 
-class NoDelivery:
+def not_delivered() -> DeliveryPort | None:
     """No trail is configured."""
-
-    def trails(self, _account: str, /) -> Sequence[DeliveredTrail]:
-        """None."""
-        return ()
-
-    def status(self, _trail: DeliveredTrail, /) -> DeliveryStatus:
-        """Nothing is delivered."""
-        return DeliveryStatus(is_logging=False)
-
-    def public_keys(self) -> Sequence[DigestKey]:
-        """None."""
-        return ()
+    return None

@@ -8,13 +8,13 @@ fit as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from kagitori_keystore.base import SecretWrapping
 from kagitori_server.model.keys import Key
 from kagitori_server.model.principals import Caller, PrincipalRecord
-from kagitori_server.operations.administration.delivery import DeliveryPort, NoDelivery
+from kagitori_server.operations.administration.delivery import DeliveryPort, not_delivered
 from kagitori_server.policy.context import ContextValue
 from kagitori_server.policy.explain import Explanation
 
@@ -287,4 +287,5 @@ class Administration:
     may_assume: AssumptionPort
     monotonic: Callable[[], float]
     """A clock in seconds for measuring how long a probe takes."""
-    delivery: DeliveryPort = field(default_factory=NoDelivery)
+    delivery: Callable[[], DeliveryPort | None] = not_delivered
+    """The part that delivers the trail; None where none is configured."""

@@ -19,7 +19,7 @@ from kagitori_server.model.neighbour_errors import (
     InvalidTrailNameException,
     TrailNotFoundException,
 )
-from kagitori_server.operations.administration.delivery import DeliveredTrail
+from kagitori_server.operations.administration.delivery import DeliveredTrail, DeliveryPort
 from kagitori_server.operations.administration.ports import EventQuery, FoundEvent
 from kagitori_server.operations.administration.trail import LOOKUP_DAYS
 from kagitori_server.operations.context import Context
@@ -73,9 +73,10 @@ def describe_trails(context: Context, request: shapes.DescribeTrailsRequest) -> 
     """The trails that are named, or all of the account; those that aren't there are left out (AWS CloudTrail
     DescribeTrails)."""
     wanted = [_trail_name(name) for name in request.trail_name_list]
-    trails = context.services.administration.delivery.trails(context.account)
+    delivery = _delivery(context)
+    trails = [] if delivery is None else [delivery.description]
     if request.include_shadow_trails is False:
-        trails = tuple(trail for trail in trails if trail.home_region == context.region)
+        trails = [trail for trail in trails if trail.home_region == context.region]
     listed = [trail for trail in trails if not wanted or trail.name in wanted or trail.arn in wanted]
     return shapes.DescribeTrailsResponse(trail_list=tuple(map(_shape, listed)))
 
@@ -83,25 +84,22 @@ def describe_trails(context: Context, request: shapes.DescribeTrailsRequest) -> 
 def get_trail_status(context: Context, request: shapes.GetTrailStatusRequest) -> shapes.GetTrailStatusResponse:
     """Whether and when a trail was last delivered (AWS CloudTrail GetTrailStatus)."""
     name = _trail_name(request.name)
-    delivery = context.services.administration.delivery
-    trail = next((each for each in delivery.trails(context.account) if name in (each.name, each.arn)), None)
-    if trail is None:
+    delivery = _delivery(context)
+    if delivery is None or name not in (delivery.description.name, delivery.description.arn):
         raise TrailNotFoundException(f"Unknown trail: {shortened(request.name)}")
-    status = delivery.status(trail)
+    state = delivery.state()
     return shapes.GetTrailStatusResponse(
-        is_logging=status.is_logging,
-        latest_delivery_error=status.latest_delivery_error,
-        latest_delivery_time=status.latest_delivery_time,
-        start_logging_time=status.start_logging_time,
-        stop_logging_time=status.stop_logging_time,
-        latest_digest_delivery_time=status.latest_digest_delivery_time,
-        latest_digest_delivery_error=status.latest_digest_delivery_error,
-        latest_delivery_attempt_time=_moment(status.latest_delivery_time),
-        latest_delivery_attempt_succeeded=_moment(
-            None if status.latest_delivery_error is not None else status.latest_delivery_time
-        ),
-        time_logging_started=_moment(status.start_logging_time),
-        time_logging_stopped=_moment(status.stop_logging_time),
+        is_logging=state.started is not None and state.stopped is None,
+        latest_delivery_error=state.log_error,
+        latest_delivery_time=state.log_delivered,
+        start_logging_time=state.started,
+        stop_logging_time=state.stopped,
+        latest_digest_delivery_time=state.digest_delivered,
+        latest_digest_delivery_error=state.digest_error,
+        latest_delivery_attempt_time=_moment(state.log_attempted),
+        latest_delivery_attempt_succeeded=_moment(state.log_delivered),
+        time_logging_started=_moment(state.started),
+        time_logging_stopped=_moment(state.stopped),
     )
 
 
@@ -113,17 +111,24 @@ def list_public_keys(context: Context, request: shapes.ListPublicKeysRequest) ->
         raise InvalidTimeRangeException("StartTime must not be after EndTime.")
     if request.next_token:
         raise InvalidTokenException("There is one page.")
-    keys = context.services.administration.delivery.public_keys()
+    delivery = context.services.administration.delivery()
+    keys = () if delivery is None else delivery.public_keys(start, end)
     return shapes.ListPublicKeysResponse(
         public_key_list=tuple(
             shapes.PublicKeyShape(
-                value=key.pkcs1_der, validity_start_time=key.start, validity_end_time=key.end,
+                value=key.value, validity_start_time=key.validity_start, validity_end_time=key.validity_end,
                 fingerprint=key.fingerprint,
             )
-            for key in keys if key.start <= end and key.end >= start
+            for key in keys
         ),
         next_token=None,
     )
+
+
+def _delivery(context: Context) -> DeliveryPort | None:
+    """What delivers the trail of the call's account."""
+    delivery = context.services.administration.delivery()
+    return delivery if delivery is not None and delivery.description.account == context.account else None
 
 
 def _attribute(attributes: tuple[shapes.LookupAttribute, ...]) -> tuple[str, str] | None:
@@ -192,7 +197,7 @@ def _shape(trail: DeliveredTrail) -> shapes.TrailShape:
         home_region=trail.home_region,
         trail_arn=trail.arn,
         log_file_validation_enabled=True,
-        kms_key_id=None,
+        kms_key_id=trail.kms_key or None,
         has_custom_event_selectors=False,
         has_insight_selectors=False,
         is_organization_trail=False,
