@@ -30,7 +30,7 @@ $(BIN)/.developed: $(BIN)/.installed
 	touch $@
 
 serve: $(BIN)/.installed
-	$(BIN)/kagitori-server --data-dir $(DATA) $(ARGS)
+	$(BIN)/kagitori-server --data-dir $(DATA) --aws-listen 127.0.0.1:8443 $(ARGS)
 
 test: $(BIN)/.developed
 	tests/install-system-packages

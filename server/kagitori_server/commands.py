@@ -24,7 +24,7 @@ import uvloop
 
 from kagitori_keystore.base import KeyStoreError
 from kagitori_server.audit.verify import verify
-from kagitori_server.aws_environment import aws_environment, credentials_environment, exports
+from kagitori_server.aws_access import aws_environment, credentials_environment, exports, replace_access_key
 from kagitori_server.bootstrap.certificates import CertificatesRefused, issue_client_certificate, load_authority
 from kagitori_server.bootstrap.data_directory import DataDirectory, open_data_directory, write_private_file
 from kagitori_server.bootstrap.first_start import FirstStart
@@ -109,6 +109,12 @@ def _parser() -> argparse.ArgumentParser:
     token = commands.add_parser("root-token", help="revoke the root user's tokens and write a new one")
     _add_settings(token, data_dir_needed=True)
     token.set_defaults(run=_root_token)
+    access_key = commands.add_parser("aws-access-key", help="end the root user's access keys and write a new one")
+    _add_settings(access_key, data_dir_needed=True)
+    access_key.set_defaults(run=_aws_access_key)
+    variables = commands.add_parser("aws-env", help="what makes AWS SDKs and the AWS CLI use the service, for a shell")
+    _add_settings(variables, data_dir_needed=True)
+    variables.set_defaults(run=_aws_env)
     certificate = commands.add_parser("client-certificate", help="a client certificate from the local CA")
     _add_settings(certificate, data_dir_needed=True)
     certificate.add_argument("--uri", metavar="URI", help="URI among its names, such as spiffe://example/app")
@@ -298,6 +304,25 @@ def _root_token(parsed: argparse.Namespace) -> int:
     finally:
         catalog.close()
     _say(f"The root user's new token is in {data.root_token}")
+    return 0
+
+
+def _aws_access_key(parsed: argparse.Namespace) -> int:
+    config = _configured(parsed)
+    configure_logs(config.log)
+    data = open_data_directory(parsed.data_dir, make=False)
+    replace_access_key(config, data)
+    _say(f"The root user's new access key is in {data.aws_credentials}")
+    return 0
+
+
+def _aws_env(parsed: argparse.Namespace) -> int:
+    config = _configured(parsed)
+    data = open_data_directory(parsed.data_dir, make=False)
+    if config.aws.listen.rpartition(":")[2] in ("", "0"):
+        raise ConfigurationError("aws.listen (--aws-listen) is needed, as the service has it")
+    for line in exports(aws_environment(config.aws.listen, config, data) | credentials_environment(data)):
+        _say(line)
     return 0
 
 

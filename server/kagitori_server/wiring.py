@@ -91,7 +91,7 @@ class Clocks:
 
     wall: Callable[[], float] = time.time
     everybody: Callable[[], float] = time.time
-    """As `wall`, the time by which peers judge the server's certificate."""
+    """As `wall`, the time of peers: by which they judge the server's certificate and date what they sign."""
     monotonic: Callable[[], float] = time.monotonic
 
 
@@ -239,8 +239,7 @@ class Server:
     async def stop(self) -> None:
         """Takes no more calls, finishes those in flight, makes everything durable and lets go of it."""
         self._ready = False
-        for host in filter(None, (self._xks, self._aws)):
-            await host.stop()
+        await asyncio.gather(*(host.stop() for host in (self._xks, self._aws) if host is not None))
         await self._host.stop(self._config.limits.shutdown_seconds)
         for task in self._tasks:
             task.cancel()
@@ -329,7 +328,8 @@ class Server:
             socket = SocketIdentity(listen.socket_principal, "socket", self._clocks.wall())
         web_tokens = WebTokens(self._clocks.wall, self._issuer_keys)
         authenticator = Authenticator(
-            self._clocks.wall, config.service.partition, socket, web_tokens, signatures=self._signatures
+            self._clocks.wall, config.service.partition, socket, web_tokens, signatures=self._signatures,
+            signers_clock=self._clocks.everybody,
         )
         self._callers = Callers(
             authenticator, web_tokens, self._issuer_keys, self._catalog.view, self._pools.reads,
@@ -375,7 +375,8 @@ class Server:
             self._pipeline, Routes(AWS_SERVICES, {**self._table, **NEIGHBOURS}), self._ids.uuid,
             config.service.served_regions, config.limits.calls_in_flight,
         )
-        return HttpHost(config.aws.listen, None if config.aws.plaintext else self._http_tls(), application)
+        tls = None if config.aws.plaintext else self._http_tls()
+        return HttpHost(config.aws.listen, tls, application, config.limits.shutdown_seconds)
 
     def _http_tls(self, client_ca: str = "", client_name: str = "") -> HttpTls:
         tls = self._config.tls

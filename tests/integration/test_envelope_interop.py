@@ -1,4 +1,4 @@
-"""Messages between ours and the AWS Encryption SDK's own KMS providers, over a real AWS-shaped endpoint."""
+"""Messages between ours and the AWS Encryption SDK's own KMS providers, over the AWS endpoint."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from aws_encryption_sdk.key_providers.kms import (
 )
 from aws_encryption_sdk.key_providers.raw import RawMasterKey
 from aws_encryption_sdk.materials_managers.caching import CachingCryptoMaterialsManager
-from tests.support.awsjson_shim import aws_endpoint
-from tests.support.devserver import DevServer
+from tests.support.devserver import DevServer, running_server
 
 from kagitori.kms.v1.keys_pb2 import CreateKeyRequest
 from kagitori_client import DoesNotVerify, KmsClient, NoUsableKey, TooLarge
@@ -34,8 +33,14 @@ OLD_SDK = aws_encryption_sdk.EncryptionSDKClient(commitment_policy=CommitmentPol
 
 
 @pytest.fixture(scope="module")
-def client(devserver: DevServer) -> Iterator[KmsClient]:
-    with devserver.client() as made:
+def server() -> Iterator[DevServer]:
+    with running_server(("--aws-listen", "127.0.0.1:0")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: DevServer) -> Iterator[KmsClient]:
+    with server.client() as made:
         yield made
 
 
@@ -45,15 +50,12 @@ def key(client: KmsClient) -> str:
 
 
 @pytest.fixture
-def _stock(client: KmsClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """boto3, as it is, pointed at our server through the shim."""
-    with aws_endpoint(client) as url:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", url)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-checked-by-the-shim")
-        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-        yield
+def _stock(server: DevServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3, as it is, pointed at our server by what it says itself."""
+    for name, value in server.variables.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
 
 
 @pytest.mark.usefixtures("_stock")

@@ -54,6 +54,7 @@ SIGNATURE_SECONDS = 300
 PRESIGNED_SECONDS = 900
 """The longest that a signature in a query string is good for, whatever it says (as AWS STS)."""
 
+
 @dataclass(frozen=True, slots=True)
 class SocketIdentity:
     """Whom a call by the local socket stands for."""
@@ -84,9 +85,11 @@ class Authenticator:
     def __init__(
         self, clock: Callable[[], float], partition: str, socket: SocketIdentity | None,
         web_tokens: WebTokens | None = None, entries: int = 10_000, signatures: Signatures | None = None,
+        signers_clock: Callable[[], float] | None = None,
     ) -> None:
         """Without `web_tokens`, no token of an OpenID Connect issuer is accepted; without `signatures`, no signed
-        request."""
+        request. `signers_clock` shows the time by which signers date their requests, if that isn't `clock`."""
+        self._signers_clock = signers_clock or clock
         self._web_tokens = web_tokens
         self._signatures = signatures
         self._clock = clock
@@ -151,13 +154,12 @@ class Authenticator:
             raise UnrecognizedClientException(_UNKNOWN)
         if not self._signatures.hold(signed, found):
             raise InvalidSignatureException(_UNSIGNED)
-        now = self._clock()
-        _check_time(signed, now)
+        _check_time(signed, self._signers_clock())
         digest = None if signed.session_token is None else hashlib.sha256(signed.session_token.encode()).digest()
         expected = found.session_token_digest
         if (digest is None) != (expected is None) or not hmac.compare_digest(digest or b"", expected or b""):
             raise UnrecognizedClientException(_UNKNOWN)
-        if found.expires is not None and found.expires <= now:
+        if found.expires is not None and found.expires <= self._clock():
             raise ExpiredTokenException("The security token included in the request is expired.")
         return self._caller(CredentialKind.ACCESS_KEY, found.access_key_id, found, lookup)
 

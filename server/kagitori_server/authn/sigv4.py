@@ -8,6 +8,7 @@ every other `x-amz-` header must be among the signed ones, and so is the body by
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -175,6 +176,7 @@ def _only(headers: sigv4.Headers, name: str) -> str:
     return values[0]
 
 
+@functools.lru_cache(64)
 def _moment(time: str) -> float:
     if _TIME.fullmatch(time):
         try:

@@ -31,7 +31,7 @@ from kagitori_server.model.errors import (
 from kagitori_server.transports.awsjson.codec import MEDIA_TYPES
 from kagitori_server.transports.awsjson.messages import Received, Written
 from kagitori_server.transports.awsjson.services import Codec, Route, Routes
-from kagitori_server.transports.http.messages import Receive, Scope, Send, read_body
+from kagitori_server.transports.http.messages import Receive, Scope, Send, is_ambiguous, read_body
 
 BODY_BYTES_MAX = 1_048_576
 QUERY_BYTES_MAX = 8_192
@@ -42,8 +42,8 @@ _USER_AGENT_MAX = 256
 _RETRY_SECONDS = 1.0
 _FORM = "application/x-www-form-urlencoded"
 _SINGLE = frozenset({
-    "host", "content-type", "content-length", "content-encoding", "transfer-encoding", "x-amz-target", "x-amz-date",
-    "x-amz-content-sha256", "x-amz-security-token", "authorization",
+    "host", "content-type", "content-encoding", "x-amz-target", "x-amz-date", "x-amz-content-sha256",
+    "x-amz-security-token", "authorization",
 })
 """Headers that a request has once at most, so that nobody on its way can understand it differently."""
 
@@ -121,6 +121,8 @@ class Application:
         if self.in_flight > self._most_in_flight:
             busy = ThrottlingException("The service is busy. Please try again.", retry_after=_RETRY_SECONDS)
             raise _Refused(default, busy, close=True)
+        if is_ambiguous(scope):
+            raise _Refused(default, SerializationException("The end of the body is told in several ways."), close=True)
         body = await read_body(scope, receive, BODY_BYTES_MAX)
         if body is None:
             too_large = RequestEntityTooLargeException("The body is too long, or was sent too slowly.")

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import uvicorn
@@ -19,12 +20,17 @@ from kagitori_server.transports.http.messages import Application
 HEAD_SECONDS = 5.0
 """Time from a connection, or from the first byte of another request on it, to the end of the request's head."""
 HEAD_BYTES_MAX = 16_384
+HANDSHAKE_SECONDS = 5.0
+"""Time for TLS to agree."""
 IDLE_SECONDS = 60
 """How long a connection waits for its next request."""
+STALL_SECONDS = 20.0
+"""How long a client may leave an answer unread that doesn't fit into the buffers on its way."""
 CONNECTIONS_MAX = 1_024
-STOP_SECONDS = 5
+"""Of a listener, those counted that TLS hasn't agreed on yet; more are closed at once."""
 
 _BACKLOG = 256
+_ACCEPT_AGAIN_SECONDS = 0.1
 
 
 class HttpListenRefused(Exception):
@@ -45,11 +51,15 @@ class HttpTls:
 class HttpHost:
     """Listens at `address`, `HOST:PORT`, once started; without `tls` in the clear."""
 
-    def __init__(self, address: str, tls: HttpTls | None, application: Application) -> None:
+    def __init__(
+        self, address: str, tls: HttpTls | None, application: Application, stop_seconds: float = 5.0
+    ) -> None:
+        """`stop_seconds` is how long `stop` waits for requests in flight."""
         host, _, port = address.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
         self._tls = tls
         self._application = application
+        self._stop_seconds = stop_seconds
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._address = ""
@@ -71,13 +81,12 @@ class HttpHost:
         host, port = listening.getsockname()[:2]
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         config = uvicorn.Config(
-            self._application, http=_protocol(self._tls.client_name if self._tls else ""), ws="none",
-            lifespan="off", interface="asgi3", log_config=None, access_log=False, proxy_headers=False,
-            server_header=False, backlog=_BACKLOG, timeout_keep_alive=IDLE_SECONDS,
-            timeout_graceful_shutdown=STOP_SECONDS, h11_max_incomplete_event_size=HEAD_BYTES_MAX,
-            ssl_context_factory=None if context is None else lambda *_: context,
+            self._application, http=_Connection, ws="none", lifespan="off", interface="asgi3", log_config=None,
+            log_level="error", access_log=False, proxy_headers=False, server_header=False, backlog=_BACKLOG,
+            timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=ceil(self._stop_seconds),
+            h11_max_incomplete_event_size=HEAD_BYTES_MAX,
         )
-        self._server = _Server(config)
+        self._server = _Server(config, context, self._tls.client_name if self._tls else "")
         self._serving = asyncio.create_task(self._server.serve([listening]))
         up = asyncio.create_task(self._server.up.wait())
         await asyncio.wait({up, self._serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -92,60 +101,122 @@ class HttpHost:
             await self._serving
 
 
+class _Connection(H11Protocol):
+    """uvicorn's protocol of a connection, with a time for the head and for reading answers, and a look at who the
+    client's certificate names."""
+
+    client_name = ""
+    _waiting: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if self.client_name and (tls is None or _name(tls) != self.client_name):
+            transport.abort()
+            return
+        if tls is not None:
+            cipher = tls.cipher()
+            facts = TlsFacts(tls.version() or "", cipher[0] if cipher else "", None)
+            self.app_state = {**self.app_state, "tls": facts}
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        self._wait()
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._wait_no_more()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        self._stalled_no_more()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled_no_more()
+        self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stalled_no_more()
+        super().resume_writing()
+
+    def _stalled_no_more(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _wait(self) -> None:
+        if self._waiting is None:
+            self._waiting = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _wait_no_more(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
+    """uvicorn's server with connections of our own accepting: counted and timed from the first moment on."""
+
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None, client_name: str) -> None:
         super().__init__(config)
+        self._client_name = client_name
         self.up = asyncio.Event()
+        self._tls = tls
+        self._accepting: list[asyncio.Task[None]] = []
+        self._opening: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        self.servers = []
+        self._accepting = [asyncio.create_task(self._accept(listening)) for listening in sockets or ()]
+        self.started = True
         self.up.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        ended = [*self._accepting, *self._opening]
+        for task in ended:
+            task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
+        await super().shutdown(sockets)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError:
+                # The client has gone, or there are no file descriptors left.
+                await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
+                continue
+            if len(self.server_state.connections) + len(self._opening) >= CONNECTIONS_MAX:
+                connection.close()
+                continue
+            task = loop.create_task(self._open(connection))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _open(self, connection: socket.socket) -> None:
+        try:
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol, connection, ssl=self._tls,
+                ssl_handshake_timeout=None if self._tls is None else HANDSHAKE_SECONDS,
+            )
+        except OSError:
+            # Among them TLS errors and timeouts. The client's affair.
+            connection.close()
+
+    def _protocol(self) -> asyncio.Protocol:
+        connection = _Connection(self.config, self.server_state, {})
+        connection.client_name = self._client_name
+        return connection
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals belong to the process's own way of ending."""
         yield
-
-
-def _protocol(client_name: str) -> type[asyncio.Protocol]:
-    """The protocol of a connection: uvicorn's, with a time for the head, a bound on connections and a look at who
-    the client's certificate names."""
-
-    class Protocol(H11Protocol):
-        _waiting: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-            super().connection_made(transport)
-            tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-            if len(self.connections) > CONNECTIONS_MAX or (client_name and (tls is None or _name(tls) != client_name)):
-                transport.abort()
-                return
-            if tls is not None:
-                cipher = tls.cipher()
-                facts = TlsFacts(tls.version() or "", cipher[0] if cipher else "", None)
-                self.app_state = {**self.app_state, "tls": facts}
-            self._wait()
-
-        def data_received(self, data: bytes) -> None:
-            self._wait()
-            super().data_received(data)
-            if self.cycle is not None and not self.cycle.response_complete:
-                self._wait_no_more()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._wait_no_more()
-            super().connection_lost(exc)
-
-        def _wait(self) -> None:
-            if self._waiting is None:
-                self._waiting = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
-
-        def _wait_no_more(self) -> None:
-            if self._waiting is not None:
-                self._waiting.cancel()
-                self._waiting = None
-
-    return Protocol
 
 
 def _name(tls: ssl.SSLObject) -> str | None:

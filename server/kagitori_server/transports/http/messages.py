@@ -16,6 +16,12 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+def is_ambiguous(scope: Scope) -> bool:
+    """Whether somebody on its way could have found another end of the request than we (RFC 9112, section 6.3)."""
+    names = [name for name, _ in scope["headers"] if name in (b"content-length", b"transfer-encoding")]
+    return len(names) > 1
+
+
 async def read_body(scope: Scope, receive: Receive, most: int) -> bytes | None:
     """The body; None for one of more than `most` bytes, too slow or given up."""
     lengths = [value for name, value in scope["headers"] if name == b"content-length"]
