@@ -9,22 +9,22 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from ssl import create_default_context
 from typing import Any, NamedTuple
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import boto3
 import pytest
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
-from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+from tests.support.aws_endpoint import REGION, AccessKey, Endpoint, running_endpoint
 from tests.support.identities import statement, trust
-from tests.support.inprocess import HOME, REGION
+from tests.support.inprocess import HOME
 from tests.support.issuer import AUDIENCE, Issuer
-from tests.support.whole_server import Caller, WholeServer
 
 from kagitori_server.bootstrap.certificates import prepare
 
@@ -36,102 +36,88 @@ FORM = "application/x-www-form-urlencoded; charset=utf-8"
 VERSION = "Version=2011-06-15"
 
 
-class Signer(NamedTuple):
-    """An access key, of a session with its token."""
-
-    access_key_id: str
-    secret: str
-    session_token: str | None = None
-
-
 class Deployment(NamedTuple):
     """A server, who may do what there, and an issuer that it trusts."""
 
-    server: WholeServer
+    endpoint: Endpoint
     issuer: Issuer
-    root: Signer
-    alice: Signer
+    alice: AccessKey
     """May assume the role `worker`, call STS, and nothing else."""
 
     @property
     def url(self) -> str:
         """Of the AWS endpoint."""
-        return f"https://{self.server.addresses.aws}"
+        return self.endpoint.url
 
     @property
     def authority(self) -> str:
         """The file of its certificate authority."""
-        return str(self.server.data.tls / "ca.crt")
+        return str(self.endpoint.authority)
 
-    def client(self, service: str, who: Signer | None = None, region: str = REGION) -> Any:
+    def client(self, service: str, who: AccessKey | None = None) -> Any:
         """A client of boto3."""
-        signer = who or self.root
+        key = who or self.endpoint.root
         return boto3.client(
-            service, region_name=region, endpoint_url=self.url, verify=self.authority,
-            aws_access_key_id=signer.access_key_id, aws_secret_access_key=signer.secret,
-            aws_session_token=signer.session_token, config=Config(retries={"total_max_attempts": 1}),
+            service, region_name=REGION, endpoint_url=self.url, verify=self.authority,
+            aws_access_key_id=key.id, aws_secret_access_key=key.secret, aws_session_token=key.token,
+            config=Config(retries={"total_max_attempts": 1}),
         )
 
-    def send(self, request: urllib.request.Request) -> tuple[int, ElementTree.Element, str]:
+    def send(self, request: urllib.request.Request) -> tuple[int, ET.Element, str]:
         """(status, XML document, media type) of the answer."""
         context = create_default_context(cafile=self.authority)
         try:
             with urllib.request.urlopen(request, context=context, timeout=20) as answer:  # noqa: S310 - our own server
-                return answer.status, ElementTree.fromstring(answer.read()), answer.headers["content-type"]  # noqa: S314
+                return answer.status, ET.fromstring(answer.read()), answer.headers["content-type"]  # noqa: S314
         except urllib.error.HTTPError as refused:
-            return refused.code, ElementTree.fromstring(refused.read()), refused.headers["content-type"]  # noqa: S314
+            return refused.code, ET.fromstring(refused.read()), refused.headers["content-type"]  # noqa: S314
 
-    def post(self, body: str, headers: dict[str, str] | None = None) -> tuple[int, ElementTree.Element, str]:
+    def post(self, body: str, headers: dict[str, str] | None = None) -> tuple[int, ET.Element, str]:
         """The same of a form that nobody signed, unless the headers say so."""
         shown = {"Content-Type": FORM, **(headers or {})}
         return self.send(urllib.request.Request(self.url + "/", body.encode(), shown))  # noqa: S310 - our own server
-
-    def records(self) -> list[dict[str, Any]]:
-        """Audit records, oldest first."""
-        lines = "".join(path.read_text() for path in sorted(self.server.data.audit.rglob("*.jsonl"))).splitlines()
-        return [json.loads(line)["event"] for line in lines]
 
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("issuer")
     prepare(folder, (), time.time)
-    settings: dict[str, dict[str, Any]] = {
-        "listen": {"grpc": "127.0.0.1:0"}, "aws": {"listen": "127.0.0.1:0"},
-        "service": {"region": REGION}, "limits": {"shutdown_seconds": 5.0}, "log": {"level": "error"},
-        "oidc": {"ca_file": str(folder / "ca.crt")},
-    }
+    data, trusted = tmp_path_factory.mktemp("aws") / "data", ("--set", f"oidc.ca_file={folder / 'ca.crt'}")
     with (
         Issuer(folder / "server.crt", folder / "server.key", now=time.time()) as issuer,
-        WholeServer(tmp_path_factory.mktemp("whole") / "data", settings) as server, server.tls() as channel,
+        running_endpoint(data, trusted) as endpoint,
     ):
-        root = Caller(channel, server.root_token)
-        yield Deployment(server, issuer, _new_key(root, f"arn:aws:iam::{HOME}:root"), _furnish(root, issuer))
+        yield Deployment(endpoint, issuer, _furnish(endpoint, issuer))
 
 
-def _furnish(root: Caller, issuer: Issuer) -> Signer:
+def _furnish(endpoint: Endpoint, issuer: Issuer) -> AccessKey:
     """Makes users, roles and a provider. Returns alice's access key."""
-    root("CreateUser", user_name="alice")
-    root("CreateRole", role_name="worker", assume_role_policy_document=trust(ALICE))
+    call, alice = endpoint.call, endpoint.new_user("alice")
     provider = f"arn:aws:iam::{HOME}:oidc-provider/{issuer.name}"
-    root("CreateRole", role_name="pods", assume_role_policy_document=statement(
+    pods = statement(
         "sts:AssumeRoleWithWebIdentity", Principal={"Federated": provider},
         Condition={"StringLike": {f"{issuer.name}:sub": "shop:*"}},
-    ))
-    root("CreateOidcProvider", issuer_url=issuer.url, audiences=[AUDIENCE], role_arn=PODS)
-    for role in (WORKER, PODS):
-        root("PutIdentityPolicy", principal_arn=role, policy_name="p", policy_document=statement("kms:*"))
-    return _new_key(root, ALICE)
+    )
+    for name, trust_policy in (("worker", trust(ALICE)), ("pods", pods)):
+        role = call("CreateRole", role_name=name, assume_role_policy_document=trust_policy).role.arn
+        call("PutIdentityPolicy", principal_arn=role, policy_name="p", policy_document=statement("kms:*"))
+    call("CreateOidcProvider", issuer_url=issuer.url, audiences=[AUDIENCE], role_arn=PODS)
+    return alice
 
 
-def _new_key(root: Caller, arn: str) -> Signer:
-    made = root("CreateAccessKey", principal_arn=arn)
-    return Signer(made.access_key.access_key_id, made.secret_access_key)
-
-
-def of(credentials: dict[str, Any]) -> Signer:
+def of(credentials: dict[str, Any]) -> AccessKey:
     """The access key of an answer."""
-    return Signer(credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
+    return AccessKey(credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
+
+
+def _root_token(deployment: Deployment) -> str:
+    return (deployment.endpoint.server.data / "credentials" / "root.token").read_text().strip()
+
+
+def newest(deployment: Deployment, name: str) -> dict[str, Any]:
+    """The record of the last such call that went well."""
+    records = reversed(deployment.endpoint.records())
+    return next(each for each in records if each["eventName"] == name and "errorCode" not in each)
 
 
 def code(caught: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
@@ -140,7 +126,7 @@ def code(caught: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
     return answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]
 
 
-def said(document: ElementTree.Element) -> str | None:
+def said(document: ET.Element) -> str | None:
     """The code in an error's document."""
     return document.findtext(f"{NAMESPACE}Error/{NAMESPACE}Code")
 
@@ -150,12 +136,13 @@ def test_who_calls(deployment: Deployment) -> None:
     found = deployment.client("sts", deployment.alice).get_caller_identity()
     assert (found["Arn"], found["Account"]) == (ALICE, HOME)
     assert found["UserId"].startswith("AIDA")
-    url = deployment.client("sts", deployment.alice).generate_presigned_url("get_caller_identity", ExpiresIn=60)
+    sts = deployment.client("sts", deployment.alice)
+    url = sts.generate_presigned_url("get_caller_identity", ExpiresIn=60, HttpMethod="GET")
     status, document, media_type = deployment.send(urllib.request.Request(url))  # noqa: S310 - our own server
     assert (status, media_type, document.tag) == (200, "text/xml", f"{NAMESPACE}GetCallerIdentityResponse")
     assert document.findtext(f".//{NAMESPACE}Arn") == ALICE
     assert document.findtext(f"{NAMESPACE}ResponseMetadata/{NAMESPACE}RequestId")
-    record = next(each for each in reversed(deployment.records()) if each["eventName"] == "GetCallerIdentity")
+    record = newest(deployment, "GetCallerIdentity")
     assert (record["eventSource"], record["userIdentity"]["arn"]) == ("sts.amazonaws.com", ALICE)
     assert record["tlsDetails"]["tlsVersion"] == "TLSv1.3"
 
@@ -164,9 +151,9 @@ def test_who_does_not_call(deployment: Deployment) -> None:
     """Each with STS's code and status."""
     alice = deployment.alice
     for who, wanted in (
-        (alice._replace(secret="x" * 43), ("SignatureDoesNotMatch", 403)),
-        (alice._replace(access_key_id="AKIAAAAAAAAAAAAAAAAA"), ("InvalidClientTokenId", 403)),
-        (alice._replace(session_token="x"), ("InvalidClientTokenId", 403)),
+        (replace(alice, secret="x" * 43), ("SignatureDoesNotMatch", 403)),
+        (replace(alice, id="AKIAAAAAAAAAAAAAAAAA"), ("InvalidClientTokenId", 403)),
+        (replace(alice, token="x"), ("InvalidClientTokenId", 403)),
     ):
         with pytest.raises(ClientError) as caught:
             deployment.client("sts", who).get_caller_identity()
@@ -180,7 +167,7 @@ def test_who_does_not_call(deployment: Deployment) -> None:
 def signed(deployment: Deployment, body: str, service: str) -> dict[str, str]:
     """Headers of a form that alice signed for that service."""
     request = AWSRequest("POST", deployment.url + "/", data=body, headers={"Content-Type": FORM})
-    SigV4Auth(Credentials(deployment.alice.access_key_id, deployment.alice.secret), service, REGION).add_auth(request)
+    SigV4Auth(deployment.alice.credentials, service, REGION).add_auth(request)
     return dict(request.headers.items())
 
 
@@ -192,8 +179,7 @@ def test_a_signature_is_for_one_service(deployment: Deployment) -> None:
         status, document, _ = deployment.post(body, headers)
         assert (status, said(document)) == (403, "SignatureDoesNotMatch")
     request = AWSRequest("GET", f"{deployment.url}/?Action=GetCallerIdentity&{VERSION}")
-    credentials = Credentials(deployment.alice.access_key_id, deployment.alice.secret)
-    SigV4QueryAuth(credentials, "kms", REGION).add_auth(request)
+    SigV4QueryAuth(deployment.alice.credentials, "kms", REGION).add_auth(request)
     status, document, _ = deployment.send(urllib.request.Request(request.url))  # noqa: S310 - our own server
     assert (status, said(document)) == (403, "SignatureDoesNotMatch")
 
@@ -251,12 +237,12 @@ def test_a_session_uses_keys(deployment: Deployment) -> None:
     with pytest.raises(ClientError) as caught:
         deployment.client("kms", blue).decrypt(CiphertextBlob=sealed)
     assert code(caught)[0] == "AccessDeniedException"
-    for broken in (session._replace(session_token=None), session._replace(session_token=blue.session_token)):
+    for broken in (replace(session, token=None), replace(session, token=blue.token)):
         with pytest.raises(ClientError) as caught:
             deployment.client("kms", broken).encrypt(KeyId=key, Plaintext=b"x")
         assert code(caught)[0] == "UnrecognizedClientException"
-    record = next(each for each in reversed(deployment.records()) if each["eventName"] == "Encrypt")
-    assert record["userIdentity"]["accessKeyId"] == session.access_key_id
+    record = newest(deployment, "Encrypt")
+    assert record["userIdentity"]["accessKeyId"] == session.id
     assert record["userIdentity"]["sessionContext"]["sourceIdentity"] == "alice"
 
 
@@ -290,7 +276,7 @@ def test_a_profile_with_a_role(
     """boto3 assumes the role by itself."""
     config = tmp_path / "config"
     config.write_text(
-        f"[profile base]\naws_access_key_id={deployment.alice.access_key_id}\n"
+        f"[profile base]\naws_access_key_id={deployment.alice.id}\n"
         f"aws_secret_access_key={deployment.alice.secret}\n"
         f"[profile worker]\nrole_arn={WORKER}\nsource_profile=base\nrole_session_name=profiled\n"
     )
@@ -313,11 +299,11 @@ def test_a_token_in_a_file(deployment: Deployment, tmp_path: Path, monkeypatch: 
     kms = session.client("kms")
     key = kms.create_key()["KeyMetadata"]["KeyId"]
     assert kms.encrypt(KeyId=key, Plaintext=b"x")["KeyId"].endswith(key)
-    record = next(each for each in reversed(deployment.records()) if each["eventName"] == "CreateKey")
+    record = newest(deployment, "CreateKey")
     provider = f"arn:aws:iam::{HOME}:oidc-provider/{deployment.issuer.name}"
     context = record["userIdentity"]["sessionContext"]
     assert context["webIdFederationData"] == {"federatedProvider": provider, "attributes": {}}
-    opened = next(each for each in deployment.records() if each["eventName"] == "AssumeRoleWithWebIdentity")
+    opened = newest(deployment, "AssumeRoleWithWebIdentity")
     assert opened["userIdentity"]["type"] == "WebIdentityUser"
     assert opened["responseElements"]["credentials"]["accessKeyId"] == record["userIdentity"]["accessKeyId"]
 
@@ -353,7 +339,7 @@ def test_tokens_that_open_nothing(deployment: Deployment) -> None:
     assert "PackedPolicySize" not in answer
     with pytest.raises(sts.exceptions.ExpiredTokenException):
         exchange(issuer.token(sub="shop:orders", exp=now - 1))
-    for token in (issuer.token(sub="shop:orders", aud="other"), good[:-8], "x.y.z" * 3, deployment.server.root_token):
+    for token in (issuer.token(sub="shop:orders", aud="other"), good[:-8], "x.y.z" * 3, _root_token(deployment)):
         with pytest.raises(sts.exceptions.InvalidIdentityTokenException):
             exchange(token)
     for members in ({"token": issuer.token(sub="bank:orders")}, {"token": good, "RoleArn": WORKER}):
@@ -363,7 +349,7 @@ def test_tokens_that_open_nothing(deployment: Deployment) -> None:
     body = f"Action=AssumeRoleWithWebIdentity&{VERSION}&RoleArn={PODS}&RoleSessionName=s1&WebIdentityToken=not-one"
     status, document, _ = deployment.post(body, signed(deployment, body, "sts"))
     assert (status, said(document)) == (400, "InvalidIdentityToken")
-    text = "".join(path.read_text() for path in deployment.server.data.audit.rglob("*.jsonl"))
+    text = "".join(path.read_text() for path in (deployment.endpoint.server.data / "audit").rglob("*.jsonl"))
     assert good not in text
     assert answer["Credentials"]["SessionToken"] not in text
 
