@@ -201,7 +201,7 @@ def test_across_accounts(service: InProcess) -> None:
 def federated(issuer: Issuer, *actions: str, account: str = HOME, **condition: Mapping[str, object]) -> str:
     """A trust policy for the issuer's provider."""
     provider = f"arn:aws:iam::{account}:oidc-provider/{issuer.name}"
-    more = {"Condition": condition} if condition else {}
+    more: dict[str, Any] = {"Condition": condition} if condition else {}
     return statement(["sts:AssumeRoleWithWebIdentity", *actions], Principal={"Federated": provider}, **more)
 
 
