@@ -71,8 +71,8 @@ class Deliverer:
 
     def hours(self, count: int) -> None:
         """Lets hours pass as they would."""
-        for _ in range(count * 60):
-            self.service.clock.advance(60)
+        for _ in range(count * 12):
+            self.service.clock.advance(300)
             self.running.run_once()
 
 

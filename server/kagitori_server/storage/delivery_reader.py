@@ -46,12 +46,17 @@ class DeliveryReader(Snapshot):
     def delivered_chain(self, chain_id: str) -> DeliveredChain | None:
         """How far the chain was delivered; None for one that wasn't begun."""
         row = self._one(delivered_chains, delivered_chains.c.chain_id == chain_id)
-        if row is None:
-            return None
-        consignment = None
-        if row.next_seq is not None:
-            consignment = Consignment(Place(row.next_segment, row.next_offset, row.next_seq), row.next_moment)
-        return DeliveredChain(row.chain_id, row.name, row.began, Place(row.segment, row.offset, row.seq), consignment)
+        return None if row is None else _delivered_chain(row)
+
+    def delivered_chains(self) -> tuple[DeliveredChain, ...]:
+        """How far every chain was delivered."""
+        statement = select(delivered_chains).order_by(delivered_chains.c.name, delivered_chains.c.chain_id)
+        return tuple(map(_delivered_chain, self._connection.execute(statement)))
+
+    def undigested_files(self) -> tuple[DeliveredFile, ...]:
+        """All files that no digest lists which arrived."""
+        statement = select(delivered_files).order_by(delivered_files.c.object_key)
+        return tuple(map(_file, self._connection.execute(statement)))
 
     def delivered_files(
         self, account: str, region: str, digest: int | None, limit: int
@@ -88,6 +93,13 @@ class DeliveryReader(Snapshot):
             row.started, row.stopped, row.log_attempted, row.log_delivered, row.log_error,
             row.digest_attempted, row.digest_delivered, row.digest_error,
         )
+
+
+def _delivered_chain(row: Row[Any]) -> DeliveredChain:
+    consignment = None
+    if row.next_seq is not None:
+        consignment = Consignment(Place(row.next_segment, row.next_offset, row.next_seq), row.next_moment)
+    return DeliveredChain(row.chain_id, row.name, row.began, Place(row.segment, row.offset, row.seq), consignment)
 
 
 def _signing_key(row: Row[Any]) -> ListedKey:
