@@ -8,21 +8,19 @@ far its records are durable.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from kagitori_server.audit.backwards import Cursor, chain_end, event_time
-from kagitori_server.audit.chain import LOCK_NAME, chain_names, line_hash, parse_line, read_lines, segment_name
-from kagitori_server.audit.forwards import Stretch, chain_forwards
+from kagitori_server.audit.backwards import Cursor, chain_end
+from kagitori_server.audit.chain import chain_names
+from kagitori_server.audit.following import abandoned_end, beginning, moment, number_of, wanted
+from kagitori_server.audit.forwards import chain_forwards
 from kagitori_server.audit.metered import Mark, Metered, mark, read_mark, used
 from kagitori_server.audit.trail import Trail
 from kagitori_server.model.errors import DependencyTimeoutException
@@ -143,18 +141,7 @@ class Meter:
             known = self._known(reader, chain)
         if known is None or Cursor(known.segment, known.offset) == chain_end(folder):
             return None
-        try:
-            descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        try:
-            # Let go of at once: whoever takes the chain from then on changes nothing of the lines before its end.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return chain_end(folder)
-        except BlockingIOError:
-            return None
-        finally:
-            os.close(descriptor)
+        return abandoned_end(folder)
 
     def _step(self, goal: _Goal, rest: Callable[[], None] | None) -> bool:
         """Counts a part of a chain. Returns whether there may be more."""
@@ -179,8 +166,8 @@ class Meter:
 
     def _known(self, reader: Reader, chain: str) -> FollowedChain | None:
         """The checkpoint of a chain; None while it has no record."""
-        beginning = _beginning(self._root / chain)
-        return None if beginning is None else reader.followed_chain(beginning.chain_id) or beginning
+        start = _start(self._root / chain)
+        return None if start is None else reader.followed_chain(start.chain_id) or start
 
     def _read(
         self, goal: _Goal, known: FollowedChain, found: _Found, rest: Callable[[], None] | None
@@ -188,14 +175,14 @@ class Meter:
         reached, size = known, 0
         start = Cursor(known.segment, known.offset)
         for stretch in chain_forwards(self._root / goal.chain, start, goal.stop):
-            wanted, done = _wanted(stretch, reached.seq, goal.seq)
-            found.add(wanted.lines)
-            if wanted.lines or not done:
-                seq = _seq(wanted.lines[-1]) if wanted.lines else 0
+            part, done = wanted(stretch, reached.seq, goal.seq)
+            found.add(part.lines)
+            if part.lines or not done:
+                seq = number_of(part.lines[-1]) if part.lines else 0
                 reached = replace(
-                    reached, segment=wanted.end.segment, offset=wanted.end.offset, seq=max(seq, reached.seq)
+                    reached, segment=part.end.segment, offset=part.end.offset, seq=max(seq, reached.seq)
                 )
-            size += sum(map(len, wanted.lines))
+            size += sum(map(len, part.lines))
             if done or size > CHUNK_BYTES:
                 break
             if rest is not None:
@@ -214,7 +201,7 @@ class Meter:
                 counts[record.account, _hour_number(hour), record.region, key, kind.value] += quantity
         uses: dict[str, LastUse] = {}
         # In the order of the chain: times are whole seconds.
-        for what, line in sorted(found.latest.items(), key=lambda item: _seq(item[1])):
+        for what, line in sorted(found.latest.items(), key=lambda item: number_of(item[1])):
             record = self._read_mark(what)
             if record is not None and record.operation in _TRACKED and not record.error:
                 for use in _uses(record, line):
@@ -258,45 +245,10 @@ class _Specs:
         return spec
 
 
-def _beginning(folder: Path) -> FollowedChain | None:
+def _start(folder: Path) -> FollowedChain | None:
     """The checkpoint before the first line of a chain; None if there is no line yet."""
-    path = folder / segment_name(1)
-    try:
-        first = next(read_lines(path), None)
-    except FileNotFoundError:
-        return None
-    if first is None or not first.complete or parse_line(first.data) is None:
-        return None
-    began = event_time(first.data)
-    return FollowedChain(line_hash(first.data), folder.name, 1, 0, 0, _moment(began) if began else 0.0)
-
-
-def _wanted(stretch: Stretch, after: int, until: int | None) -> tuple[Stretch, bool]:
-    """The lines numbered after `after` and up to `until` (None: all), and whether what follows is beyond that."""
-    lines = stretch.lines
-    if not lines:
-        return stretch, False
-    first, last = _seq(lines[0]), _seq(lines[-1])
-    beyond = until is not None and last > until
-    if not beyond and first == after + 1 and last - first + 1 == len(lines):
-        return stretch, until is not None and last == until
-    wanted: list[bytes] = []
-    offset = stretch.end.offset - sum(len(line) + 1 for line in lines)
-    for line in lines:
-        seq = _seq(line)
-        if until is not None and seq > until:
-            return Stretch(wanted, Cursor(stretch.end.segment, offset)), True
-        offset += len(line) + 1
-        # Lines that an append which failed left behind may be numbered like those that came in their stead.
-        if seq > after:
-            wanted.append(line)
-    return Stretch(wanted, stretch.end), False
-
-
-def _seq(line: bytes) -> int:
-    """The number of a line; 0 for what isn't one."""
-    digits = line[7 : line.find(b",", 7, 27)]
-    return int(digits) if line.startswith(b'{"seq":') and digits.isdigit() else 0
+    found = beginning(folder)
+    return None if found is None else FollowedChain(found.chain_id, folder.name, 1, 0, 0, found.began)
 
 
 def _uses(record: Metered, line: bytes) -> list[LastUse]:
@@ -305,14 +257,10 @@ def _uses(record: Metered, line: bytes) -> list[LastUse]:
     told = used(line) if own else None
     if told is None:
         return []
-    moment = _moment(told.time)
-    return [LastUse(arn, moment, record.operation, told.event_id, told.request_id) for arn in own]
-
-
-def _moment(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+    when = moment(told.time)
+    return [LastUse(arn, when, record.operation, told.event_id, told.request_id) for arn in own]
 
 
 @lru_cache(maxsize=1024)
 def _hour_number(hour: bytes) -> int:
-    return int(_moment(hour.decode("ascii") + ":00:00Z")) // SECONDS_PER_HOUR
+    return int(moment(hour.decode("ascii") + ":00:00Z")) // SECONDS_PER_HOUR

@@ -34,8 +34,10 @@ from kagitori_server.configured import (
     check_metrics_address,
     check_root_key,
     configured_throttle,
+    describe_trail,
     open_attestation,
     open_configured_catalog,
+    open_destination,
     open_issuer_keys,
     open_root_key,
     read_file,
@@ -43,6 +45,9 @@ from kagitori_server.configured import (
 )
 from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.custom_stores import CatalogUses, StoreRegistry
+from kagitori_server.delivery.digests import Digests
+from kagitori_server.delivery.log_files import LogFiles
+from kagitori_server.delivery.running import Delivery
 from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
@@ -60,6 +65,7 @@ from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
+from kagitori_server.service_keys import ServiceKeys
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.store_openers import openers
@@ -82,6 +88,8 @@ _DECIDING_THREADS = 1
 _TRYING_THREADS = 4
 _METER_REST = 0.001
 """Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
+DELIVERY_LOOK_SECONDS = 0.5
+"""How often is looked whether log files or digests are due."""
 _log = logging.getLogger(__name__)
 
 
@@ -188,6 +196,10 @@ class Server:
             stores=ThreadPoolExecutor(_TRYING_THREADS, "trying-stores"),
         )
         self._events = ServiceEvents(self._catalog, self._recording, self._trail)
+        self._service_keys = ServiceKeys(
+            self._services, config.service.region, self._events, config.delivery.signing_key_days
+        )
+        self._delivery = self._make_delivery() if config.delivery.wanted else None
         self._workers = {
             "destroying due keys": DeletionWorker(self._services, self._events).run_once,
             "rotating due keys": RotationWorker(self._services, self._events).run_once,
@@ -196,6 +208,7 @@ class Server:
         leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, FreezeEvents(self._events))
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
         self._metering = ThreadPoolExecutor(1, "metering")
+        self._delivering = ThreadPoolExecutor(1, "delivering")
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
@@ -232,6 +245,9 @@ class Server:
         seconds = self._config.limits.usage_count_seconds
         counting = every(seconds, self._meter.run_once, self._metering, "counting usage")
         self._tasks.append(asyncio.create_task(counting))
+        if self._delivery is not None:
+            delivering = every(DELIVERY_LOOK_SECONDS, self._delivery.run_once, self._delivering, "delivering the trail")
+            self._tasks.append(asyncio.create_task(delivering))
         self._host.set_serving(True)
         self._ready = True
         return self._addresses()
@@ -250,9 +266,12 @@ class Server:
 
     def _close(self) -> None:
         self._meter.stop()
+        if self._delivery is not None:
+            self._delivery.stop()
         pools = self._pools
         for pool in (
-            self._metering, pools.stores, pools.generation, pools.computing, pools.deciding, pools.writes, pools.reads
+            self._delivering, self._metering, pools.stores, pools.generation, pools.computing, pools.deciding,
+            pools.writes, pools.reads,
         ):
             pool.shutdown()
         self._issuer_keys.close()
@@ -261,10 +280,33 @@ class Server:
             self._pipeline.settle()
         except KmsError as error:
             _log.warning("the catalog could not be told that all records are in the trail: %s", error.code())
+        if self._delivery is not None:
+            self._delivery.finish(self._config.limits.shutdown_seconds)
         self._trail.close()
         self._stores.close()
         self._store.close()
         self._catalog.close()
+
+    def _make_delivery(self) -> Delivery:
+        config, catalog, wall = self._config, self._catalog, self._clocks.wall
+        description, destination = describe_trail(config), open_destination(config)
+        return Delivery(
+            catalog=catalog,
+            description=description,
+            log_files=LogFiles(
+                catalog, self._data.audit, self._trail, description, destination, wall, lambda: time.sleep(_METER_REST)
+            ),
+            digests=Digests(
+                catalog, self._service_keys, description, destination, wall, self._ids.uuid(),
+                config.delivery.digest_seconds,
+            ),
+            keys=self._service_keys,
+            clock=wall,
+            monotonic=self._clocks.monotonic,
+            period=config.delivery.period_seconds,
+            digest_period=config.delivery.digest_seconds,
+            accounts=[(config.service.account, region) for region in config.service.served_regions],
+        )
 
     def _make_store(self, root_key: RootKeyProvider) -> SoftwareKeyStore:
         return SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
@@ -300,6 +342,7 @@ class Server:
             counted_actions=counted_actions(self._table),
             secrets=self._store,
             may_assume=may_assume_role,
+            delivery=lambda: self._delivery,
             uptime=lambda: self._clocks.monotonic() - started,
             monotonic=self._clocks.monotonic,
         )

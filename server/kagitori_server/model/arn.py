@@ -28,6 +28,7 @@ ACCOUNT_ID = re.compile(ACCOUNT_PATTERN)
 REGION = re.compile(REGION_PATTERN)
 
 RESERVED_ALIAS_PREFIX = "alias/aws/"
+SERVICE_ALIAS_PREFIX = "alias/kagitori/"
 
 
 class ReferenceKind(Enum):
@@ -97,6 +98,8 @@ def check_new_alias_name(name: str) -> None:
                                         "naming rules: alias/ followed by letters, digits, : / _ or -.")
     if name.lower().startswith(RESERVED_ALIAS_PREFIX):
         raise InvalidAliasNameException("Aliases that begin with alias/aws/ are reserved.")
+    if name.lower().startswith(SERVICE_ALIAS_PREFIX):
+        raise InvalidAliasNameException("Aliases that begin with alias/kagitori/ are for the service's own keys.")
     if not _ALIAS.fullmatch(name):
         raise InvalidAliasNameException(
             "An alias is alias/ followed by 1 to 250 characters of a-z, A-Z, 0-9, : / _ and -."
