@@ -171,7 +171,7 @@ class Server:
             ))
         self._trail = open_trail(data.audit)
         self._measures = Measures(
-            self._table,
+            [*self._table, *(row.name for row in NEIGHBOURS.values())],
             in_flight=lambda: self._dispatcher.in_flight,
             audit_position=lambda: self._trail.position().seq,
         )
