@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -294,14 +294,15 @@ def test_paginators(endpoint: Endpoint) -> None:
 def test_error_codes(kms: Any, key: str) -> None:
     """The modelled exceptions by their classes, with AWS's status."""
     kms.create_alias(AliasName="alias/twice", TargetKeyId=key)
-    for exception, call in (
+    refusals: list[tuple[str, Callable[[], Any]]] = [
         ("NotFoundException", lambda: kms.describe_key(KeyId="alias/nothing")),
         ("AlreadyExistsException", lambda: kms.create_alias(AliasName="alias/twice", TargetKeyId=key)),
         ("InvalidCiphertextException", lambda: kms.decrypt(CiphertextBlob=b"nothing")),
         ("InvalidArnException", lambda: kms.describe_key(KeyId="arn:aws:kms:us-east-1:000000000000:nothing/x")),
         ("InvalidMarkerException", lambda: kms.list_keys(Marker="nothing")),
         ("MalformedPolicyDocumentException", lambda: kms.put_key_policy(KeyId=key, Policy="{}")),
-    ):
+    ]
+    for exception, call in refusals:
         with pytest.raises(getattr(kms.exceptions, exception)) as refused:
             call()
         assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400

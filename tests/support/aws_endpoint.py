@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import datetime as dt
+import hashlib
 import http.client
 import json
 import socket
@@ -170,14 +171,27 @@ def sign(
     return Signed(body, [(name, str(value)) for name, value in request.headers.items()])
 
 
+class PresignedPost(SigV4QueryAuth):  # type: ignore[misc]  # botocore has no types
+    """Signs in the query string; botocore's own would move a body's members there, too."""
+
+    def __init__(self, credentials: Credentials, service: str, region: str, *, body: bytes, expires: int) -> None:
+        super().__init__(credentials, service, region, expires=expires)
+        self._body = body
+
+    def payload(self, request: AWSRequest) -> str:  # noqa: ARG002 - as in botocore
+        """The hash of the body that goes along."""
+        return hashlib.sha256(self._body).hexdigest()
+
+
 def presign(
     endpoint: Endpoint, operation: str, body: bytes, key: AccessKey | None = None, *, expires: int = 60
 ) -> Signed:
     """The same, with the signature in the query string."""
     named = endpoint.server.addresses["aws"]
     headers = {"Content-Type": JSON, "X-Amz-Target": f"TrentService.{operation}", "Host": named}
-    request = AWSRequest("POST", f"https://{named}/", data=body, headers=headers)
-    SigV4QueryAuth((key or endpoint.root).credentials, "kms", REGION, expires=expires).add_auth(request)
+    request = AWSRequest("POST", f"https://{named}/", headers=headers)
+    credentials = (key or endpoint.root).credentials
+    PresignedPost(credentials, "kms", REGION, body=body, expires=expires).add_auth(request)
     return Signed(body, [*headers.items()], "/?" + request.url.partition("?")[2])
 
 

@@ -35,6 +35,7 @@ _FLAGS = {
     "--grpc-plaintext-listen": "grpc_plaintext",
     "--grpc-socket": "socket",
     "--metrics-listen": "metrics",
+    "--aws-listen": "aws",
 }
 _numbers = itertools.count(1)
 

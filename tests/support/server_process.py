@@ -35,10 +35,10 @@ class ServerProcess:
                     break
         assert self.addresses, "the server ended before it listened"
 
-    def channel(self) -> grpc.Channel:
-        """A connection as the root user, over TLS with its token."""
+    def channel(self, token: str | None = None) -> grpc.Channel:
+        """A connection over TLS as whom a token proves, the root user without."""
         authority = (self.data / "tls" / "ca.crt").read_bytes()
-        token = (self.data / "credentials" / "root.token").read_text().strip()
+        token = token or (self.data / "credentials" / "root.token").read_text().strip()
         credentials = grpc.composite_channel_credentials(
             grpc.ssl_channel_credentials(authority), grpc.access_token_call_credentials(token)
         )

@@ -31,7 +31,7 @@ from kagitori_server.model.errors import (
 from kagitori_server.transports.awsjson.codec import MEDIA_TYPES
 from kagitori_server.transports.awsjson.messages import Received, Written
 from kagitori_server.transports.awsjson.services import Codec, Route, Routes
-from kagitori_server.transports.http.messages import Receive, Scope, Send, is_ambiguous, read_body
+from kagitori_server.transports.http.messages import Receive, Scope, Send, problem_of_head, read_body
 
 BODY_BYTES_MAX = 1_048_576
 QUERY_BYTES_MAX = 8_192
@@ -121,8 +121,9 @@ class Application:
         if self.in_flight > self._most_in_flight:
             busy = ThrottlingException("The service is busy. Please try again.", retry_after=_RETRY_SECONDS)
             raise _Refused(default, busy, close=True)
-        if is_ambiguous(scope):
-            raise _Refused(default, SerializationException("The end of the body is told in several ways."), close=True)
+        problem = problem_of_head(scope)
+        if problem is not None:
+            raise _Refused(default, SerializationException(problem), close=True)
         body = await read_body(scope, receive, BODY_BYTES_MAX)
         if body is None:
             too_large = RequestEntityTooLargeException("The body is too long, or was sent too slowly.")

@@ -15,11 +15,10 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kagitori_server.model.call import TlsFacts
-from kagitori_server.transports.http.messages import Application
+from kagitori_server.transports.http.messages import HEAD_BYTES_MAX, Application
 
 HEAD_SECONDS = 5.0
 """Time from a connection, or from the first byte of another request on it, to the end of the request's head."""
-HEAD_BYTES_MAX = 16_384
 HANDSHAKE_SECONDS = 5.0
 """Time for TLS to agree."""
 IDLE_SECONDS = 60

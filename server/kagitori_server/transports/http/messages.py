@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+HEAD_BYTES_MAX = 16_384
 BODY_SECONDS = 10.0
 """Time to send a request's body."""
 
@@ -16,10 +17,22 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def is_ambiguous(scope: Scope) -> bool:
-    """Whether somebody on its way could have found another end of the request than we (RFC 9112, section 6.3)."""
-    names = [name for name, _ in scope["headers"] if name in (b"content-length", b"transfer-encoding")]
-    return len(names) > 1
+def problem_of_head(scope: Scope) -> str | None:
+    """What is wrong with a request's head that h11 lets pass; None for nothing.
+
+    The end of the body must be told in one way, so that nobody on its way can have found another (RFC 9112,
+    section 6.3); and h11 bounds heads only while it waits for more of them.
+    """
+    ends, size = 0, len(scope["raw_path"]) + len(scope["query_string"])
+    for name, value in scope["headers"]:
+        size += len(name) + len(value) + 4
+        if name in (b"content-length", b"transfer-encoding"):
+            ends += 1
+    if ends > 1:
+        return "The end of the body is told in several ways."
+    if size > HEAD_BYTES_MAX:
+        return "The head of the request is too long."
+    return None if scope["http_version"] in ("1.1", "1.0") else "HTTP/1.1 is spoken here."
 
 
 async def read_body(scope: Scope, receive: Receive, most: int) -> bytes | None:

@@ -25,7 +25,7 @@ from kagitori_server.authn.sigv4 import read_signed
 from kagitori_server.model.call import Call, Evidence
 from kagitori_server.model.errors import KmsError, NotFoundException
 from kagitori_server.operations.proxied_table import PROXIED_DECRYPT, PROXIED_ENCRYPT
-from kagitori_server.transports.http.messages import Receive, Scope, Send, is_ambiguous, read_body
+from kagitori_server.transports.http.messages import Receive, Scope, Send, problem_of_head, read_body
 from kagitori_server.transports.xks import bodies
 from kagitori_server.transports.xks.failures import INTERNAL, failure, named
 
@@ -122,8 +122,9 @@ class Application:
 
         The body is read first, whatever comes of it: a client that is still sending may not hear an early answer.
         """
-        if is_ambiguous(scope):
-            return named("ValidationException", "The end of the body is told in several ways."), True
+        problem = problem_of_head(scope)
+        if problem is not None:
+            return named("ValidationException", problem), True
         body = await read_body(scope, receive, wire.MESSAGE_MAX_BYTES)
         if body is None:
             return named("ValidationException", "The body is too long, or was sent too slowly."), True
