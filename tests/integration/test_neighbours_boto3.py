@@ -246,6 +246,22 @@ def test_a_session_uses_keys(deployment: Deployment) -> None:
     assert record["userIdentity"]["sessionContext"]["sourceIdentity"] == "alice"
 
 
+def test_calls_of_sessions_are_simulated(deployment: Deployment) -> None:
+    """By what was settled for the session, which its access key tells."""
+    key = deployment.client("kms").create_key()["KeyMetadata"]["KeyId"]
+    sts = deployment.client("sts", deployment.alice)
+    session = sts.assume_role(RoleArn=WORKER, RoleSessionName="sim", Policy=statement("kms:Encrypt"))
+    deployment.client("kms", of(session["Credentials"])).encrypt(KeyId=key, Plaintext=b"x")
+    only_root = statement(
+        "kms:*", Principal={"AWS": f"arn:aws:iam::{HOME}:root"}, Resource="*",
+        Condition={"ArnEquals": {"aws:PrincipalArn": f"arn:aws:iam::{HOME}:root"}},
+    )
+    messages = deployment.endpoint.call("SimulatePolicy", key_policy={"key_id": key, "policy": only_root})
+    found = [each.finding for each in messages if each.HasField("finding") and each.finding.action == "kms:Encrypt"]
+    assert [each.principal_arn.rpartition("/")[2] for each in found] == ["sim"]
+    assert "SESSION_GONE" not in str(messages)
+
+
 def test_sessions_that_are_refused(deployment: Deployment) -> None:
     """By the exceptions of botocore's client where the model has them."""
     sts, root = deployment.client("sts", deployment.alice), deployment.client("sts")

@@ -3,6 +3,7 @@ what records show of it."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,13 @@ from kagitori_server.model.neighbour_errors import (
     PackedPolicyTooLargeException,
 )
 from kagitori_server.model.principals import AccessKeyRecord
+from kagitori_server.model.shape import Constraint
+from kagitori_server.operations.identity_table import ASSUME_ROLE
+from kagitori_server.operations.neighbour_table import ASSUME as ASSUME_ROW
+from kagitori_server.operations.neighbour_table import NEIGHBOURS
+from kagitori_server.operations.row import Operation
+from kagitori_server.operations.table import TABLE
+from kagitori_server.simulation.sessions import PastSessions
 
 ALICE = f"{HOME_ARN}:user/alice"
 WORKER = f"{HOME_ARN}:role/worker"
@@ -60,6 +68,25 @@ def kept(service: InProcess, answer: Any) -> AccessKeyRecord:
         found = reader.get_access_key(answer.credentials.access_key_id)
     assert found is not None
     return found
+
+
+def test_rows_are_out_of_reach_and_show_no_secrets() -> None:
+    """No transport's caller can name them; records show no sensitive member of a request and no hidden one of an
+    answer."""
+    assert not NEIGHBOURS.keys() & TABLE.keys()
+    for name, row in NEIGHBOURS.items():
+        assert " " in name
+        assert isinstance(row, Operation)
+        sent = {field.name: field for field in dataclasses.fields(row.request.cls)}
+        for shown in row.audit.request_shown:
+            constraint = sent[shown].metadata["constraint"]
+            assert isinstance(constraint, Constraint)
+            assert not constraint.sensitive
+        answered = {field.name: field for field in dataclasses.fields(row.response)}
+        assert all(answered[shown].repr for shown in row.audit.response_shown if "." not in shown)
+        assert {shown for shown in row.audit.response_shown if "." in shown} <= {
+            "credentials.access_key_id", "credentials.expiration",
+        }
 
 
 def test_everybody_hears_who_it_is(service: InProcess) -> None:
@@ -193,6 +220,21 @@ def test_across_accounts(service: InProcess) -> None:
     assert {record["recipientAccountId"] for record in copies} == {HOME, OTHER}
     with pytest.raises(AccessDeniedException):
         assume(service, idle)
+
+
+def test_records_tell_of_past_sessions(service: InProcess) -> None:
+    """To simulations, once the catalog has forgotten them: by access key as by token."""
+    alice = service.new_user("alice")
+    new_role(service, trust_policy=trust(ALICE))
+    policy = statement("kms:ListKeys")
+    answer = assume(service, alice, policy=policy, tags=[{"key": "team", "value": "red"}])
+    past = PastSessions((ASSUME_ROLE, ASSUME_ROW), lambda: service.audit_text().encode().splitlines())
+    found = past.find(answer.credentials.access_key_id)
+    assert found is not None
+    assert (found.policy, found.tags) == (policy, {"team": "red"})
+    token_id = service.records()[-1]["additionalEventData"]["tokenId"]
+    assert past.find(token_id) is found
+    assert past.find("ASIAAAAAAAAAAAAAAAAA") is None
 
 
 # --- AssumeRoleWithWebIdentity -----------------------------------------------------------------------------------
