@@ -308,6 +308,7 @@ class Server:
         started = self._clocks.monotonic()
         administration = Administration(
             audit=AuditFiles(self._data.audit, self._trail),
+            trail=describe_trail(config) if config.delivery.wanted else None,
             root_key=RootKeyRotation(
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
