@@ -329,6 +329,7 @@ class Server:
         started = self._clocks.monotonic()
         administration = Administration(
             audit=AuditFiles(self._data.audit, self._trail),
+            trail=describe_trail(config) if config.delivery.wanted else None,
             root_key=RootKeyRotation(
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
@@ -342,7 +343,6 @@ class Server:
             counted_actions=counted_actions(self._table),
             secrets=self._store,
             may_assume=may_assume_role,
-            delivery=lambda: self._delivery,
             uptime=lambda: self._clocks.monotonic() - started,
             monotonic=self._clocks.monotonic,
         )

@@ -24,8 +24,8 @@ from tests.support.kms_calls import DAY, OTHER, new_key
 from kagitori_server.delivery.checking import DeliveryReport, Known, check_delivery, known_of
 from kagitori_server.delivery.digests import make_digest, string_to_sign
 from kagitori_server.delivery.directory import METADATA_ENDING, DirectoryDestination
-from kagitori_server.delivery.public_keys import fingerprint, pkcs1
 from kagitori_server.model.delivery_records import Consignment, DigestChain
+from kagitori_server.operations.digest_keys import fingerprint, pkcs1
 from kagitori_server.service_keys import KeyPurpose, SigningKey
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+from hashlib import md5
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from tests.support.identities import statement
 from tests.support.inprocess import HOME, REGION, START, InProcess
 
+from kagitori_server.delivery.naming import TrailDescription
 from kagitori_server.model import neighbour_errors as errors
+from kagitori_server.model.delivery_records import KeyPurpose, TrailState
 from kagitori_server.model.errors import AccessDeniedException, KmsError, ValidationException
+from kagitori_server.service_keys import ServiceKeys
 
 OTHER = "222222222222"
 LOOKUP = "cloudtrail LookupEvents"
@@ -176,58 +179,15 @@ def test_nothing_is_delivered(service: InProcess) -> None:
             service.call("cloudtrail GetTrailStatus", {"name": name})
 
 
-class Trail(NamedTuple):
-    """A trail of the home account."""
-
-    name: str = "main.trail-1"
-    account: str = HOME
-    home_region: str = REGION
-    arn: str = TRAIL_ARN
-    bucket: str = "bucket"
-    prefix: str = "logs"
-    kms_key: str = ""
+def test_what_is_delivered(tmp_path: Path) -> None:
+    """By name and ARN, for the service's own account; keys by the times at which they signed."""
+    trail = TrailDescription("main.trail-1", "aws", HOME, REGION, "bucket", "logs")
+    with InProcess(tmp_path, delivered=trail) as service:
+        _check_trail(service)
+        _check_keys(service)
 
 
-class State(NamedTuple):
-    """One that goes well."""
-
-    started: float | None = START - 5
-    stopped: float | None = None
-    log_attempted: float | None = START
-    log_delivered: float | None = START
-    log_error: str | None = None
-    digest_delivered: float | None = None
-    digest_error: str | None = None
-
-
-class Key(NamedTuple):
-    """A key of digests."""
-
-    value: bytes
-    fingerprint: str
-    validity_start: float
-    validity_end: float
-
-
-class Delivery:
-    """Tells of the trail."""
-
-    description = Trail()
-
-    def state(self) -> State:
-        return State()
-
-    def public_keys(self, start: float | None, end: float | None) -> Sequence[Key]:
-        keys = Key(b"one", "f1", START - 100, START - 50), Key(b"two", "f2", START - 50, START + 50)
-        assert start is not None
-        assert end is not None
-        return tuple(key for key in keys if key.validity_start <= end and key.validity_end >= start)
-
-
-def test_what_is_delivered(service: InProcess) -> None:
-    """By name and ARN; keys by the times at which they signed."""
-    administration = replace(service.services.administration, delivery=Delivery)
-    object.__setattr__(service.services, "administration", administration)
+def _check_trail(service: InProcess) -> None:
     (trail,) = service.call("cloudtrail DescribeTrails", {}).trail_list
     assert (trail.name, trail.trail_arn, trail.s3_bucket_name) == ("main.trail-1", TRAIL_ARN, "bucket")
     for wanted, found in (([TRAIL_ARN], 1), (["main.trail-1"], 1), (["other"], 0)):
@@ -238,18 +198,33 @@ def test_what_is_delivered(service: InProcess) -> None:
     assert service.call("cloudtrail DescribeTrails", away, region="eu-west-1").trail_list == ()
     with pytest.raises(errors.InvalidTrailNameException):
         service.call("cloudtrail DescribeTrails", {"trail_name_list": ["-"]})
+    assert not service.call("cloudtrail GetTrailStatus", {"name": TRAIL_ARN}).is_logging
+    with service.catalog.write() as writer:
+        writer.set_trail_state(TrailState(started=START - 5, log_attempted=START, log_delivered=START))
     status = service.call("cloudtrail GetTrailStatus", {"name": TRAIL_ARN})
     assert (status.is_logging, status.latest_delivery_time) == (True, START)
     assert (status.latest_delivery_attempt_time, status.time_logging_stopped) == ("2026-09-21T14:13:20Z", "")
-    for times, keys in (
-        ({}, [b"two"]), ({"start_time": START - 100}, [b"one", b"two"]),
-        ({"start_time": START - 90, "end_time": START - 60}, [b"one"]), ({"start_time": START - 1}, [b"two"]),
-    ):
-        listed = service.call("cloudtrail ListPublicKeys", times).public_key_list
-        assert [key.value for key in listed] == keys
-    with pytest.raises(errors.InvalidTimeRangeException):
-        service.call("cloudtrail ListPublicKeys", {"start_time": START + 1})
-    with pytest.raises(errors.InvalidTokenException):
-        service.call("cloudtrail ListPublicKeys", {"next_token": "x"})
     tenant = service.new_account(OTHER)
     assert service.call("cloudtrail DescribeTrails", {}, token=tenant).trail_list == ()
+    with pytest.raises(errors.TrailNotFoundException):
+        service.call("cloudtrail GetTrailStatus", {"name": TRAIL_ARN}, token=tenant)
+
+
+def _check_keys(service: InProcess) -> None:
+    keys = ServiceKeys(service.services, REGION, service.events, 1)
+    keys.current(KeyPurpose.AUDIT_DIGEST)
+    keys.current(KeyPurpose.AUDIT_LOG)
+    service.clock.advance(DAY)
+    keys.current(KeyPurpose.AUDIT_DIGEST)
+    later = {"start_time": START + DAY + 1, "end_time": START + DAY + 1}
+    for times, found in (
+        (later, 1), ({"start_time": START}, 2), ({"start_time": START, "end_time": START + 1}, 1),
+        ({"start_time": START - 9, "end_time": START - 1}, 0),
+    ):
+        listed = service.call("cloudtrail ListPublicKeys", times).public_key_list
+        assert len(listed) == found
+        assert all(key.fingerprint == md5(key.value, usedforsecurity=False).hexdigest() for key in listed)
+    with pytest.raises(errors.InvalidTimeRangeException):
+        service.call("cloudtrail ListPublicKeys", {"start_time": START + 2 * DAY})
+    with pytest.raises(errors.InvalidTokenException):
+        service.call("cloudtrail ListPublicKeys", {"next_token": "x"})

@@ -22,9 +22,9 @@ from kagitori_server.audit.forwards import chain_forwards
 from kagitori_server.delivery.destination import Destination, Stored
 from kagitori_server.delivery.digest_checks import FoundDigest, faults, link_faults, read_digest
 from kagitori_server.delivery.naming import DIGEST, LOG, TrailDescription, parse_key
-from kagitori_server.delivery.public_keys import PublicKey, public_key
 from kagitori_server.delivery.reading import Unreadable, parse, unpack
 from kagitori_server.model.delivery_records import DeliveredChain, DeliveredFile, DigestChain, KeyPurpose
+from kagitori_server.operations.digest_keys import PublicKey, public_key
 from kagitori_server.storage.catalog import Catalog
 
 PROBLEMS_MAX = 1_000

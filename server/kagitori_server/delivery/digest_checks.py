@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from kagitori_server.delivery.destination import Stored
 from kagitori_server.delivery.digests import ALGORITHM, HASH_ALGORITHM, SIGNATURE, SIGNATURE_ALGORITHM, string_to_sign
-from kagitori_server.delivery.public_keys import PublicKey
 from kagitori_server.delivery.reading import Unreadable, parse, unpack
+from kagitori_server.operations.digest_keys import PublicKey
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE = re.compile(r"(?:[0-9a-f]{2}){128,1024}")

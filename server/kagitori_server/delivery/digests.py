@@ -16,8 +16,8 @@ from typing import Any
 
 from kagitori_server.delivery.destination import Destination
 from kagitori_server.delivery.naming import TrailDescription, utc_text
-from kagitori_server.delivery.public_keys import fingerprint, pkcs1
 from kagitori_server.model.delivery_records import DeliveredFile, DigestChain, DigestPlan, KeyPurpose
+from kagitori_server.operations.digest_keys import fingerprint, pkcs1
 from kagitori_server.service_keys import ServiceKeys, SigningKey
 from kagitori_server.storage.catalog import Catalog
 

@@ -10,9 +10,9 @@ from kagitori_server.delivery.destination import DestinationFailed
 from kagitori_server.delivery.digests import Digests
 from kagitori_server.delivery.log_files import LogFiles
 from kagitori_server.delivery.naming import TrailDescription
-from kagitori_server.delivery.public_keys import PublicKey, public_key
 from kagitori_server.model.delivery_records import KeyPurpose, TrailState
 from kagitori_server.model.errors import KmsError
+from kagitori_server.operations.digest_keys import PublicKey, public_key
 from kagitori_server.service_keys import ServiceKeys
 from kagitori_server.storage.catalog import Catalog
 

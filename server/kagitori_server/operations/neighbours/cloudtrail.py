@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 
 from kagitori_server.model.arn import shortened
+from kagitori_server.model.delivery_records import KeyPurpose
 from kagitori_server.model.errors import ValidationException
 from kagitori_server.model.limits import SECONDS_PER_DAY
 from kagitori_server.model.neighbour_errors import (
@@ -19,10 +20,10 @@ from kagitori_server.model.neighbour_errors import (
     InvalidTrailNameException,
     TrailNotFoundException,
 )
-from kagitori_server.operations.administration.delivery import DeliveredTrail, DeliveryPort
-from kagitori_server.operations.administration.ports import EventQuery, FoundEvent
+from kagitori_server.operations.administration.ports import DeliveredTrail, EventQuery, FoundEvent
 from kagitori_server.operations.administration.trail import LOOKUP_DAYS
 from kagitori_server.operations.context import Context
+from kagitori_server.operations.digest_keys import public_key
 from kagitori_server.operations.shapes import cloudtrail as shapes
 from kagitori_server.operations.shapes.audit import LookupAttributeKey
 
@@ -73,8 +74,8 @@ def describe_trails(context: Context, request: shapes.DescribeTrailsRequest) -> 
     """The trails that are named, or all of the account; those that aren't there are left out (AWS CloudTrail
     DescribeTrails)."""
     wanted = [_trail_name(name) for name in request.trail_name_list]
-    delivery = _delivery(context)
-    trails = [] if delivery is None else [delivery.description]
+    delivered = _delivered(context)
+    trails = [] if delivered is None else [delivered]
     if request.include_shadow_trails is False:
         trails = [trail for trail in trails if trail.home_region == context.region]
     listed = [trail for trail in trails if not wanted or trail.name in wanted or trail.arn in wanted]
@@ -84,10 +85,11 @@ def describe_trails(context: Context, request: shapes.DescribeTrailsRequest) -> 
 def get_trail_status(context: Context, request: shapes.GetTrailStatusRequest) -> shapes.GetTrailStatusResponse:
     """Whether and when a trail was last delivered (AWS CloudTrail GetTrailStatus)."""
     name = _trail_name(request.name)
-    delivery = _delivery(context)
-    if delivery is None or name not in (delivery.description.name, delivery.description.arn):
+    delivered = _delivered(context)
+    if delivered is None or name not in (delivered.name, delivered.arn):
         raise TrailNotFoundException(f"Unknown trail: {shortened(request.name)}")
-    state = delivery.state()
+    with context.services.catalog.read() as reader:
+        state = reader.trail_state()
     return shapes.GetTrailStatusResponse(
         is_logging=state.started is not None and state.stopped is None,
         latest_delivery_error=state.log_error,
@@ -111,8 +113,9 @@ def list_public_keys(context: Context, request: shapes.ListPublicKeysRequest) ->
         raise InvalidTimeRangeException("StartTime must not be after EndTime.")
     if request.next_token:
         raise InvalidTokenException("There is one page.")
-    delivery = context.services.administration.delivery()
-    keys = () if delivery is None else delivery.public_keys(start, end)
+    with context.services.catalog.read() as reader:
+        listed = reader.signing_keys(KeyPurpose.AUDIT_DIGEST)
+    keys = (public_key(key) for key in listed if key.valid_from <= end and key.valid_until >= start)
     return shapes.ListPublicKeysResponse(
         public_key_list=tuple(
             shapes.PublicKeyShape(
@@ -125,10 +128,10 @@ def list_public_keys(context: Context, request: shapes.ListPublicKeysRequest) ->
     )
 
 
-def _delivery(context: Context) -> DeliveryPort | None:
-    """What delivers the trail of the call's account."""
-    delivery = context.services.administration.delivery()
-    return delivery if delivery is not None and delivery.description.account == context.account else None
+def _delivered(context: Context) -> DeliveredTrail | None:
+    """The trail, of which there is one in a deployment; it's the home account's."""
+    services = context.services
+    return services.administration.trail if context.account == services.home_account else None
 
 
 def _attribute(attributes: tuple[shapes.LookupAttribute, ...]) -> tuple[str, str] | None:
