@@ -314,6 +314,15 @@ def test_what_trust_says(service: InProcess, issuer: Issuer) -> None:
     assert exchange(service, token).packed_policy_size is None
 
 
+def test_as_long_as_the_role_allows(service: InProcess, issuer: Issuer) -> None:
+    """Which may be more than an hour: nobody's session renews itself with this."""
+    provide(service, issuer)
+    new_role(service, trust_policy=federated(issuer), max_session_duration=7200)
+    assert exchange(service, issuer.token(), duration_seconds=7200).credentials.expiration == START + 7200
+    with pytest.raises(ValidationException):
+        exchange(service, issuer.token(), duration_seconds=7201)
+
+
 def test_tags_need_their_permission(service: InProcess, issuer: Issuer) -> None:
     provide(service, issuer, tag_claims={"ns": "namespace"})
     new_role(service, trust_policy=federated(issuer))
@@ -395,6 +404,9 @@ def test_a_shown_token_proves_nothing_else(service: InProcess, issuer: Issuer) -
     with pytest.raises(AccessDeniedException):
         service.send(EXCHANGE, values, Evidence(exchanged=shown))
     values["role_arn"] = WORKER
+    for name, other in (("role_session_name", "another"), ("web_identity_token", issuer.token(sub="another"))):
+        with pytest.raises(AccessDeniedException):
+            service.send(EXCHANGE, {**values, name: other}, Evidence(exchanged=shown))
     for evidence in (Evidence(token=service.root_token), Evidence(token=token)):
         with pytest.raises(AccessDeniedException):
             service.send(EXCHANGE, values, evidence)

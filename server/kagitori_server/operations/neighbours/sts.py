@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from kagitori_server.model.call import ExchangedToken
 from kagitori_server.model.errors import AccessDeniedException, ValidationException
 from kagitori_server.model.neighbour_errors import PackedPolicyTooLargeException
 from kagitori_server.model.principals import AssumedSession, CredentialKind
@@ -71,7 +72,9 @@ def check_assume_role_with_web_identity(
     """Refuses sessions that the role may not have. That its trust policy admits the token was seen before, when it
     proved the caller."""
     caller = context.caller
-    if caller.credential_kind is not CredentialKind.EXCHANGED_TOKEN or caller.record.arn != request.role_arn:
+    asked = ExchangedToken(request.web_identity_token, request.role_arn, request.role_session_name)
+    # What proved the caller is just what is asked for: the transport took both out of one request.
+    if caller.credential_kind is not CredentialKind.EXCHANGED_TOKEN or context.evidence.exchanged != asked:
         raise AccessDeniedException("Not authorized to perform sts:AssumeRoleWithWebIdentity")
     context.entities.append(caller.record.arn)
     if request.role_session_name.lower() == "root":
