@@ -19,13 +19,19 @@ from kagitori_server.authz.assumption import may_assume_with_web_identity
 from kagitori_server.authz.condition_keys import Asked
 from kagitori_server.federation.issuer_keys import IssuerKeys
 from kagitori_server.federation.tokens import looks_signed
-from kagitori_server.model.call import Call
-from kagitori_server.model.errors import AccessDeniedException
+from kagitori_server.model.call import Call, Evidence
+from kagitori_server.model.errors import (
+    AccessDeniedException,
+    DependencyTimeoutException,
+    UnrecognizedClientException,
+)
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import Caller
 from kagitori_server.storage.view import View
 
 _ASSUME = "sts:AssumeRoleWithWebIdentity"
+EXCHANGE = "sts AssumeRoleWithWebIdentity"
+"""The name of the row that exchanges tokens: the only one that they prove a caller to."""
 
 
 class Callers:
@@ -50,18 +56,24 @@ class Callers:
         evidence = call.evidence
         if evidence.signed is not None and self._signatures is not None:
             return not self._signatures.is_known(evidence.signed)
-        token = evidence.token
+        token = _signed_token(evidence)
         return token is not None and looks_signed(token) and not self._web_tokens.is_known(token)
 
     async def meet(self, call: Call) -> None:
         """Has what a proof needs brought here, and checks its signature in a thread. Raises as `establish`."""
-        token = call.evidence.token or ""
+        token = _signed_token(call.evidence) or ""
         if not self._view.prove_now():
             await self._view.prove()
         loop = asyncio.get_running_loop()
         if call.evidence.signed is None:
-            provider, key_id = await loop.run_in_executor(self._reads, self._web_tokens.provider_of, token, self._view)
-            await self._keys.ready(provider, key_id)
+            try:
+                ask = self._web_tokens.provider_of
+                provider, key_id = await loop.run_in_executor(self._reads, ask, token, self._view)
+                await self._keys.ready(provider, key_id)
+            except (UnrecognizedClientException, DependencyTimeoutException):
+                # Of a token that is to be exchanged, STS tells that in its own words: so does what comes next.
+                if call.evidence.exchanged is None:
+                    raise
         await loop.run_in_executor(self._reads, self._authenticator.authenticate, call.evidence, self._view)
 
     def establish(self, call: Call, lookup: Lookup) -> Caller:
@@ -70,6 +82,9 @@ class Callers:
         Raises what `Authenticator.authenticate` raises, AccessDeniedException when the role's trust policy doesn't
         admit whom a token speaks of, NotLoaded where `lookup` does.
         """
+        if call.evidence.exchanged is not None and call.operation != EXCHANGE:
+            message = "a token that only opens sessions came with another operation"
+            raise RuntimeError(message)
         caller = self._authenticator.authenticate(call.evidence, lookup)
         if caller.web_identity is not None and not self._is_admitted(caller, call):
             raise AccessDeniedException(f"Not authorized to perform {_ASSUME}")
@@ -91,3 +106,8 @@ class Callers:
             same_key=lambda: None,
         )
         return may_assume_with_web_identity(asked)
+
+
+def _signed_token(evidence: Evidence) -> str | None:
+    """The token that may be one of an OpenID Connect issuer."""
+    return evidence.token if evidence.exchanged is None else evidence.exchanged.token

@@ -30,7 +30,9 @@ from kagitori_server.bootstrap.data_directory import DataDirectory, open_data_di
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.bootstrap.hardening import harden_process
 from kagitori_server.config import Config, ConfigurationError, load_config
-from kagitori_server.configured import open_configured_catalog
+from kagitori_server.configured import describe_trail, open_configured_catalog, open_destination
+from kagitori_server.delivery.checking import check_delivery, known_of
+from kagitori_server.delivery.destination import DestinationFailed
 from kagitori_server.development import DevelopmentServer, PlantedAccessKey, for_development
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.laboratory.seed import load_seed
@@ -66,7 +68,8 @@ _COLLECT_AFTER = (20_000, 10, 1_000)
 that are older; and that until it looks at all."""
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _EXPECTED = (
-    ConfigurationError, CatalogUnusableError, CertificatesRefused, KeyStoreError, KmsError, ListenerRefused, OSError
+    ConfigurationError, CatalogUnusableError, CertificatesRefused, DestinationFailed, KeyStoreError, KmsError,
+    ListenerRefused, OSError,
 )
 
 
@@ -126,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     root = commands.add_parser("root-key", help="make the root key that is configured, or see whether it can be opened")
     _add_settings(root, data_dir_needed=True)
     root.set_defaults(run=_root_key)
-    check = commands.add_parser("verify-audit", help="check every link of the audit trail; the service may run")
+    check = commands.add_parser("verify-audit", help="check the audit trail and what was delivered of it")
     _add_settings(check, data_dir_needed=True)
     check.set_defaults(run=_verify_audit)
     return parser
@@ -365,7 +368,8 @@ def _client_certificate(parsed: argparse.Namespace) -> int:
 
 
 def _verify_audit(parsed: argparse.Namespace) -> int:
-    audit = open_data_directory(parsed.data_dir, make=False).audit
+    data = open_data_directory(parsed.data_dir, make=False)
+    audit = data.audit
     report = verify(audit)
     if not report.chains and not report.problems:
         raise ConfigurationError(f"there is no audit trail in {audit}")
@@ -376,7 +380,30 @@ def _verify_audit(parsed: argparse.Namespace) -> int:
     for problem in report.problems:
         _say(f"  PROBLEM {problem.chain}: {problem.description}")
     _say("The trail is sound." if report.sound else "The trail has problems.")
-    return 0 if report.sound else 3
+    config = _configured(parsed)
+    delivered = _verify_delivered(config, data) if config.delivery.wanted else True
+    return 0 if report.sound and delivered else 3
+
+
+def _verify_delivered(config: Config, data: DataDirectory) -> bool:
+    """Whether all that was delivered is as it should be."""
+    destination = open_destination(config)
+    catalog = open_configured_catalog(config, data, time.monotonic)
+    try:
+        known = known_of(catalog)
+    finally:
+        catalog.close()
+    found = check_delivery(destination, describe_trail(config), known, data.audit)
+    _say(
+        f"delivered: {found.digests} digests, {found.log_files} log files ({found.pending} not in a digest yet), "
+        f"{found.records} records"
+    )
+    if found.sealed:
+        _say(f"  {found.sealed} log files are encrypted: what is in them was not looked at")
+    for problem in found.problems:
+        _say(f"  PROBLEM {problem.place}: {problem.description}")
+    _say("What was delivered is sound." if found.sound else f"What was delivered has {found.problem_count} problems.")
+    return found.sound
 
 
 def _say(text: str) -> None:

@@ -29,6 +29,10 @@ _XKS_OFFER = re.compile(
     r"(?:[a-z0-9-]{1,64}|alias/[A-Za-z0-9:/_-]{1,250}|arn:[a-z-]{1,30}:kms:[a-z0-9-]{1,63}:[0-9]{12}:[A-Za-z0-9:/_-]{1,260})"
 )
 _CLUSTER = re.compile(r"cluster-[2-7a-zA-Z]{11,16}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_KEY_PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_TRAIL = re.compile(r"[A-Za-z0-9](?:[._-]?[A-Za-z0-9]){2,127}")
+_KEY_ARN = re.compile(r"arn:[a-z-]{1,30}:kms:[a-z0-9-]{1,63}:[0-9]{12}:key/[a-z0-9-]{1,64}")
 _ENVIRONMENT_PREFIX = "KAGITORI_"
 _MAX_FILE_BYTES = 1_048_576
 
@@ -360,6 +364,62 @@ class AttestationConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryConfig:
+    """Where the audit trail is delivered to, as log files and digests of CloudTrail: a directory, a bucket or none."""
+
+    directory: str = ""
+    """Path of a directory; empty for none."""
+    s3_bucket: str = ""
+    """Name of an S3 bucket. With `directory`: the bucket that its content is meant for, which digests name."""
+    prefix: str = ""
+    """What object keys begin with, without a slash behind it."""
+    s3_endpoint: str = ""
+    """`https://host:port` of an S3 service other than Amazon's."""
+    s3_region: str = ""
+    """Region of the bucket; empty for `service.region`."""
+    s3_ca_file: str = ""
+    """The only authorities (PEM) of the endpoint's certificate; empty: those that botocore comes with."""
+    s3_credentials_file: str = ""
+    """File with `aws_access_key_id` and `aws_secret_access_key` in a section `[default]`; empty: where boto3 looks by
+    itself, such as the environment."""
+    trail: str = "kagitori"
+    """The trail's name."""
+    period_seconds: float = 300.0
+    """How often log files are delivered."""
+    digest_seconds: float = 3_600.0
+    """How often digests are."""
+    signing_key_days: int = 90
+    """After so many days another key signs."""
+    kms_key: str = ""
+    """ARN of a symmetric key of this service under which log files are encrypted."""
+    kms_by_bucket: bool = False
+    """Whether the bucket encrypts (SSE-KMS), which then has to be able to use `kms_key`; else this service does."""
+
+    def __post_init__(self) -> None:
+        need(not self.s3_bucket or _BUCKET.fullmatch(self.s3_bucket), "delivery.s3_bucket", "the name of a bucket")
+        need(not self.prefix or _KEY_PREFIX.fullmatch(self.prefix), "delivery.prefix",
+              "letters, digits, dots, underscores and hyphens between slashes, with none at its ends")
+        need(_TRAIL.fullmatch(self.trail), "delivery.trail", "3 to 128 letters, digits, dots, underscores and hyphens")
+        need(0 < self.period_seconds <= 86_400, "delivery.period_seconds", "more than 0, at most 86400")
+        need(1 <= self.digest_seconds <= 86_400, "delivery.digest_seconds", "1 to 86400")
+        need(1 <= self.signing_key_days <= 3_650, "delivery.signing_key_days", "1 to 3650")
+        need(not self.kms_key or _KEY_ARN.fullmatch(self.kms_key), "delivery.kms_key", "the ARN of a key")
+        need(
+            not self.kms_by_bucket or (self.kms_key and self.s3_bucket and not self.directory),
+            "delivery.kms_by_bucket", "false without a kms_key and a bucket",
+        )
+        need(
+            not self.s3_endpoint or self.s3_endpoint.startswith(("https://", "http://")),
+            "delivery.s3_endpoint", "https://host:port",
+        )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is delivered."""
+        return bool(self.directory or self.s3_bucket)
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """The service's own log, on standard error. It never holds payloads, keys or tokens."""
 
@@ -392,6 +452,7 @@ class Config:
     hsm: Mapping[str, ClusterConfig] = field(default_factory=dict)
     """The tokens by the cluster ids that CreateCustomKeyStore names them with."""
     xks: XksConfig = field(default_factory=XksConfig)
+    delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 

@@ -13,17 +13,15 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from kagitori_server.audit.backwards import Cursor, chain_end
 from kagitori_server.audit.chain import chain_names
-from kagitori_server.audit.forwards import Stretch, chain_forwards
+from kagitori_server.audit.following import abandoned_end, beginning, moment, number_of, wanted
+from kagitori_server.audit.forwards import chain_forwards
 from kagitori_server.audit.metered import Mark, Metered, mark, read_mark, used
-from kagitori_server.audit.opening import chain_is_free
-from kagitori_server.audit.pruned import StatementsDamagedError, chain_beginning
 from kagitori_server.audit.trail import Trail
 from kagitori_server.model.errors import DependencyTimeoutException
 from kagitori_server.model.keys import KeySpec
@@ -149,8 +147,7 @@ class Meter:
             known = self._known(reader, chain)
         if known is None or Cursor(known.segment, known.offset) == chain_end(folder):
             return None
-        # Let go of at once: whoever takes the chain from then on changes nothing of the lines before its end.
-        return chain_end(folder) if chain_is_free(folder) else None
+        return abandoned_end(folder)
 
     def _step(self, goal: _Goal, rest: Callable[[], None] | None) -> bool:
         """Counts a part of a chain. Returns whether there may be more."""
@@ -175,8 +172,8 @@ class Meter:
 
     def _known(self, reader: Reader, chain: str) -> FollowedChain | None:
         """The checkpoint of a chain; None while it has no record."""
-        beginning = _beginning(self._root / chain)
-        return None if beginning is None else reader.followed_chain(beginning.chain_id) or beginning
+        start = _start(self._root / chain)
+        return None if start is None else reader.followed_chain(start.chain_id) or start
 
     def _read(
         self, goal: _Goal, known: FollowedChain, found: _Found, rest: Callable[[], None] | None
@@ -184,14 +181,14 @@ class Meter:
         reached, size = known, 0
         start = Cursor(known.segment, known.offset)
         for stretch in chain_forwards(self._root / goal.chain, start, goal.stop):
-            wanted, done = _wanted(stretch, reached.seq, goal.seq)
-            found.add(wanted.lines)
-            if wanted.lines or not done:
-                seq = _seq(wanted.lines[-1]) if wanted.lines else 0
+            part, done = wanted(stretch, reached.seq, goal.seq)
+            found.add(part.lines)
+            if part.lines or not done:
+                seq = number_of(part.lines[-1]) if part.lines else 0
                 reached = replace(
-                    reached, segment=wanted.end.segment, offset=wanted.end.offset, seq=max(seq, reached.seq)
+                    reached, segment=part.end.segment, offset=part.end.offset, seq=max(seq, reached.seq)
                 )
-            size += sum(map(len, wanted.lines))
+            size += sum(map(len, part.lines))
             if done or size > CHUNK_BYTES:
                 break
             if rest is not None:
@@ -210,7 +207,7 @@ class Meter:
                 counts[record.account, _hour_number(hour), record.region, key, kind.value] += quantity
         uses: dict[str, LastUse] = {}
         # In the order of the chain: times are whole seconds.
-        for what, line in sorted(found.latest.items(), key=lambda item: _seq(item[1])):
+        for what, line in sorted(found.latest.items(), key=lambda item: number_of(item[1])):
             record = self._read_mark(what)
             if record is not None and record.operation in _TRACKED and not record.error:
                 for use in _uses(record, line):
@@ -254,45 +251,10 @@ class _Specs:
         return spec
 
 
-def _beginning(folder: Path) -> FollowedChain | None:
+def _start(folder: Path) -> FollowedChain | None:
     """The checkpoint before the first line of a chain; None if there is no line yet."""
-    try:
-        beginning = chain_beginning(folder)
-    except StatementsDamagedError as error:
-        _log.error("audit chain %s isn't counted: %s", folder.name, error)
-        return None
-    if beginning is None:
-        return None
-    chain_id, began = beginning
-    return FollowedChain(chain_id, folder.name, 1, 0, 0, _moment(began) if began else 0.0)
-
-
-def _wanted(stretch: Stretch, after: int, until: int | None) -> tuple[Stretch, bool]:
-    """The lines numbered after `after` and up to `until` (None: all), and whether what follows is beyond that."""
-    lines = stretch.lines
-    if not lines:
-        return stretch, False
-    first, last = _seq(lines[0]), _seq(lines[-1])
-    beyond = until is not None and last > until
-    if not beyond and first == after + 1 and last - first + 1 == len(lines):
-        return stretch, until is not None and last == until
-    wanted: list[bytes] = []
-    offset = stretch.end.offset - sum(len(line) + 1 for line in lines)
-    for line in lines:
-        seq = _seq(line)
-        if until is not None and seq > until:
-            return Stretch(wanted, Cursor(stretch.end.segment, offset)), True
-        offset += len(line) + 1
-        # Lines that an append which failed left behind may be numbered like those that came in their stead.
-        if seq > after:
-            wanted.append(line)
-    return Stretch(wanted, stretch.end), False
-
-
-def _seq(line: bytes) -> int:
-    """The number of a line; 0 for what isn't one."""
-    digits = line[7 : line.find(b",", 7, 27)]
-    return int(digits) if line.startswith(b'{"seq":') and digits.isdigit() else 0
+    found = beginning(folder)
+    return None if found is None else FollowedChain(found.chain_id, folder.name, 1, 0, 0, found.began)
 
 
 def _uses(record: Metered, line: bytes) -> list[LastUse]:
@@ -301,14 +263,10 @@ def _uses(record: Metered, line: bytes) -> list[LastUse]:
     told = used(line) if own else None
     if told is None:
         return []
-    moment = _moment(told.time)
-    return [LastUse(arn, moment, record.operation, told.event_id, told.request_id) for arn in own]
-
-
-def _moment(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+    when = moment(told.time)
+    return [LastUse(arn, when, record.operation, told.event_id, told.request_id) for arn in own]
 
 
 @lru_cache(maxsize=1024)
 def _hour_number(hour: bytes) -> int:
-    return int(_moment(hour.decode("ascii") + ":00:00Z")) // SECONDS_PER_HOUR
+    return int(moment(hour.decode("ascii") + ":00:00Z")) // SECONDS_PER_HOUR

@@ -190,13 +190,15 @@ class Pipeline:
         row = self._rows.get(trace.call.operation)
         if row is None:
             raise UnknownOperationException(f"The operation {trace.call.operation} is not served.")
+        if isinstance(row, BatchOperation):
+            trace.batch = row
+        else:
+            trace.operation = row
         if self._callers.is_stranger(trace.call):
             await self._callers.meet(trace.call)
         loop = asyncio.get_running_loop()
         if isinstance(row, BatchOperation):
-            trace.batch = row
             return await self._batch(trace, row)
-        trace.operation = row
         if row.writes:
             if row.prepare is not None:
                 await self._prepare(trace, row, row.prepare)

@@ -22,7 +22,7 @@ from kagitori_server.model.arn import alias_arn
 from kagitori_server.model.call import Call
 from kagitori_server.model.errors import AccessDeniedException, KmsError
 from kagitori_server.model.keys import Key
-from kagitori_server.model.principals import Caller, PrincipalKind
+from kagitori_server.model.principals import Caller, CredentialKind, PrincipalKind
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.row import Answer, BatchOperation, Operation
 
@@ -105,7 +105,7 @@ class Recording:
             request_id=call.request_id,
             event_time=self._clock(),
             event_name=call.operation if row is None else row.name,
-            event_source=ADMIN_SOURCE if row is not None and row.service != "kms" else KMS_SOURCE,
+            event_source=KMS_SOURCE if row is None else f"{row.service}.amazonaws.com",
             region=self._default_region if context is None else context.region,
             user_identity=_NOBODY if caller is None else self._identity(caller),
             source_ip=call.evidence.source_ip,
@@ -246,7 +246,14 @@ def _request_shown(row: Operation | None, request: Any) -> dict[str, object] | N
 def _answer_shown(row: Operation | None, trace: Trace) -> dict[str, object] | None:
     if row is None or trace.error is not None or trace.context is None or row.audit.answer is Answer.NOTHING:
         return None
-    shown: dict[str, object] = {name: getattr(trace.answer, name) for name in row.audit.response_shown}
+    shown: dict[str, object] = {}
+    for name in row.audit.response_shown:
+        structure, _, member = name.rpartition(".")
+        if structure:
+            inner: Any = shown.setdefault(structure, {})
+            inner[member] = getattr(getattr(trace.answer, structure), member)
+        else:
+            shown[name] = getattr(trace.answer, name)
     if row.audit.answer is Answer.KEY_ARN:
         shown["key_id"] = next(reversed(trace.context.keys.values())).arn
     return shown
@@ -261,11 +268,12 @@ def _error_code(error: KmsError | None) -> str | None:
 
 def _render_caller(caller: Caller) -> bytes:
     record = caller.record
+    if caller.credential_kind is CredentialKind.EXCHANGED_TOKEN:
+        return _render_bearer(caller)
     if caller.kind is PrincipalKind.ROLE:
         session = SessionFacts("Role", record.principal_id, record.arn, record.account, record.name,
                                caller.session_started, source_identity=caller.source_identity,
-                               federated_provider=None if caller.web_identity is None
-                               else caller.web_identity.provider_arn)
+                               federated_provider=caller.federated_provider)
         return render_identity(
             IdentityType.ASSUMED_ROLE, principal_id=caller.user_id, arn=caller.arn, account_id=caller.account,
             access_key_id=caller.credential_id, session=session,
@@ -278,4 +286,15 @@ def _render_caller(caller: Caller) -> bytes:
     return render_identity(
         IdentityType.ROOT, principal_id=caller.user_id, arn=caller.arn, account_id=caller.account,
         access_key_id=caller.credential_id,
+    )
+
+
+def _render_bearer(caller: Caller) -> bytes:
+    """Who shows a token of an OpenID Connect issuer to open a session with, and has none yet."""
+    provider, subject, audience = caller.federated_provider, "", ""
+    if caller.web_identity is not None:
+        subject, audience = caller.web_identity.subject, caller.web_identity.audience
+    return render_identity(
+        IdentityType.WEB_IDENTITY_USER, principal_id=f"{provider}:{audience}:{subject}", user_name=subject,
+        identity_provider=provider,
     )

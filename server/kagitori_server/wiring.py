@@ -36,14 +36,19 @@ from kagitori_server.configured import (
     check_aws_address,
     check_metrics_address,
     configured_throttle,
+    describe_trail,
     open_attestation,
     open_configured_catalog,
+    open_destination,
     open_issuer_keys,
     read_file,
     read_secret,
 )
 from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.custom_stores import CatalogUses, StoreRegistry
+from kagitori_server.delivery.digests import Digests
+from kagitori_server.delivery.log_files import LogFiles
+from kagitori_server.delivery.running import Delivery
 from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
@@ -53,6 +58,7 @@ from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import Identifiers, Services
+from kagitori_server.operations.neighbour_table import NEIGHBOURS
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.proxied_table import PROXIED
 from kagitori_server.operations.row import Table
@@ -61,10 +67,12 @@ from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
 from kagitori_server.root_keys import check_root_key, open_ahead, open_root_key
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
+from kagitori_server.service_keys import ServiceKeys
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.store_openers import openers
 from kagitori_server.transports.awsjson.application import Application as AwsApplication
+from kagitori_server.transports.awsjson.neighbours import NEIGHBOUR_SERVICES
 from kagitori_server.transports.awsjson.services import KMS, AwsService, Routes
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.host import GrpcHost
@@ -82,6 +90,8 @@ _DECIDING_THREADS = 1
 _TRYING_THREADS = 4
 _METER_REST = 0.001
 """Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
+DELIVERY_LOOK_SECONDS = 0.5
+"""How often is looked whether log files or digests are due."""
 _log = logging.getLogger(__name__)
 
 
@@ -108,7 +118,7 @@ class Addresses:
     xks_proxy: str | None
 
 
-AWS_SERVICES: tuple[AwsService, ...] = (KMS,)
+AWS_SERVICES: tuple[AwsService, ...] = (KMS, *NEIGHBOUR_SERVICES)
 """What `aws.listen` speaks. The first answers requests that name no service."""
 
 
@@ -167,7 +177,7 @@ class Server:
             ))
         self._trail = open_trail(data.audit)
         self._measures = Measures(
-            self._table,
+            [*self._table, *(row.name for row in NEIGHBOURS.values())],
             in_flight=lambda: self._dispatcher.in_flight + self._aws_calls(),
             audit_position=lambda: self._trail.position().seq,
         )
@@ -204,6 +214,10 @@ class Server:
             stores=ThreadPoolExecutor(_TRYING_THREADS, "trying-stores"),
         )
         self._events = ServiceEvents(self._catalog, self._recording, self._trail)
+        self._service_keys = ServiceKeys(
+            self._services, config.service.region, self._events, config.delivery.signing_key_days
+        )
+        self._delivery = self._make_delivery() if config.delivery.wanted else None
         self._workers = {
             "destroying due keys": DeletionWorker(self._services, self._events).run_once,
             "rotating due keys": RotationWorker(self._services, self._events).run_once,
@@ -214,6 +228,7 @@ class Server:
         self._metering = ThreadPoolExecutor(1, "metering")
         self._indexing = ThreadPoolExecutor(1, "indexing")
         self._keeping = ThreadPoolExecutor(1, "keeping")
+        self._delivering = ThreadPoolExecutor(1, "delivering")
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
@@ -256,6 +271,9 @@ class Server:
         seconds = self._config.audit.keeping_seconds
         keeping = every(seconds, self._keeper.run_once, self._keeping, "keeping the audit trail")
         self._tasks.append(asyncio.create_task(keeping))
+        if self._delivery is not None:
+            delivering = every(DELIVERY_LOOK_SECONDS, self._delivery.run_once, self._delivering, "delivering the trail")
+            self._tasks.append(asyncio.create_task(delivering))
         self._host.set_serving(True)
         self._ready = True
         return self._addresses()
@@ -276,10 +294,12 @@ class Server:
         self._meter.stop()
         self._indexer.stop()
         self._keeper.stop()
+        if self._delivery is not None:
+            self._delivery.stop()
         pools = self._pools
         for pool in (
-            self._keeping, self._indexing, self._metering, pools.stores, pools.generation, pools.computing,
-            pools.deciding, pools.writes, pools.reads,
+            self._delivering, self._keeping, self._indexing, self._metering, pools.stores, pools.generation,
+            pools.computing, pools.deciding, pools.writes, pools.reads,
         ):
             pool.shutdown()
         self._issuer_keys.close()
@@ -288,11 +308,34 @@ class Server:
             self._pipeline.settle()
         except KmsError as error:
             _log.warning("the catalog could not be told that all records are in the trail: %s", error.code())
+        if self._delivery is not None:
+            self._delivery.finish(self._config.limits.shutdown_seconds)
         self._trail.close()
         self._stores.close()
         self._store.close()
         self._root_key.close()
         self._catalog.close()
+
+    def _make_delivery(self) -> Delivery:
+        config, catalog, wall = self._config, self._catalog, self._clocks.wall
+        description, destination = describe_trail(config), open_destination(config)
+        return Delivery(
+            catalog=catalog,
+            description=description,
+            log_files=LogFiles(
+                catalog, self._data.audit, self._trail, description, destination, wall, lambda: time.sleep(_METER_REST)
+            ),
+            digests=Digests(
+                catalog, self._service_keys, description, destination, wall, self._ids.uuid(),
+                config.delivery.digest_seconds,
+            ),
+            keys=self._service_keys,
+            clock=wall,
+            monotonic=self._clocks.monotonic,
+            period=config.delivery.period_seconds,
+            digest_period=config.delivery.digest_seconds,
+            accounts=[(config.service.account, region) for region in config.service.served_regions],
+        )
 
     def _make_store(self, root_key: RootKeyProvider) -> SoftwareKeyStore:
         return SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
@@ -321,6 +364,7 @@ class Server:
                 self._data.audit, self._trail, self._indexes, streams=config.limits.audit_streams,
                 rest=lambda: time.sleep(_METER_REST),
             ),
+            trail=describe_trail(config) if config.delivery.wanted else None,
             root_key=RootKeyRotation(
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
@@ -372,7 +416,7 @@ class Server:
         return Pipeline(
             table=self._table,
             faults=self._faults,
-            proxied=PROXIED,
+            proxied={**PROXIED, **NEIGHBOURS},
             services=self._services,
             callers=self._callers,
             attesting=self._attesting,
@@ -406,7 +450,7 @@ class Server:
     def _make_aws_endpoint(self) -> HttpHost:
         config = self._config
         application = AwsApplication(
-            self._pipeline, Routes(AWS_SERVICES, {**self._table, **PROXIED}), self._ids.uuid,
+            self._pipeline, Routes(AWS_SERVICES, {**self._table, **NEIGHBOURS}), self._ids.uuid,
             config.service.served_regions, config.limits.calls_in_flight,
         )
         self._aws_calls = lambda: application.in_flight

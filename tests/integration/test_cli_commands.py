@@ -319,6 +319,10 @@ def test_audit(cli: CommandLine, key: str) -> None:
     assert chains
     assert all(chain["intact"] and len(chain["head_hash"]) == 64 for chain in chains)
     assert cli("audit", "verify", "--chain", "none").code == 1
+    assert cli.json("audit", "public-keys") == {"public_keys": []}
+    for verb in ("trail", "status"):
+        failed = cli("audit", verb)
+        assert (failed.code, "not delivered anywhere" in failed.err) == (1, True)
 
 
 def test_init_writes_a_profile_that_works(cli: CommandLine) -> None:

@@ -17,7 +17,7 @@ from tests.support.kms_calls import OTHER, identity_policy, key_policy, statemen
 from tests.support.tokens import PIN, fresh_token
 from tests.support.whole_server import Caller, WholeServer
 
-from kagitori.kms.v1 import budgets_pb2, credentials_pb2, decisions_pb2, operation_pb2, resources_pb2
+from kagitori.kms.v1 import budgets_pb2, credentials_pb2, decisions_pb2, operation_pb2, resources_pb2, trail_pb2
 from kagitori_server.bootstrap.certificates import issue_client_certificate, load_authority
 from kagitori_server.operations.table import TABLE
 from kagitori_server.policy.defaults import default_key_policy
@@ -40,7 +40,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
     cluster = {
         "module": settings.module, "token_label": settings.token_label, "softhsm_conf": settings.softhsm_conf,
     }
-    with WholeServer(folder / "data", {**SETTINGS, "listen": listen, "hsm": {CLUSTER: cluster}}) as opened:
+    (folder / "delivered").mkdir()
+    delivery = {
+        "directory": str(folder / "delivered"), "prefix": "audit", "period_seconds": 1.0, "digest_seconds": 1.0,
+    }
+    with WholeServer(folder / "data", {
+        **SETTINGS, "listen": listen, "hsm": {CLUSTER: cluster}, "delivery": delivery,
+    }) as opened:
         yield opened
 
 
@@ -289,10 +295,26 @@ def _administration(root: Caller) -> None:
     assert len(root("TailEvents", backlog=5)[0].events) == 5
     assert root("ExportEvents")[-1].complete
     assert [list(chain.problems) for chain in root("VerifyAuditTrail").chains] == [[]]
+    trail = root("DescribeTrail")
+    assert (trail.trail_arn, trail.s3_key_prefix) == (f"arn:aws:cloudtrail:us-east-1:{HOME}:trail/kagitori", "audit")
+    _delivery(root)
     _usage(root)
     root("GetServerStatus")
     root("ListKeyStoreHealth")
     assert root("RotateRootKey").root_key_id
+
+
+def _delivery(root: Caller) -> None:
+    deadline = time.monotonic() + 30
+    while not root("GetTrailStatus").HasField("latest_digest_delivery_time"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    status = root("GetTrailStatus")
+    assert status.is_logging
+    assert status.latest_delivery_time.seconds >= status.start_logging_time.seconds
+    [key] = root("ListAuditPublicKeys", purpose=trail_pb2.AUDIT_KEY_PURPOSE_AUDIT_DIGEST).public_keys
+    assert len(key.fingerprint) == 32
+    assert key.public_key == root("GetPublicKey", key_id="alias/kagitori/audit-digest").public_key
 
 
 def _usage(root: Caller) -> None:

@@ -44,9 +44,10 @@ from kagitori_server.model.arn import root_arn
 from kagitori_server.model.call import Call, Evidence
 from kagitori_server.model.custom_key_stores import CustomKeyStoreType
 from kagitori_server.model.limits import Quotas
-from kagitori_server.operations.administration.ports import Administration, ServerFacts
+from kagitori_server.operations.administration.ports import Administration, DeliveredTrail, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import Services
+from kagitori_server.operations.neighbour_table import NEIGHBOURS
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
@@ -96,10 +97,11 @@ class InProcess:
         self, folder: Path, clock: FakeClock | None = None, *, ages: KeyAges | None = None, fetch_seconds: float = 5.0,
         account_rates: Sequence[str] = (), principal_rates: Sequence[str] = (), quotas: Quotas | None = None,
         openers: Mapping[CustomKeyStoreType, Opener] | None = None, timing: Timing | None = None,
-        attestation: AttestationVerifier | None = None,
+        attestation: AttestationVerifier | None = None, delivered: DeliveredTrail | None = None,
     ) -> None:
         self.clock = clock or FakeClock(START)
         self._quotas = quotas or Quotas()
+        self._delivered = delivered
         self.issuer_keys = IssuerKeys(HttpsFetcher(ssl.create_default_context(), fetch_seconds), self.clock, ages)
         self.ids = system_identifiers(os.urandom)
         self.catalog = open_catalog(folder / "kagitori.db", monotonic=time.monotonic)
@@ -150,6 +152,7 @@ class InProcess:
             observer=Silent(),
             default_region=REGION,
             monotonic=time.monotonic,
+            proxied=NEIGHBOURS,
         )
 
     def _make_callers(self) -> Callers:
@@ -173,6 +176,7 @@ class InProcess:
             lockout_check=lockout_check(self._authorizer),
             administration=Administration(
                 audit=AuditFiles(self.audit_folder, self.trail),
+                trail=self._delivered,
                 root_key=RootKeyRotation("file", self.root_keys, self.store.rewrap_kek, self.catalog.kek_shelf),
                 decisions=Explaining(self._authorizer, TABLE),
                 simulations=self.simulations,

@@ -26,6 +26,8 @@ HOME_ONLY = {
     "CheckCustomKeyStore": {"custom_key_store_id": "cks-none"},
     "RotateRootKey": {},
     "VerifyAuditTrail": {},
+    "DescribeTrail": {},
+    "GetTrailStatus": {},
 }
 
 
@@ -118,7 +120,10 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[InProcess, s
 
 
 def test_every_operation_is_asked_here() -> None:
-    asked = {*HOME_ONLY, *_inside(TENANT), "GetCallerIdentity", "ListAccounts", "AssumeRole", "LintPolicy"}
+    asked = {
+        *HOME_ONLY, *_inside(TENANT), "GetCallerIdentity", "ListAccounts", "AssumeRole", "LintPolicy",
+        "ListAuditPublicKeys",
+    }
     assert asked == {row.name for row in ADMIN}
 
 

@@ -18,7 +18,7 @@ from kagitori_server.operations.table import TABLE
 _RPCS = {rpc.name: rpc for rpc in admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].methods}
 _HOME_ONLY = {
     "CreateAccount", "DeleteAccount", "RotateRootKey", "VerifyAuditTrail", "ListKeyStoreHealth", "GetServerStatus",
-    "CheckCustomKeyStore",
+    "CheckCustomKeyStore", "DescribeTrail", "GetTrailStatus",
 }
 _SERVED = {
     "CreateAccount", "ListAccounts", "DeleteAccount",
@@ -35,7 +35,8 @@ _SERVED = {
     "CreateOidcProvider", "ListOidcProviders", "DeleteOidcProvider",
     "GetCallerIdentity", "ExplainAccess", "LintPolicy", "SimulatePolicy",
     "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
-    "LookupEvents", "TailEvents", "ExportEvents", "VerifyAuditTrail", "GetUsage",
+    "LookupEvents", "TailEvents", "ExportEvents", "VerifyAuditTrail", "DescribeTrail", "GetTrailStatus",
+    "ListAuditPublicKeys", "GetUsage",
     "GetServerStatus", "ListKeyStoreHealth", "CheckCustomKeyStore", "RotateRootKey",
 }
 _NAMING = {

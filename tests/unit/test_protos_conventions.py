@@ -42,7 +42,8 @@ ADMIN_RPCS = {
     "CreateOidcProvider", "ListOidcProviders", "DeleteOidcProvider", "AssumeRole", "GetCallerIdentity",
     "ExplainAccess", "SimulatePolicy", "LintPolicy",
     "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
-    "LookupEvents", "TailEvents", "ExportEvents", "VerifyAuditTrail",
+    "LookupEvents", "TailEvents", "ExportEvents", "VerifyAuditTrail", "DescribeTrail", "GetTrailStatus",
+    "ListAuditPublicKeys",
     "GetUsage", "GetServerStatus", "ListKeyStoreHealth", "CheckCustomKeyStore", "RotateRootKey",
 }
 

@@ -15,6 +15,7 @@ from kagitori_client.cli import (
     aliases,
     assume_role,
     audit,
+    audit_delivery,
     aws_import,
     budgets,
     dev,
@@ -68,6 +69,7 @@ def build() -> typer.Typer:
         ("policy", (policies.app, managed_policies.policy_app)),
         ("principal", (principals.app, groups.app, managed_policies.boundary_app)),
         ("token", (tokens.app, assume_role.app)), ("access-key", (access_keys.app,)), ("budget", (budgets.app,)),
+        ("audit", (audit.app, audit_delivery.app)),
         ("oidc-provider", (oidc_providers.app,)), ("keystore", (keystores.app,)),
     ):
         noun = typer.Typer(help=parts[0].info.help, no_args_is_help=True)
@@ -79,7 +81,6 @@ def build() -> typer.Typer:
     signatures.register(app)
     key_pairs.register(app)
     aws_import.register(app)
-    app.add_typer(audit.app, name="audit")
     app.add_typer(usage.app, name="usage")
     app.add_typer(dev.app, name="dev")
     return app

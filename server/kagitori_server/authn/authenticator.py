@@ -17,10 +17,11 @@ from typing import TypeAlias
 
 from kagitori_server.authn.certificates import CertificateNames, Workload, read_names
 from kagitori_server.authn.signatures import Signatures
-from kagitori_server.authn.web_tokens import VerifiedToken, WebTokens
+from kagitori_server.authn.web_tokens import ExchangedIdentity, VerifiedToken, WebTokens
 from kagitori_server.federation.tokens import looks_signed
-from kagitori_server.model.call import Evidence, SignedRequest
+from kagitori_server.model.call import Evidence, ExchangedToken, SignedRequest
 from kagitori_server.model.errors import (
+    AccessDeniedException,
     ExpiredTokenException,
     InvalidSignatureException,
     MissingAuthenticationTokenException,
@@ -65,7 +66,7 @@ class SocketIdentity:
 
 
 Credential: TypeAlias = (
-    TokenRecord | CertificateRecord | Workload | VerifiedToken | SocketIdentity | AccessKeyRecord
+    TokenRecord | CertificateRecord | Workload | VerifiedToken | ExchangedIdentity | SocketIdentity | AccessKeyRecord
 )
 
 
@@ -107,8 +108,10 @@ class Authenticator:
         """
         if evidence.problem is not None:
             raise evidence.problem
-        if (evidence.token, evidence.certificate, evidence.signed).count(None) < 2:
+        if (evidence.token, evidence.certificate, evidence.signed, evidence.exchanged).count(None) < 3:
             raise UnrecognizedClientException(_ONE_PROOF)
+        if evidence.exchanged is not None:
+            return self._by_exchange(evidence.exchanged, lookup)
         if evidence.signed is not None:
             return self._by_signature(evidence.signed, lookup)
         if evidence.token is not None:
@@ -132,6 +135,18 @@ class Authenticator:
         if found.expires is not None and found.expires <= self._clock():
             raise ExpiredTokenException("The security token included in the request is expired.")
         return self._caller(CredentialKind.TOKEN, found.token_id, found, lookup)
+
+    def _by_exchange(self, shown: ExchangedToken, lookup: Lookup) -> Caller:
+        """The session as it would be. Made anew for each call: few are."""
+        if self._web_tokens is None:
+            raise UnrecognizedClientException(_UNKNOWN)
+        proven = self._web_tokens.exchanged(shown, lookup)
+        role = lookup.principal(shown.role_arn)
+        # Whether there is such a role is told by nothing: the refusal is that of a role which doesn't admit the token.
+        if role is None or role.kind is not PrincipalKind.ROLE or role.account != proven.verified.provider.account:
+            raise AccessDeniedException("Not authorized to perform sts:AssumeRoleWithWebIdentity")
+        kind = CredentialKind.EXCHANGED_TOKEN
+        return make_caller(kind, proven.verified.token_id, proven, role, self._partition)
 
     def _by_signature(self, signed: SignedRequest, lookup: Lookup) -> Caller:
         found = lookup.access_key(signed.access_key_id) if self._signatures is not None else None
@@ -256,7 +271,6 @@ def make_caller(
         credential_id=credential_id,
         session_name=session_name,
         session_started=credential.created,
-        session=credential.session
-        if isinstance(credential, TokenRecord | Workload | VerifiedToken | AccessKeyRecord) else None,
-        web_identity=credential.web_identity if isinstance(credential, VerifiedToken) else None,
+        session=None if isinstance(credential, CertificateRecord | SocketIdentity) else credential.session,
+        web_identity=credential.web_identity if isinstance(credential, VerifiedToken | ExchangedIdentity) else None,
     )

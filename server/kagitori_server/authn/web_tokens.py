@@ -16,6 +16,7 @@ from kagitori_server.federation.claims import facts, name_claim, session_name, s
 from kagitori_server.federation.issuer_keys import IssuerKeys
 from kagitori_server.federation.keys import KeySet
 from kagitori_server.federation.tokens import (
+    ClaimRefused,
     SignedToken,
     TokenOver,
     TokenRefused,
@@ -23,12 +24,19 @@ from kagitori_server.federation.tokens import (
     check_times,
     read_token,
 )
+from kagitori_server.model.call import ExchangedToken
 from kagitori_server.model.errors import (
     DependencyTimeoutException,
     ExpiredTokenException,
     UnrecognizedClientException,
 )
 from kagitori_server.model.lookup import Lookup
+from kagitori_server.model.neighbour_errors import (
+    ExpiredIdentityTokenException,
+    IDPCommunicationErrorException,
+    IDPRejectedClaimException,
+    InvalidIdentityTokenException,
+)
 from kagitori_server.model.principals import AssumedSession, OidcProviderRecord, WebIdentity
 from kagitori_server.storage.generations import MISSING, Generations
 
@@ -37,6 +45,7 @@ _log = logging.getLogger(__name__)
 _TOKENS_MAX = 4_096
 """Verified tokens that are remembered, each of at most 8 KiB."""
 _UNKNOWN = "The security token included in the request is invalid."
+_INVALID = "The web identity token can't be validated, or is for nobody here."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +69,31 @@ class VerifiedToken:
     def principal_arn(self) -> str:
         """The role that it opens a session of."""
         return self.provider.role_arn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExchangedIdentity:
+    """A token that was found good, as the credential of a session of a role that the request names (AWS STS
+    AssumeRoleWithWebIdentity). Whether the role admits it is not said."""
+
+    verified: VerifiedToken
+    principal_arn: str
+    session_name: str
+
+    @property
+    def session(self) -> AssumedSession:
+        """What the token settles."""
+        return self.verified.session
+
+    @property
+    def web_identity(self) -> WebIdentity:
+        """What the token says."""
+        return self.verified.web_identity
+
+    @property
+    def created(self) -> float:
+        """As the token's."""
+        return self.verified.created
 
 
 class WebTokens:
@@ -92,17 +126,38 @@ class WebTokens:
         Raises UnrecognizedClientException, ExpiredTokenException for one that was good, DependencyTimeoutException
         while its issuer's keys can't be had.
         """
-        digest = _digest(text)
-        known = self._verified.get(digest)
         try:
-            if known is not MISSING and self._still_proven(known, lookup):
-                check_times(known.token, self._clock())
-                return known
-            verified = self._verify(text, digest, lookup)
+            return self._good(text, lookup)
         except TokenOver:
             raise ExpiredTokenException("The security token included in the request is expired.") from None
         except TokenRefused:
             raise UnrecognizedClientException(_UNKNOWN) from None
+
+    def exchanged(self, shown: ExchangedToken, lookup: Lookup) -> ExchangedIdentity:
+        """The same of a token that is to open a session of another role than its provider's, if it is good now.
+
+        Raises InvalidIdentityTokenException, ExpiredIdentityTokenException for one that was good,
+        IDPRejectedClaimException, IDPCommunicationErrorException.
+        """
+        try:
+            verified = self._good(shown.token, lookup)
+        except TokenOver:
+            raise ExpiredIdentityTokenException("The web identity token is expired.") from None
+        except ClaimRefused:
+            raise IDPRejectedClaimException("A claim of the web identity token is not acceptable.") from None
+        except TokenRefused:
+            raise InvalidIdentityTokenException(_INVALID) from None
+        except DependencyTimeoutException as failure:
+            raise IDPCommunicationErrorException(failure.message) from None
+        return ExchangedIdentity(verified, shown.role_arn, shown.session_name)
+
+    def _good(self, text: str, lookup: Lookup) -> VerifiedToken:
+        digest = _digest(text)
+        known = self._verified.get(digest)
+        if known is not MISSING and self._still_proven(known, lookup):
+            check_times(known.token, self._clock())
+            return known
+        verified = self._verify(text, digest, lookup)
         self._verified.put(digest, verified)
         return verified
 
@@ -135,8 +190,10 @@ class WebTokens:
             provider=provider,
             keys=keys,
             session_name=name,
-            session=AssumedSession(tags=tags),
-            web_identity=WebIdentity(provider.arn, facts(token.issuer, token.claims, accepted)),
+            session=AssumedSession(tags=tags, federated_provider=provider.arn),
+            web_identity=WebIdentity(
+                provider.arn, facts(token.issuer, token.claims, accepted), _subject(token), accepted[0]
+            ),
             created=self._clock() if token.issued is None else token.issued,
         )
 
@@ -150,6 +207,11 @@ def _provider(token: SignedToken, providers: tuple[OidcProviderRecord, ...]) -> 
             _log.info("a token for %s was refused: %s", providers[0].issuer, what)
         raise TokenRefused("no provider is for it")
     return fitting[0]
+
+
+def _subject(token: SignedToken) -> str:
+    subject = token.claims.get("sub")
+    return subject if isinstance(subject, str) else ""
 
 
 def _digest(text: str) -> bytes:

@@ -379,9 +379,7 @@ _ENTRIES: Mapping[str, _Entry] = {
         "aws:username": _Entry(
             lambda asked: asked.caller.record.name if asked.caller.kind is PrincipalKind.USER else None
         ),
-        "aws:FederatedProvider": _Entry(
-            lambda asked: None if asked.caller.web_identity is None else asked.caller.web_identity.provider_arn
-        ),
+        "aws:FederatedProvider": _Entry(lambda asked: asked.caller.federated_provider),
         "aws:SourceIdentity": _Entry(lambda asked: asked.caller.source_identity),
         "aws:SourceIp": _Entry(lambda asked: asked.evidence.source_ip or None),
         "aws:CurrentTime": _Entry(lambda asked: _date(asked.now)),

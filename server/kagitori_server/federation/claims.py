@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-from kagitori_server.federation.tokens import TokenRefused
+from kagitori_server.federation.tokens import ClaimRefused
 from kagitori_server.model.limits import TAG_VALUE_MAX
 from kagitori_server.model.principals import SESSION_NAME
 from kagitori_server.policy.strict_json import JsonNumber
@@ -49,17 +49,17 @@ def claim_of(claims: Mapping[str, object], name: str) -> object:
 
 
 def name_claim(claims: Mapping[str, object], name: str) -> str:
-    """The text of the claim that names the session. Raises TokenRefused."""
+    """The text of the claim that names the session. Raises ClaimRefused."""
     value = claim_of(claims, name)
     if not isinstance(value, str) or not value:
-        raise TokenRefused("it has no claim that names its session")
+        raise ClaimRefused("it has no claim that names its session")
     return value
 
 
 def session_tags(claims: Mapping[str, object], tag_claims: Mapping[str, str]) -> dict[str, str]:
     """The session's tags by `tag_claims` (tag -> claim); claims that the token doesn't have make none.
 
-    Raises TokenRefused for a claim that can't be a tag's value.
+    Raises ClaimRefused for a claim that can't be a tag's value.
     """
     tags = {}
     for tag, name in tag_claims.items():
@@ -68,7 +68,7 @@ def session_tags(claims: Mapping[str, object], tag_claims: Mapping[str, str]) ->
             continue
         text = _scalar(value)
         if text is None or len(text) > TAG_VALUE_MAX or _UNUSABLE.search(text):
-            raise TokenRefused("one of its claims can't be a session tag")
+            raise ClaimRefused("one of its claims can't be a session tag")
         tags[tag] = text
     return tags
 

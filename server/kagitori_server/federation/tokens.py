@@ -32,6 +32,10 @@ class TokenRefused(Exception):
     """The token proves nothing. The text is for the operator and quotes nothing of it."""
 
 
+class ClaimRefused(TokenRefused):
+    """The token is good, but a claim of it can't be what it has to."""
+
+
 class TokenOver(TokenRefused):
     """A token that was valid once."""
 

@@ -28,6 +28,7 @@ ACCOUNT_ID = re.compile(ACCOUNT_PATTERN)
 REGION = re.compile(REGION_PATTERN)
 
 RESERVED_ALIAS_PREFIX = "alias/aws/"
+SERVICE_ALIAS_PREFIX = "alias/kagitori/"
 
 
 class ReferenceKind(Enum):
@@ -97,6 +98,8 @@ def check_new_alias_name(name: str) -> None:
                                         "naming rules: alias/ followed by letters, digits, : / _ or -.")
     if name.lower().startswith(RESERVED_ALIAS_PREFIX):
         raise InvalidAliasNameException("Aliases that begin with alias/aws/ are reserved.")
+    if name.lower().startswith(SERVICE_ALIAS_PREFIX):
+        raise InvalidAliasNameException("Aliases that begin with alias/kagitori/ are for the service's own keys.")
     if not _ALIAS.fullmatch(name):
         raise InvalidAliasNameException(
             "An alias is alias/ followed by 1 to 250 characters of a-z, A-Z, 0-9, : / _ and -."
@@ -131,6 +134,11 @@ def entity_arn(partition: str, account: str, kind: str, path: str, name: str) ->
 def budget_arn(partition: str, account: str, name: str) -> str:
     """`arn:PARTITION:kagitori::ACCOUNT:budget/NAME`."""
     return f"arn:{partition}:kagitori::{account}:budget/{name}"
+
+
+def trail_arn(partition: str, region: str, account: str, name: str) -> str:
+    """`arn:PARTITION:cloudtrail:REGION:ACCOUNT:trail/NAME`."""
+    return f"arn:{partition}:cloudtrail:{region}:{account}:trail/{name}"
 
 
 def shortened(text: str, limit: int = 128) -> str:

@@ -45,6 +45,19 @@ class TlsFacts(NamedTuple):
     host: str | None = None
 
 
+class ExchangedToken(NamedTuple):
+    """A token of an OpenID Connect issuer that a request shows to open a session with, and which session. Nothing of it
+    is verified."""
+
+    token: str
+    role_arn: str
+    session_name: str
+
+    def __repr__(self) -> str:
+        """Without the token."""
+        return f"ExchangedToken({self.role_arn}, {self.session_name})"
+
+
 @dataclass(slots=True)
 class Evidence:
     """What a caller brought to prove who it is, and where it came from. Nothing is decided yet. Made for every call, so
@@ -60,6 +73,8 @@ class Evidence:
     user_agent: str = ""
     tls: TlsFacts | None = None
     signed: SignedRequest | None = field(default=None, repr=False)
+    exchanged: ExchangedToken | None = field(default=None, repr=False)
+    """What a request of AssumeRoleWithWebIdentity, and no other, proves its caller by."""
     problem: KmsError | None = None
     """What is wrong with the proof as it was brought: it is refused with this."""
 

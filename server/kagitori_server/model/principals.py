@@ -127,6 +127,8 @@ class CredentialKind(StrEnum):
     CERTIFICATE = "certificate"
     WEB_IDENTITY = "web-identity"
     """A token of an OpenID Connect issuer."""
+    EXCHANGED_TOKEN = "exchanged-token"  # noqa: S105 - the name of the kind
+    """The same, shown once to open a session with (AWS STS AssumeRoleWithWebIdentity)."""
     SOCKET = "socket"
     ACCESS_KEY = "access-key"
     """A signature with an access key."""
@@ -141,6 +143,8 @@ class AssumedSession:
     tags: Mapping[str, str] = field(default_factory=dict)
     """Session tags; they hide the role's tags of the same name."""
     source_identity: str | None = None
+    federated_provider: str | None = None
+    """ARN of the provider of the token that opened it, if one did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +238,10 @@ class WebIdentity:
     provider_arn: str
     facts: Mapping[str, str | tuple[str, ...]] = field(repr=False)
     """Condition keys in lower case, such as `issuer.example/path:sub`."""
+    subject: str
+    """Empty where the token has none."""
+    audience: str
+    """The first of the token's that the provider accepts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -272,3 +280,10 @@ class Caller:
     def source_identity(self) -> str | None:
         """Whom the session is for, as said when the first role of a chain was assumed."""
         return None if self.session is None else self.session.source_identity
+
+    @property
+    def federated_provider(self) -> str | None:
+        """ARN of the OpenID Connect provider that vouched for the session, if one did."""
+        if self.web_identity is not None:
+            return self.web_identity.provider_arn
+        return None if self.session is None else self.session.federated_provider

@@ -30,6 +30,7 @@ from kagitori_server.operations.administration import (
     simulation,
     store_check,
     trail,
+    trail_delivery,
     usage,
 )
 from kagitori_server.operations.administration.reach import check_home
@@ -226,6 +227,21 @@ AUDIT: tuple[Operation, ...] = (
         "VerifyAuditTrail", audit_shapes.VerifyAuditTrailRequest, audit_shapes.VerifyAuditTrailResponse,
         trail.verify_audit_trail,
         on=Resource.ACCOUNT, account_member=None, home_only=True, shown=("chain_name",),
+    ),
+    reading(
+        "DescribeTrail", service_shapes.NoMembers, audit_shapes.DescribeTrailResponse, trail_delivery.describe_trail,
+        on=Resource.ACCOUNT, account_member=None, home_only=True, shown=(),
+    ),
+    reading(
+        "GetTrailStatus", service_shapes.NoMembers, audit_shapes.GetTrailStatusResponse,
+        trail_delivery.get_trail_status,
+        on=Resource.ACCOUNT, account_member=None, home_only=True, shown=(),
+    ),
+    reading(
+        "ListAuditPublicKeys", audit_shapes.ListAuditPublicKeysRequest, audit_shapes.ListAuditPublicKeysResponse,
+        trail_delivery.list_audit_public_keys,
+        on=Resource.ACCOUNT, account_member=None, home_only=False,
+        shown=("purpose", "start_time", "end_time", "limit", "marker"),
     ),
     reading(
         "GetUsage", usage_shapes.GetUsageRequest, usage_shapes.GetUsageResponse, usage.get_usage,

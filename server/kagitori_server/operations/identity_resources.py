@@ -14,7 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kagitori_server.model.arn import alias_arn, budget_arn, check_new_alias_name, entity_arn, service_arn
+from kagitori_server.model.arn import (
+    alias_arn,
+    budget_arn,
+    check_new_alias_name,
+    entity_arn,
+    service_arn,
+    trail_arn,
+)
 from kagitori_server.model.principals import PrincipalKind
 from kagitori_server.operations.administration.oidc_providers import provider_arn
 from kagitori_server.operations.administration.reach import (
@@ -74,6 +81,11 @@ def identity_resource(context: Context, permission: Permission, request: Any) ->
     if permission.on is Resource.BUDGET:
         budget = budget_arn(services.partition, context.account, request.budget_name)
         return _reached(context, budget, shown=budget, unknown_arn=budget, is_entity=False)
+    if permission.on is Resource.TRAIL:
+        trail: str = request.name
+        if not trail.startswith("arn:"):
+            trail = trail_arn(services.partition, context.region, context.account, trail)
+        return _own(trail, context.account)
     if permission.on is Resource.CHANGED:
         arn = request.changed_arn(services.partition, context.region, context.account)
         # A key isn't an identity: the call that is about it lets its record tell so by itself.

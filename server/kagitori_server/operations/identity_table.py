@@ -170,7 +170,7 @@ ASSUME_ROLE = Operation(
         ),
         answer=Answer.MEMBERS, response_shown=("assumed_role_arn", "assumed_role_id"),
     ),
-    cost=Cost.OFFLOAD, check=sessions.check_assume_role, prepare=sessions.prepare_assume_role,
+    cost=Cost.OFFLOAD, check=sessions.check_assume_role, prepare=sessions.prepare_session,
     handler=sessions.assume_role,
 )
 

@@ -90,6 +90,8 @@ class Resource(Enum):
     """The budget of the call's account that the request member `budget_name` names: identity policies alone."""
     OIDC_PROVIDER = "OpenID Connect provider"
     """The provider that the request is about (`oidc_providers.provider_arn`): identity policies alone."""
+    TRAIL = "trail"
+    """The delivered trail that the request member `name` names, by name or ARN: identity policies alone."""
     ACCOUNT = "account"
     """No resource: identity policies alone."""
 
@@ -174,6 +176,7 @@ class AuditRule:
     request_shown: tuple[str, ...]
     answer: Answer
     response_shown: tuple[str, ...] = ()
+    """Members of the answer, or of a structure in it: `credentials.expiration`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +185,8 @@ class Operation:
 
     name: str
     service: str
-    """`kms` or `kagitori`: the event source and the service part of the ARN of resource-less permissions."""
+    """`kms`, `kagitori` or a neighbour (`neighbour_table`): the event source, and the service part of the ARN of
+    resource-less permissions."""
     request: Shape[Any]
     response: type[Any]
     keys: tuple[KeySlot, ...]

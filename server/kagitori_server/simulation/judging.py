@@ -14,6 +14,7 @@ from kagitori_server.model.errors import KmsError
 from kagitori_server.model.keys import Key
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import (
+    AccessKeyRecord,
     Caller,
     CertificateRecord,
     CredentialKind,
@@ -38,7 +39,7 @@ _SKIPPED = ("", "Unknown")
 """Kinds of identity that no policy is about: the service itself, and who wasn't authenticated."""
 _KINDS = ("Root", "IAMUser", "AssumedRole")
 
-_Credential = TokenRecord | CertificateRecord | SocketIdentity
+_Credential = TokenRecord | CertificateRecord | AccessKeyRecord | SocketIdentity
 _Answer = tuple[Outcome, StatementReference | None]
 
 
@@ -232,10 +233,13 @@ class Judge:
         with self._services.catalog.read() as reader:
             token = reader.get_token(credential_id)
             certificate = None if token is not None else reader.get_certificate(credential_id)
+            access_key = reader.get_access_key(credential_id)
         if token is not None and token.principal_arn == principal.arn:
             return CredentialKind.TOKEN, token
         if certificate is not None and certificate.principal_arn == principal.arn:
             return CredentialKind.CERTIFICATE, certificate
+        if access_key is not None and access_key.principal_arn == principal.arn:
+            return CredentialKind.ACCESS_KEY, access_key
         try:
             began = datetime.fromisoformat(str(_mapping(session.get("attributes")).get("creationDate"))).timestamp()
         except ValueError:

@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Any
 
 from kagitori_server.audit.members import OMITTED, read_members
-from kagitori_server.audit.record import ADMIN_SOURCE, KMS_SOURCE
 from kagitori_server.authz.condition_keys import Asked, RequestContext
 from kagitori_server.model.call import Evidence, TlsFacts
 from kagitori_server.model.errors import KmsError
@@ -20,7 +19,6 @@ DENIED = "AccessDenied"
 
 _TIMES = frozenset({"aws:currenttime", "aws:epochtime"})
 _OF_PAIRS = "kms:encryptioncontext"
-_SOURCES = {"kms": KMS_SOURCE, "kagitori": ADMIN_SOURCE}
 
 
 class Reason(StrEnum):
@@ -65,7 +63,7 @@ class RecordedCall:
 
     def is_of(self, row: Operation) -> bool:
         """Whether it was made to this row's service: names of operations aren't told apart by themselves."""
-        return self.source == _SOURCES.get(row.service)
+        return self.source == f"{row.service}.amazonaws.com"
 
     @property
     def asked_nothing(self) -> bool:

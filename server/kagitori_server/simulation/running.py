@@ -19,6 +19,7 @@ from kagitori_server.model.errors import ThrottlingException
 from kagitori_server.model.principals import GroupRecord, PrincipalKind
 from kagitori_server.operations.administration.changes import Change, HolderChange, KeyChange
 from kagitori_server.operations.context import Context
+from kagitori_server.operations.neighbour_table import ASSUME
 from kagitori_server.operations.row import Operation, Table
 from kagitori_server.operations.shapes.simulation import SimulatePolicyResponse, SimulationProgress
 from kagitori_server.operations.streams import Stream
@@ -96,7 +97,7 @@ class Simulations:
                     return
                 yield from block.lines
 
-        past = PastSessions(self._assume_role, assumptions)
+        past = PastSessions((self._assume_role, ASSUME), assumptions)
         judge = Judge(context.services, self._table, context.lookup, change, past)
         period = (second_text(start), None if end is None else second_text(end))
         tally = Tally()

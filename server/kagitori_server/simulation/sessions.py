@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kagitori_server.audit.matching import parse_record
@@ -10,6 +10,8 @@ from kagitori_server.model.errors import KmsError
 from kagitori_server.model.principals import AssumedSession
 from kagitori_server.operations.administration.entities import tags_of
 from kagitori_server.operations.row import Operation
+from kagitori_server.operations.shapes.keys import TagShape
+from kagitori_server.operations.shapes.sts import SessionTag
 from kagitori_server.simulation.recorded import RecordedRequest, Undecidable, read_call
 
 LONGEST_SECONDS = 43_200
@@ -19,20 +21,20 @@ _MOST = 50_000
 
 
 class PastSessions:
-    """Found by the id of their token. The records are read when the first is wanted; kept are at most `_MOST`, the
-    later ones. For one thread."""
+    """Found by the id of their token or access key. The records are read when the first is wanted; kept are at most
+    `_MOST`, the later ones. For one thread."""
 
-    def __init__(self, row: Operation, lines: Callable[[], Iterable[bytes]]) -> None:
-        """`row` is AssumeRole's, `lines` gives the lines that may tell of it."""
-        self._row = row
+    def __init__(self, rows: Sequence[Operation], lines: Callable[[], Iterable[bytes]]) -> None:
+        """`rows` are AssumeRole's of AdminService and of STS, `lines` gives the lines that may tell of it."""
+        self._rows = rows
         self._lines = lines
         self._found: dict[str, AssumedSession] | None = None
 
-    def find(self, token_id: str) -> AssumedSession | None:
+    def find(self, credential_id: str) -> AssumedSession | None:
         """What was settled for that session, but for the source identity; None if no record tells."""
         if self._found is None:
             self._found = self._read()
-        return self._found.get(token_id)
+        return self._found.get(credential_id)
 
     def _read(self) -> dict[str, AssumedSession]:
         found: dict[str, AssumedSession] = {}
@@ -42,23 +44,28 @@ class PastSessions:
             told = self._told(parse_record(line) or {})
             if told is None:
                 continue
-            token_id, session = told
-            if len(found) >= _MOST:
-                del found[next(iter(found))]
+            credential_ids, session = told
             if len(alike) >= _MOST:
                 alike.clear()
-            found[token_id] = alike.setdefault((session.policy, tuple(session.tags.items())), session)
+            for credential_id in credential_ids:
+                if len(found) >= 2 * _MOST:
+                    del found[next(iter(found))]
+                found[credential_id] = alike.setdefault((session.policy, tuple(session.tags.items())), session)
         return found
 
-    def _told(self, record: Mapping[str, Any]) -> tuple[str, AssumedSession] | None:
+    def _told(self, record: Mapping[str, Any]) -> tuple[tuple[str, ...], AssumedSession] | None:
+        """(ids of the session's token and access key, what was settled)."""
         call = read_call(record)
-        token_id = call.extra.get("tokenId")
-        if call.operation != self._row.name or not call.is_of(self._row) or not isinstance(token_id, str):
+        row = next((row for row in self._rows if call.operation == row.name and call.is_of(row)), None)
+        ids = tuple(each for each in map(call.extra.get, ("tokenId", "accessKeyId")) if isinstance(each, str))
+        if row is None or not ids or call.error is not None or call.parameters is None:
             return None
-        if call.error is not None or call.parameters is None:
-            return None
-        request = RecordedRequest(self._row, call)
+        request = RecordedRequest(row, call)
         try:
-            return token_id, AssumedSession(policy=request.policy, tags=tags_of(request.tags))
+            return ids, AssumedSession(policy=request.policy, tags=tags_of(tuple(map(_tag, request.tags))))
         except (Undecidable, KmsError):
             return None
+
+
+def _tag(tag: TagShape | SessionTag) -> TagShape:
+    return TagShape(tag_key=tag.key, tag_value=tag.value) if isinstance(tag, SessionTag) else tag

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import func, select, update
 
-from kagitori_server.model.keys import Key
+from kagitori_server.model.keys import Key, KeyManager
 from kagitori_server.storage.recorder import Recorder
 from kagitori_server.storage.usage_schema import billing_spans
 
@@ -30,7 +30,10 @@ class BillingWrites(Recorder):
         )
 
     def _begin_billing(self, key: Key) -> None:
-        """A new key. Rotated versions that it has from the beginning, as replicas may, count from then on."""
+        """A new key, unless it is the service's own. Rotated versions that it has from the beginning, as replicas may,
+        count from then on."""
+        if key.manager is KeyManager.AWS:
+            return
         rotations = sum(1 for version in key.materials if version.rotated is not None)
         spans = billing_spans.c
         earlier = select(func.max(spans.life)).where(spans.region == key.region, spans.key_id == key.key_id)

@@ -10,7 +10,7 @@ from sqlalchemy import Row, Table, func, select, tuple_
 
 from kagitori_server.model.custom_key_stores import DEFAULT_STORE
 from kagitori_server.model.grants import Grant, GrantToken
-from kagitori_server.model.keys import Alias, Key, KeyState, Tag
+from kagitori_server.model.keys import Alias, Key, KeyManager, KeyState, Tag
 from kagitori_server.model.principals import (
     Account,
     CertificateRecord,
@@ -21,7 +21,9 @@ from kagitori_server.model.principals import (
 from kagitori_server.storage import rows, schema
 from kagitori_server.storage.budget_reader import BudgetReader
 from kagitori_server.storage.custom_store_reader import CustomStoreReader
+from kagitori_server.storage.delivery_reader import DeliveryReader
 from kagitori_server.storage.identity_reader import IdentityReader
+from kagitori_server.storage.tag_reader import TagReader
 from kagitori_server.storage.usage_reader import UsageReader
 
 _SEPARATOR = " "
@@ -36,7 +38,7 @@ class Intent:
     record: bytes = field(repr=False)
 
 
-class Reader(IdentityReader, BudgetReader, CustomStoreReader, UsageReader):
+class Reader(IdentityReader, BudgetReader, CustomStoreReader, TagReader, UsageReader, DeliveryReader):
     """One snapshot: everything it returns was true at one moment. For one thread, until its `with` ends.
 
     Listings are ordered by code point and start after the name or id given ("" for the beginning).
@@ -69,8 +71,10 @@ class Reader(IdentityReader, BudgetReader, CustomStoreReader, UsageReader):
         return [(row.key_id, row.arn) for row in self._connection.execute(statement)]
 
     def count_keys(self, account: str, region: str) -> int:
-        """How many keys the account has in the Region, whatever their state."""
-        return self._count(schema.keys, schema.keys.c.account == account, schema.keys.c.region == region)
+        """How many keys of its own the account has in the Region, whatever their state."""
+        keys = schema.keys.c
+        own = keys.manager == KeyManager.CUSTOMER.value
+        return self._count(schema.keys, keys.account == account, keys.region == region, own)
 
     def due_deletions(self, now: float, limit: int) -> list[tuple[str, str]]:
         """(Region, key id) of keys pending deletion whose date is not after `now`, longest overdue first."""

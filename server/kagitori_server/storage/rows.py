@@ -209,8 +209,8 @@ def session_of(text: str | None) -> AssumedSession | None:
     """What `session_text` wrote."""
     if text is None:
         return None
-    policy, tags, source_identity = json.loads(text)
-    return AssumedSession(policy, MappingProxyType(tags), source_identity)
+    policy, tags, source_identity, *provider = json.loads(text)
+    return AssumedSession(policy, MappingProxyType(tags), source_identity, *provider)
 
 
 def session_text(session: AssumedSession | None) -> str | None:
@@ -218,6 +218,8 @@ def session_text(session: AssumedSession | None) -> str | None:
     if session is None:
         return None
     parts = [session.policy, dict(sorted(session.tags.items())), session.source_identity]
+    if session.federated_provider is not None:
+        parts.append(session.federated_provider)
     return json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
 
 

@@ -8,6 +8,7 @@ from kagitori_server.model.errors import AlreadyExistsException, NotFoundExcepti
 from kagitori_server.storage import schema
 from kagitori_server.storage.budget_writes import BudgetWrites
 from kagitori_server.storage.custom_store_writes import CustomStoreWrites
+from kagitori_server.storage.delivery_writes import DeliveryWrites
 from kagitori_server.storage.grant_writes import GrantWrites
 from kagitori_server.storage.key_writes import KeyWrites
 from kagitori_server.storage.material_writes import MaterialWrites
@@ -16,7 +17,8 @@ from kagitori_server.storage.usage_writes import UsageWrites
 
 
 class Writer(
-    KeyWrites, MaterialWrites, GrantWrites, PrincipalWrites, BudgetWrites, CustomStoreWrites, UsageWrites
+    KeyWrites, MaterialWrites, GrantWrites, PrincipalWrites, BudgetWrites, CustomStoreWrites, UsageWrites,
+    DeliveryWrites,
 ):
     """Everything that can be written, in one transaction that nobody else's runs beside."""
 

@@ -10,6 +10,7 @@ from kagitori.kms.v1 import decisions_pb2 as kagitori_dot_kms_dot_v1_dot_decisio
 from kagitori.kms.v1 import identity_policies_pb2 as kagitori_dot_kms_dot_v1_dot_identity__policies__pb2
 from kagitori.kms.v1 import operation_pb2 as kagitori_dot_kms_dot_v1_dot_operation__pb2
 from kagitori.kms.v1 import principals_pb2 as kagitori_dot_kms_dot_v1_dot_principals__pb2
+from kagitori.kms.v1 import trail_pb2 as kagitori_dot_kms_dot_v1_dot_trail__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -341,6 +342,21 @@ class AdminServiceStub(object):
                 '/kagitori.kms.v1.AdminService/VerifyAuditTrail',
                 request_serializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.VerifyAuditTrailRequest.SerializeToString,
                 response_deserializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.VerifyAuditTrailResponse.FromString,
+                _registered_method=True)
+        self.DescribeTrail = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/DescribeTrail',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.DescribeTrailRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.DescribeTrailResponse.FromString,
+                _registered_method=True)
+        self.GetTrailStatus = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/GetTrailStatus',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.GetTrailStatusRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.GetTrailStatusResponse.FromString,
+                _registered_method=True)
+        self.ListAuditPublicKeys = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/ListAuditPublicKeys',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.ListAuditPublicKeysRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.ListAuditPublicKeysResponse.FromString,
                 _registered_method=True)
         self.GetUsage = channel.unary_unary(
                 '/kagitori.kms.v1.AdminService/GetUsage',
@@ -1005,6 +1021,36 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeTrail(self, request, context):
+        """Tells where the audit trail is delivered to.
+
+        IAM: kagitori:DescribeTrail; managing account only.
+        Errors: NoSuchEntityException (it is not delivered anywhere).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTrailStatus(self, request, context):
+        """Tells how the delivery of the audit trail goes.
+
+        IAM: kagitori:GetTrailStatus; managing account only.
+        Errors: NoSuchEntityException (it is not delivered anywhere).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuditPublicKeys(self, request, context):
+        """Lists the keys that sign for the audit trail, and all that ever did.
+
+        IAM: kagitori:ListAuditPublicKeys.
+        Errors: InvalidMarkerException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetUsage(self, request, context):
         """Adds up the use of the service over a time, for showback or billing.
 
@@ -1361,6 +1407,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.VerifyAuditTrail,
                     request_deserializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.VerifyAuditTrailRequest.FromString,
                     response_serializer=kagitori_dot_kms_dot_v1_dot_audit__pb2.VerifyAuditTrailResponse.SerializeToString,
+            ),
+            'DescribeTrail': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeTrail,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.DescribeTrailRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.DescribeTrailResponse.SerializeToString,
+            ),
+            'GetTrailStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrailStatus,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.GetTrailStatusRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.GetTrailStatusResponse.SerializeToString,
+            ),
+            'ListAuditPublicKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditPublicKeys,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.ListAuditPublicKeysRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.ListAuditPublicKeysResponse.SerializeToString,
             ),
             'GetUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUsage,
@@ -3010,6 +3071,87 @@ class AdminService(object):
             '/kagitori.kms.v1.AdminService/VerifyAuditTrail',
             kagitori_dot_kms_dot_v1_dot_audit__pb2.VerifyAuditTrailRequest.SerializeToString,
             kagitori_dot_kms_dot_v1_dot_audit__pb2.VerifyAuditTrailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeTrail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/DescribeTrail',
+            kagitori_dot_kms_dot_v1_dot_trail__pb2.DescribeTrailRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_trail__pb2.DescribeTrailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrailStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/GetTrailStatus',
+            kagitori_dot_kms_dot_v1_dot_trail__pb2.GetTrailStatusRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_trail__pb2.GetTrailStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditPublicKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/ListAuditPublicKeys',
+            kagitori_dot_kms_dot_v1_dot_trail__pb2.ListAuditPublicKeysRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_trail__pb2.ListAuditPublicKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

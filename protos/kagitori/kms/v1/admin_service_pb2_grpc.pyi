@@ -33,6 +33,7 @@ from kagitori.kms.v1 import decisions_pb2 as _decisions_pb2
 from kagitori.kms.v1 import identity_policies_pb2 as _identity_policies_pb2
 from kagitori.kms.v1 import operation_pb2 as _operation_pb2
 from kagitori.kms.v1 import principals_pb2 as _principals_pb2
+from kagitori.kms.v1 import trail_pb2 as _trail_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -452,6 +453,24 @@ class AdminServiceStub:
 
     IAM: kagitori:VerifyAuditTrail; managing account only.
     Errors: NoSuchEntityException (the chain).
+    """
+    DescribeTrail: _grpc.UnaryUnaryMultiCallable[_trail_pb2.DescribeTrailRequest, _trail_pb2.DescribeTrailResponse]
+    """Tells where the audit trail is delivered to.
+
+    IAM: kagitori:DescribeTrail; managing account only.
+    Errors: NoSuchEntityException (it is not delivered anywhere).
+    """
+    GetTrailStatus: _grpc.UnaryUnaryMultiCallable[_trail_pb2.GetTrailStatusRequest, _trail_pb2.GetTrailStatusResponse]
+    """Tells how the delivery of the audit trail goes.
+
+    IAM: kagitori:GetTrailStatus; managing account only.
+    Errors: NoSuchEntityException (it is not delivered anywhere).
+    """
+    ListAuditPublicKeys: _grpc.UnaryUnaryMultiCallable[_trail_pb2.ListAuditPublicKeysRequest, _trail_pb2.ListAuditPublicKeysResponse]
+    """Lists the keys that sign for the audit trail, and all that ever did.
+
+    IAM: kagitori:ListAuditPublicKeys.
+    Errors: InvalidMarkerException.
     """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_operation_pb2.GetUsageRequest, _operation_pb2.GetUsageResponse]
     """Adds up the use of the service over a time, for showback or billing.
@@ -885,6 +904,24 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     IAM: kagitori:VerifyAuditTrail; managing account only.
     Errors: NoSuchEntityException (the chain).
+    """
+    DescribeTrail: _aio.UnaryUnaryMultiCallable[_trail_pb2.DescribeTrailRequest, _trail_pb2.DescribeTrailResponse]  # type: ignore[assignment]
+    """Tells where the audit trail is delivered to.
+
+    IAM: kagitori:DescribeTrail; managing account only.
+    Errors: NoSuchEntityException (it is not delivered anywhere).
+    """
+    GetTrailStatus: _aio.UnaryUnaryMultiCallable[_trail_pb2.GetTrailStatusRequest, _trail_pb2.GetTrailStatusResponse]  # type: ignore[assignment]
+    """Tells how the delivery of the audit trail goes.
+
+    IAM: kagitori:GetTrailStatus; managing account only.
+    Errors: NoSuchEntityException (it is not delivered anywhere).
+    """
+    ListAuditPublicKeys: _aio.UnaryUnaryMultiCallable[_trail_pb2.ListAuditPublicKeysRequest, _trail_pb2.ListAuditPublicKeysResponse]  # type: ignore[assignment]
+    """Lists the keys that sign for the audit trail, and all that ever did.
+
+    IAM: kagitori:ListAuditPublicKeys.
+    Errors: InvalidMarkerException.
     """
     GetUsage: _aio.UnaryUnaryMultiCallable[_operation_pb2.GetUsageRequest, _operation_pb2.GetUsageResponse]  # type: ignore[assignment]
     """Adds up the use of the service over a time, for showback or billing.
@@ -1675,6 +1712,42 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         IAM: kagitori:VerifyAuditTrail; managing account only.
         Errors: NoSuchEntityException (the chain).
+        """
+
+    @_abc_1.abstractmethod
+    def DescribeTrail(
+        self,
+        request: _trail_pb2.DescribeTrailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trail_pb2.DescribeTrailResponse, _abc.Awaitable[_trail_pb2.DescribeTrailResponse]]:
+        """Tells where the audit trail is delivered to.
+
+        IAM: kagitori:DescribeTrail; managing account only.
+        Errors: NoSuchEntityException (it is not delivered anywhere).
+        """
+
+    @_abc_1.abstractmethod
+    def GetTrailStatus(
+        self,
+        request: _trail_pb2.GetTrailStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trail_pb2.GetTrailStatusResponse, _abc.Awaitable[_trail_pb2.GetTrailStatusResponse]]:
+        """Tells how the delivery of the audit trail goes.
+
+        IAM: kagitori:GetTrailStatus; managing account only.
+        Errors: NoSuchEntityException (it is not delivered anywhere).
+        """
+
+    @_abc_1.abstractmethod
+    def ListAuditPublicKeys(
+        self,
+        request: _trail_pb2.ListAuditPublicKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trail_pb2.ListAuditPublicKeysResponse, _abc.Awaitable[_trail_pb2.ListAuditPublicKeysResponse]]:
+        """Lists the keys that sign for the audit trail, and all that ever did.
+
+        IAM: kagitori:ListAuditPublicKeys.
+        Errors: InvalidMarkerException.
         """
 
     @_abc_1.abstractmethod

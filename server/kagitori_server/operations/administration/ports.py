@@ -301,11 +301,38 @@ class UsagePort(Protocol):
         ...
 
 
+class DeliveredTrail(Protocol):
+    """The trail that is delivered as log files and digests (`delivery.naming.TrailDescription`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def arn(self) -> str: ...
+    @property
+    def home_region(self) -> str: ...
+    @property
+    def bucket(self) -> str:
+        """The bucket that it is delivered to. Of a directory: the one that its content is meant for."""
+        ...
+
+    @property
+    def prefix(self) -> str:
+        """What object keys begin with; may be empty."""
+        ...
+
+    @property
+    def kms_key(self) -> str:
+        """ARN of the key that log files are encrypted under; empty for none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Administration:
     """The ports of AdminService's operations. Made once, by wiring."""
 
     audit: AuditPort
+    trail: DeliveredTrail | None
+    """None where nothing is delivered."""
     root_key: RootKeyPort
     decisions: DecisionPort
     simulations: SimulationPort

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from kagitori_server.model.errors import AccessDeniedException, LimitExceededException, ValidationException
 from kagitori_server.model.principals import (
     SESSION_SECONDS,
     AccessKeyRecord,
     AssumedSession,
+    Caller,
+    CredentialKind,
     PrincipalKind,
     PrincipalRecord,
     TokenRecord,
@@ -26,10 +30,26 @@ SESSIONS_MAX = 5_000
 _SESSION_TOKEN_PREFIX = "kgs_"  # noqa: S105 - what session tokens begin with, for scanners of leaked secrets
 
 
-def check_assume_role(context: Context, request: shapes.AssumeRoleRequest) -> None:
+_NO_FACTS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSession:
+    """A new session of a role, with the secrets that open it."""
+
+    credentials: shapes.SessionCredentials = field(repr=False)
+    token: str = field(repr=False)
+    arn: str
+    user_id: str
+
+
+def check_assume_role(
+    context: Context, request: shapes.AssumeRoleRequest, more: Mapping[str, str] = _NO_FACTS
+) -> None:
     """Refuses whom the role's trust policy doesn't admit, a role that isn't there likewise; then what can't be.
 
-    From here on the call is about the role's account.
+    `more` are condition keys that the request brings beside those of its members. From here on the call is about the
+    role's account.
     """
     caller = context.caller
     if caller.kind is PrincipalKind.ROOT:
@@ -39,7 +59,7 @@ def check_assume_role(context: Context, request: shapes.AssumeRoleRequest) -> No
         actions = (*actions, "sts:SetSourceIdentity")
     role = context.lookup.principal(request.role_arn)
     may_assume = context.services.administration.may_assume
-    if role is None or not may_assume(context, role, actions, _request_facts(request)):
+    if role is None or not may_assume(context, role, actions, {**_request_facts(request), **more}):
         raise AccessDeniedException(
             f"User: {caller.arn} is not authorized to perform: {' and '.join(actions)} on resource: {request.role_arn}"
         )
@@ -50,40 +70,56 @@ def check_assume_role(context: Context, request: shapes.AssumeRoleRequest) -> No
     if request.role_session_name.lower() == "root":
         raise ValidationException("The session name root is reserved.")
     tags_of(request.tags)
-    _check_duration(context, role, request.duration_seconds)
+    check_duration(context, role, request.duration_seconds)
     if request.policy is not None:
         parse_identity_policy(request.policy, IdentityKind.USER)
 
 
-def prepare_assume_role(context: Context, _request: shapes.AssumeRoleRequest) -> None:
+def prepare_session(context: Context, _request: object) -> None:
     """Makes the session's access key and wraps its secret."""
     context.prepared = new_access_key(context, "ASIA")
 
 
 def assume_role(context: Context, request: shapes.AssumeRoleRequest) -> shapes.AssumeRoleResponse:
     """Gives the caller credentials of a new session of the role (AWS STS AssumeRole)."""
+    session = AssumedSession(
+        policy=request.policy,
+        tags=tags_of(request.tags),
+        source_identity=request.source_identity or context.caller.source_identity,
+    )
+    opened = open_session(context, request.role_arn, request.role_session_name, request.duration_seconds, session)
+    return shapes.AssumeRoleResponse(
+        credentials=opened.credentials,
+        token=opened.token,
+        assumed_role_arn=opened.arn,
+        assumed_role_id=opened.user_id,
+    )
+
+
+def open_session(
+    context: Context, role_arn: str, name: str, seconds: int | None, session: AssumedSession
+) -> OpenedSession:
+    """Opens a session for `seconds`, or an hour; `prepare_session` has made its access key, admission let it through.
+
+    Raises LimitExceededException.
+    """
     services, writer = context.services, context.writer
     made: NewAccessKey = context.prepared
-    role = writer.get_principal(request.role_arn)
+    role = writer.get_principal(role_arn)
     if role is None:
         message = "the role was there when the call was admitted in the same transaction"
         raise RuntimeError(message)
     drop_expired(context, role.arn)
     if writer.count_sessions(role.arn) >= SESSIONS_MAX:
         raise LimitExceededException(f"The role has {SESSIONS_MAX} sessions, the most it may have.")
-    session = AssumedSession(
-        policy=request.policy,
-        tags=tags_of(request.tags),
-        source_identity=request.source_identity or context.caller.source_identity,
-    )
-    expires = context.now + (request.duration_seconds or SESSION_SECONDS)
+    expires = context.now + (seconds or SESSION_SECONDS)
     token, session_token = TOKEN_PREFIX + services.ids.secret(), _SESSION_TOKEN_PREFIX + services.ids.secret()
     record = TokenRecord(
         token_id=credential_id(context, "tok"),
         digest=hashlib.sha256(token.encode()).digest(),
         principal_arn=role.arn,
         account=role.account,
-        session_name=request.role_session_name,
+        session_name=name,
         description="",
         created=context.now,
         expires=expires,
@@ -92,7 +128,7 @@ def assume_role(context: Context, request: shapes.AssumeRoleRequest) -> shapes.A
     writer.insert_token(record)
     writer.insert_access_key(_access_key(record, made, session_token))
     context.extra |= {"token_id": record.token_id, "access_key_id": made.access_key_id}
-    return shapes.AssumeRoleResponse(
+    return OpenedSession(
         credentials=shapes.SessionCredentials(
             access_key_id=made.access_key_id,
             secret_access_key=made.secret,
@@ -100,10 +136,8 @@ def assume_role(context: Context, request: shapes.AssumeRoleRequest) -> shapes.A
             expiration=expires,
         ),
         token=token,
-        assumed_role_arn=(
-            f"arn:{services.partition}:sts::{role.account}:assumed-role/{role.name}/{request.role_session_name}"
-        ),
-        assumed_role_id=f"{role.principal_id}:{request.role_session_name}",
+        arn=f"arn:{services.partition}:sts::{role.account}:assumed-role/{role.name}/{name}",
+        user_id=f"{role.principal_id}:{name}",
     )
 
 
@@ -124,7 +158,8 @@ def _access_key(token: TokenRecord, made: NewAccessKey, session_token: str) -> A
     )
 
 
-def _check_duration(context: Context, role: PrincipalRecord, seconds: int | None) -> None:
+def check_duration(context: Context, role: PrincipalRecord, seconds: int | None) -> None:
+    """Refuses longer sessions than the role may have. Raises ValidationException."""
     if seconds is None:
         return
     if seconds > role.max_session_seconds:
@@ -132,10 +167,15 @@ def _check_duration(context: Context, role: PrincipalRecord, seconds: int | None
             "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
         )
     # Without this a session could renew itself with ever longer ones (AWS IAM, role chaining).
-    if context.caller.kind is PrincipalKind.ROLE and seconds > SESSION_SECONDS:
+    if _is_session(context.caller) and seconds > SESSION_SECONDS:
         raise ValidationException(
             "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining."
         )
+
+
+def _is_session(caller: Caller) -> bool:
+    """Whether a session of a role calls, rather than somebody with a token who has none yet."""
+    return caller.kind is PrincipalKind.ROLE and caller.credential_kind is not CredentialKind.EXCHANGED_TOKEN
 
 
 def _request_facts(request: shapes.AssumeRoleRequest) -> dict[str, str | tuple[str, ...]]:

@@ -159,3 +159,70 @@ class VerifyAuditTrailResponse:
     """What VerifyAuditTrail answers."""
 
     chains: tuple[AuditChain, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribeTrailResponse:
+    """What DescribeTrail answers."""
+
+    name: str
+    trail_arn: str
+    home_region: str
+    s3_bucket_name: str
+    s3_key_prefix: str | None
+    kms_key_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetTrailStatusResponse:
+    """What GetTrailStatus answers. Times are seconds since the epoch, None for never."""
+
+    is_logging: bool
+    start_logging_time: float | None
+    stop_logging_time: float | None
+    latest_delivery_attempt_time: float | None
+    latest_delivery_time: float | None
+    latest_delivery_error: str | None
+    latest_digest_delivery_attempt_time: float | None
+    latest_digest_delivery_time: float | None
+    latest_digest_delivery_error: str | None
+
+
+class AuditKeyPurpose(StrEnum):
+    """What keys of the service are for that sign for its trail."""
+
+    AUDIT_DIGEST = "AUDIT_DIGEST"
+    AUDIT_LOG = "AUDIT_LOG"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListAuditPublicKeysRequest:
+    """What ListAuditPublicKeys takes."""
+
+    purpose: AuditKeyPurpose | None = member()
+    start_time: float | None = member()
+    end_time: float | None = member()
+    limit: int | None = member(minimum=1, maximum=1_000)
+    marker: str | None = member(minimum=1, maximum=1_024)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPublicKey:
+    """A key that signs, or signed. Times are seconds since the epoch."""
+
+    purpose: AuditKeyPurpose
+    key_id: str
+    region: str
+    public_key: bytes
+    fingerprint: str | None
+    validity_start_time: float
+    validity_end_time: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListAuditPublicKeysResponse:
+    """What ListAuditPublicKeys answers."""
+
+    public_keys: tuple[AuditPublicKey, ...]
+    next_marker: str | None
+    truncated: bool

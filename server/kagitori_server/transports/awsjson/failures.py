@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 from kagitori_server.model import errors
 from kagitori_server.model.errors import KmsError, every_error
+from kagitori_server.model.neighbour_errors import InvalidParameterException, every_neighbour_error
 
 MESSAGE_MAX = 4_096
 """Characters of a message."""
 
-NAMES: dict[type[KmsError], str] = {each: each.code() for each in every_error()}
+NAMES: dict[type[KmsError], str] = {each: each.code() for each in (*every_error(), *every_neighbour_error())}
 """Every class of the vocabulary and its `__type`. A subclass that isn't listed counts as its nearest ancestor."""
-_CAPITAL = frozenset({errors.AccessDeniedException})
+_CAPITAL = frozenset({errors.AccessDeniedException, InvalidParameterException})
 _STATUS: dict[type[KmsError], int] = {errors.RequestEntityTooLargeException: 413}
 
 

@@ -36,7 +36,7 @@ def aws_name(member: str, irregular: Mapping[str, str]) -> str:
 def object_reader(shape: type[Any], irregular: Mapping[str, str]) -> Read:
     """Reads objects into members of `shape`. Raises TypeError for a member of a type that JSON can't hold."""
     members = {
-        aws_name(name, irregular): (name, _reader(hint, irregular)) for name, hint in _members(shape).items()
+        aws_name(name, irregular): (name, _reader(hint, irregular)) for name, hint in member_types(shape).items()
     }
 
     def read(sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def object_writer(
     """
     members = [
         (name, aws_name(name, irregular), _writer(hint, irregular, absent_if_empty), name in absent_if_empty)
-        for name, hint in _members(shape).items()
+        for name, hint in member_types(shape).items()
     ]
 
     def write(answer: Any) -> dict[str, Any]:
@@ -74,7 +74,8 @@ def object_writer(
     return write
 
 
-def _members(shape: type[Any]) -> dict[str, Any]:
+def member_types(shape: type[Any]) -> dict[str, Any]:
+    """The types of a shape's members by name, without None. Raises TypeError for a union of others."""
     hints = typing.get_type_hints(shape)
     return {field.name: _without_none(hints[field.name]) for field in dataclasses.fields(shape)}
 
@@ -91,9 +92,9 @@ def _without_none(hint: Any) -> Any:
 def _reader(hint: Any, irregular: Mapping[str, str]) -> _Convert | None:
     """What makes a JSON value one that the shape takes; None where it is one already."""
     if hint is bytes:
-        return _read_blob
+        return read_blob
     if hint is float:
-        return _read_time
+        return read_time
     if _is_plain(hint):
         return None
     if dataclasses.is_dataclass(hint):
@@ -138,7 +139,8 @@ def _inner(hint: Any) -> Any:
     raise TypeError(hint)
 
 
-def _read_blob(value: Any) -> bytes:
+def read_blob(value: Any) -> bytes:
+    """A blob. Raises SerializationException for what isn't base64."""
     if type(value) is str:
         try:
             return binascii.a2b_base64(value, strict_mode=True)
@@ -152,7 +154,8 @@ def _write_blob(value: bytes) -> str:
     return binascii.b2a_base64(value, newline=False).decode("ascii")
 
 
-def _read_time(value: Any) -> Any:
+def read_time(value: Any) -> Any:
+    """A time, seconds since the epoch; what is no text is left as it is. Raises SerializationException."""
     if type(value) is not str:
         return value
     if _ISO.fullmatch(value):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from kagitori_server.model.call import ExchangedToken
 from kagitori_server.model.errors import KmsError
 from kagitori_server.operations.row import Operation, Table
 from kagitori_server.operations.table import TABLE
@@ -54,6 +55,8 @@ class AwsService:
     """Member -> its AWS name where that isn't the words of it capitalised (`key_id` -> `KeyId`)."""
     absent_if_empty: frozenset[str] = frozenset()
     """Members with lists that answers have only with something in them."""
+    unsigned: Mapping[str, Callable[[Any], ExchangedToken]] = field(default_factory=dict)
+    """Operations whose requests nobody signs, and what in the row's request proves the caller instead."""
 
 
 KMS = AwsService(
@@ -83,6 +86,17 @@ class Route(NamedTuple):
     """The row's name."""
     read: Reader
     write: Writer
+    proof: Callable[[Received], ExchangedToken] | None
+    """What proves the caller of a request that isn't signed; None where a signature does. Raises KmsError for a request
+    that isn't acceptable."""
+
+
+def _proof(
+    take: Callable[[Any], ExchangedToken] | None, row: Operation, read: Reader
+) -> Callable[[Received], ExchangedToken] | None:
+    if take is None:
+        return None
+    return lambda received: take(row.request.build(read(received)))
 
 
 class Routes:
@@ -107,7 +121,10 @@ class Routes:
                     raise TypeError(row_name)
                 codec = service.codec
                 read = codec.reader(service, operation, row.request.cls)
-                route = Route(service, row_name, read, codec.writer(service, operation, row.response))
+                route = Route(
+                    service, row_name, read, codec.writer(service, operation, row.response),
+                    _proof(service.unsigned.get(operation), row, read),
+                )
                 for prefix in service.target_prefixes:
                     self._targets[f"{prefix}.{operation}"] = route
                 if service.version:

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from kagitori_server.model.errors import every_error
+from kagitori_server.model.neighbour_errors import every_neighbour_error
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 """Of the text that `Measures.exposition` makes."""
@@ -44,7 +45,7 @@ class Measures:
         """Both functions are asked when metrics are read; `audit_position` is the last durable record's number."""
         self._registry = CollectorRegistry()
         self._operations = frozenset(operations)
-        self._codes = frozenset(error.code() for error in every_error())
+        self._codes = frozenset(error.code() for error in (*every_error(), *every_neighbour_error()))
         self._calls = _Calls()
         self._registry.register(self._calls)
         gauge = Gauge("kagitori_calls_in_flight", "Calls that are worked on now.", registry=self._registry)
