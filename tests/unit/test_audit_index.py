@@ -14,6 +14,7 @@ import pytest
 
 from kagitori_server.audit.chain import chain_name
 from kagitori_server.audit.identity import IdentityType, SessionFacts, render_identity
+from kagitori_server.audit.index_file import Words, account_word, word
 from kagitori_server.audit.indexing import Indexer, Indexes
 from kagitori_server.audit.lookup import LookupQuery, lookup_events
 from kagitori_server.audit.matching import Filter, LookupKey, attributes, context_pair, needle, parse_record
@@ -71,6 +72,13 @@ def random_record(chance: random.Random, number: int, moment: int) -> bytes:
         request_parameters=None if chance.random() < 0.1 else parameters, error_code=error,
         error_message=None if error is None else "no",
     ))
+
+
+FACTS = CallFacts(
+    event_id="", request_id="r", event_time=START, event_name="Encrypt", region="us-east-1",
+    user_identity=_identity(random.Random(1), ACCOUNTS[0]), source_ip="192.0.2.7", user_agent="test", read_only=True,
+    recipient_account=ACCOUNTS[0],
+)
 
 
 class Log:
@@ -192,6 +200,33 @@ def test_random_look_ups_find_what_a_scan_finds(tmp_path: Path, seed: int) -> No
         if log.chance.random() < 0.5:
             log.restart()
     log.close()
+
+
+def test_words_of_known_calls_are_those_of_any(tmp_path: Path) -> None:
+    """Remembering a call changes nothing, whatever callers chose."""
+    chance = random.Random(9)
+    words = Words(known=50)
+    sneaky = {"eventID": "x", "requestID": "y", "encryptionContext": "{", 'a"},"encryptionContext":{"b': '\\"}'}
+    for number in range(3_000):
+        record = random_record(chance, number, START)
+        if chance.random() < 0.2:
+            record = render_record(replace(
+                FACTS, event_id=str(UUID(int=number)), request_id=chance.choice((None, "r", 'q"', "é")),
+                request_parameters={
+                    "nested": {"encryption_context": chance.choice(CONTEXTS)},
+                    "encryption_context": chance.choice((sneaky, *CONTEXTS)),
+                    "source_encryption_context": chance.choice((sneaky, *CONTEXTS)),
+                },
+            ))
+        line = b'{"seq":%d,"prev":"%b","event":%b}' % (number + 1, b"0" * 64, record)
+        parsed = parse_record(line)
+        assert parsed is not None
+        account = str(parsed["recipientAccountId"])
+        wanted = {account_word(account), *(word(account, found) for found in attributes(parsed))}
+        assert wanted <= set(words.of(line).split())
+        assert len(set(words.of(line).split())) <= len(wanted) + 4, "more only of nested contexts"
+    for garbage in (b"", b"x", line[:-1], line[1:], line.replace(b'"eventTime":"2', b'"eventTime":"\\'), b'{"seq":1}'):
+        assert parse_record(garbage) is not None or words.of(garbage) == ""
 
 
 def test_an_index_is_used_and_stays_behind_by_nothing(log: Log) -> None:
