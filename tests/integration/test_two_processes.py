@@ -11,7 +11,8 @@ import grpc
 import pytest
 from tests.support.operated import OperatedServer, Stubs, command, refused
 
-from kagitori.kms.v1 import credentials_pb2, cryptography_pb2, identity_policies_pb2, keys_pb2
+from kagitori.kms.v1 import audit_pb2, credentials_pb2, cryptography_pb2, identity_policies_pb2, keys_pb2
+from kagitori_client.client import pages
 from kagitori_server.audit.verify import verify
 from kagitori_server.bootstrap.data_directory import open_data_directory
 from kagitori_server.config import Config, ListenConfig
@@ -133,6 +134,38 @@ def test_key_that_one_destroys_is_gone_for_the_other(pair: Pair) -> None:
     recorded = b"".join(path.read_bytes() for path in chain.glob("*.jsonl"))
     assert recorded.count(b'"DeleteKey"') >= 1
     assert key.encode() in recorded
+
+
+def test_the_trail_of_both_is_one(pair: Pair) -> None:
+    """Look-ups at either show what both recorded, by time; a tail that changes servers misses and doubles nothing."""
+    key = _make_key(pair.one)
+    about = [audit_pb2.LookupAttribute(
+        attribute_key=audit_pb2.LOOKUP_ATTRIBUTE_KEY_KEY, attribute_value=key
+    ), audit_pb2.LookupAttribute(
+        attribute_key=audit_pb2.LOOKUP_ATTRIBUTE_KEY_EVENT_NAME, attribute_value="Encrypt"
+    )]
+    [begun] = pair.one.admin.TailEvents(audit_pb2.TailEventsRequest(filters=about))
+    token, tailed = begun.resume_token, []
+    for turn in range(6):
+        here, there = (pair.one, pair.two) if turn % 2 else (pair.two, pair.one)
+        for stubs in (here, there, here):
+            _encrypt(stubs, key)
+        for message in there.admin.TailEvents(audit_pb2.TailEventsRequest(filters=about, resume_token=token)):
+            tailed += [event.event_id for event in message.events]
+            token = message.resume_token
+    assert len(set(tailed)) == len(tailed) == 18
+    for stubs in (pair.one, pair.two):
+        request = audit_pb2.LookupEventsRequest(filters=about, max_results=5)
+        events = [event for page in pages(stubs.admin.LookupEvents, request) for event in page.events]
+        assert sorted(event.event_id for event in events) == sorted(tailed)
+        times = [event.event_time.seconds for event in events]
+        assert times == sorted(times, reverse=True)
+        exported = stubs.admin.ExportEvents(audit_pb2.ExportEventsRequest(filters=about))
+        assert sorted(event.event_id for message in exported for event in message.events) == sorted(tailed)
+    index, end = pair.first.data / "audit" / "index", time.monotonic() + 30
+    while len(list(index.rglob("*.sqlite"))) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 class Writer(threading.Thread):

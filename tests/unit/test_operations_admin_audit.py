@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 from tests.support.inprocess import HOME, REGION, START, InProcess
 
-from kagitori_server.model.errors import NoSuchEntityException, ValidationException
+from kagitori_server.model.errors import (
+    AccessDeniedException,
+    NoSuchEntityException,
+    ThrottlingException,
+    ValidationException,
+)
 
 TENANT = "111111111111"
 DAY = 86_400
@@ -142,11 +147,62 @@ def test_an_attribute_selects(service: InProcess, key: str, value: str, expected
         {"lookup_attribute": {"attribute_key": "EventName", "attribute_value": ""}},
         {"lookup_attribute": {"attribute_key": "EventName", "attribute_value": "x" * 2001}},
         {"lookup_attribute": {"attribute_key": "ReadOnly", "attribute_value": "maybe"}},
+        {"filters": [{"attribute_key": "Outcome", "attribute_value": "maybe"}]},
+        {"filters": [{"attribute_key": "EncryptionContext", "attribute_value": "v"}]},
+        {"filters": [{"attribute_key": "EventName", "attribute_value": "v", "context_key": "k"}]},
+        {"filters": [{"attribute_key": "EventName", "attribute_value": "v"}] * 21},
     ],
 )
 def test_bad_members_are_refused(refusing: InProcess, values: dict[str, Any]) -> None:
     with pytest.raises(ValidationException):
         refusing.call("LookupEvents", values)
+
+
+def _streamed(service: InProcess, operation: str, values: dict[str, Any], token: str | None = None) -> list[Any]:
+    stream = service.call(operation, values, token=token)
+    found = []
+    while (message := stream.pull()) is not None:
+        found.append(message)
+    return found
+
+
+def test_filters_are_all_to_be_met(service: InProcess) -> None:
+    key = service.call("CreateKey").key_metadata.arn
+    for number in range(4):
+        context = {"tenant": f"t{number % 2}"}
+        service.call("Encrypt", {"key_id": key, "plaintext": b"x", "encryption_context": context})
+    pair = {"attribute_key": "EncryptionContext", "context_key": "tenant", "attribute_value": "t1"}
+    named = {"attribute_key": "Key", "attribute_value": key}
+    assert _names(service, filters=[pair, named]) == ["Encrypt", "Encrypt"]
+    assert _names(service, filters=[named], lookup_attribute={
+        "attribute_key": "EventName", "attribute_value": "CreateKey"
+    }) == ["CreateKey"]
+    assert _names(service, filters=[pair, {"attribute_key": "Outcome", "attribute_value": "failure"}]) == []
+
+
+def test_streams_show_an_accounts_own_records(service: InProcess) -> None:
+    tenant = service.new_account(TENANT)
+    service.call("CreateKey", {}, token=tenant)
+    service.call("CreateUser", {"user_name": "x"})
+    for operation, values in (("TailEvents", {"backlog": 100}), ("ExportEvents", {})):
+        messages = _streamed(service, operation, values, tenant)
+        names = [event.event_name for message in messages for event in message.events]
+        assert names[:2] == ["CreateToken", "CreateKey"]
+        assert "CreateUser" not in names
+    with pytest.raises(AccessDeniedException):
+        service.call("ExportEvents", {"account_id": HOME}, token=tenant)
+
+
+def test_as_many_streams_run_as_may(service: InProcess) -> None:
+    open_streams = [service.call("TailEvents") for _ in range(4)]
+    with pytest.raises(ThrottlingException):
+        service.call("ExportEvents")
+    open_streams.pop().close()
+    with pytest.raises(ValidationException):
+        service.call("TailEvents", {"resume_token": "x"})
+    assert _streamed(service, "ExportEvents", {})[-1].complete
+    for stream in open_streams:
+        stream.close()
 
 
 def test_a_sound_trail_is_described(service: InProcess) -> None:

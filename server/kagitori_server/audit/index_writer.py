@@ -8,7 +8,7 @@ from pathlib import Path
 from kagitori_server.audit.backwards import Cursor, event_time
 from kagitori_server.audit.chain import line_hash, parse_line
 from kagitori_server.audit.forwards import Stretch
-from kagitori_server.audit.index_file import SCHEMA, VERSION, About, Block, file_hash, words_of
+from kagitori_server.audit.index_file import SCHEMA, VERSION, About, Block, Words, file_hash
 
 _BLOCK_BYTES = 32 * 1024
 """Blocks shorter than that grow by what comes next, so that a quiet service doesn't have one for each line."""
@@ -18,8 +18,9 @@ SEAL_SUFFIX = ".sha256"
 class IndexWriter:
     """One file, written by one at a time. Methods raise sqlite3.Error."""
 
-    def __init__(self, path: Path, first_segment: int) -> None:
+    def __init__(self, path: Path, first_segment: int, words: Words) -> None:
         """Goes on with the file, or makes one for the lines from the beginning of a segment."""
+        self._words = words
         self._path = path
         # SQLite would make it for everybody whom the umask leaves in.
         path.touch(0o600)
@@ -59,7 +60,7 @@ class IndexWriter:
         row = self.about.lines
         for line in lines:
             row += 1
-            if words := words_of(line):
+            if words := self._words.of(line):
                 self._pending.append((row, words))
         size = sum(len(line) + 1 for line in lines)
         times = [when for when in map(event_time, lines) if when]

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from kagitori_server.audit.backwards import Cursor, chain_end
 from kagitori_server.audit.chain import chain_names, parse_line, segment_name, segment_number, segment_numbers
 from kagitori_server.audit.forwards import Stretch, chain_forwards
-from kagitori_server.audit.index_file import IndexReader, file_hash, means_damage, readable
+from kagitori_server.audit.index_file import IndexReader, Words, file_hash, means_damage, readable
 from kagitori_server.audit.index_writer import SEAL_SUFFIX, IndexWriter
 from kagitori_server.audit.opening import chain_is_free, lock_chain
 from kagitori_server.audit.trail import Trail
@@ -137,6 +137,7 @@ class Indexer:
         self._indexes = indexes
         self._rest = rest
         self._sealed_lines = sealed_lines
+        self._words = Words()
         self._stopping = False
 
     def stop(self) -> None:
@@ -249,7 +250,7 @@ class Indexer:
         chain_dir = self._root / goal.chain
         if last and not path.exists() and next(chain_forwards(chain_dir, Cursor(first, 0), goal.stop), None) is None:
             return None
-        with closing(IndexWriter(path, first)) as writer:
+        with closing(IndexWriter(path, first, self._words)) as writer:
             size = 0
             for stretch in chain_forwards(chain_dir, writer.end, goal.stop):
                 if stretch.end.segment > writer.end.segment and writer.about.lines >= self._sealed_lines:

@@ -6,7 +6,6 @@ one block and one line. Blocks on file I/O, and returns after each block, so tha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,41 +26,14 @@ from kagitori_server.audit.chain import (
     segment_numbers,
 )
 from kagitori_server.audit.lookup import second_text
+from kagitori_server.audit.occasions import Occasion, occasion, without_context
 from kagitori_server.audit.segments import open_segment
+
+__all__ = ["Block", "Occasion", "Replay", "occasion", "without_context"]
 
 _BLOCK_BYTES = 64 * 1024
 _FIRST_BYTES = MAX_LINE_BYTES + 1
 _OPENING, _CLOSING = b'{"seq":', b"}}"
-_EVENT = b'"event":{'
-_TIME = b',"eventTime":"'
-_TIME_BYTES = len("2026-01-01T00:00:00Z")
-_REQUEST_ID = b',"requestID":"'
-_EVENT_ID = b'","eventID":"'
-_AFTER_IDS = b'","readOnly":'
-
-
-class Occasion(NamedTuple):
-    """A call as its line tells it, apart in what repeats from call to call and what doesn't."""
-
-    what: bytes
-    """Everything but time and ids: two calls with the same are the same call, made at two times."""
-    when: str
-    """`YYYY-MM-DDTHH:MM:SSZ`."""
-    event_id: str
-
-
-# Names and values are whatever callers chose, with quotes and backslashes escaped.
-_TEXT = rb'"(?:[^"\\]|\\.)*"'
-_PAIRS = re.compile(rb'"encryptionContext":\{(?:' + _TEXT + rb":" + _TEXT + rb",?)*+\}")
-_PARAMETERS = b',"requestParameters":{'
-
-
-def without_context(what: bytes) -> bytes:
-    """A call without its encryption context, which is often the only thing in which calls differ; the same if it has
-    none. Contexts of other members, such as those of ReEncrypt, stay."""
-    begin = what.find(_PARAMETERS)
-    found = _PAIRS.search(what, begin) if begin >= 0 else None
-    return what if found is None else what[: found.start()] + what[found.end() :]
 
 
 class Block(NamedTuple):
@@ -111,25 +83,6 @@ class Replay:
                 for needle in self._needles:
                     wanted = [line for line in wanted if needle in line]
                 yield Block(wanted, len(lines), damaged)
-
-
-def occasion(line: bytes) -> Occasion | None:
-    """The call in a line, without parsing it; None for a line that tells of none.
-
-    Names and values that callers choose can't be taken for members of a record: quotes within texts are escaped,
-    what callers name stands within `requestParameters` and its like, between the time and the last request id.
-    """
-    begin = line.find(_EVENT)
-    at = line.find(_TIME, begin)
-    ids = line.rfind(_REQUEST_ID)
-    event_id = line.find(_EVENT_ID, ids)
-    rest = line.find(_AFTER_IDS, event_id)
-    if not 0 <= begin < at < ids < event_id < rest:
-        return None
-    time = at + len(_TIME)
-    what = b"".join((line[begin:at], line[time + _TIME_BYTES : ids], line[rest:]))
-    id_text = line[event_id + len(_EVENT_ID) : rest].decode("ascii", "replace")
-    return Occasion(what, line[time : time + _TIME_BYTES].decode("ascii", "replace"), id_text)
 
 
 def _plan(chain_dir: Path, oldest: str, newest: str | None) -> tuple[list[_Part], int]:
