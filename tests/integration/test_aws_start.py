@@ -18,7 +18,9 @@ from botocore.exceptions import ClientError
 from tests.support.devserver import DevServer, running_server
 from tests.support.operated import OperatedServer, command
 
+from kagitori.kms.v1.credentials_pb2 import AssumeRoleRequest, CreateTokenRequest
 from kagitori.kms.v1.dev_pb2 import AdvanceClockRequest
+from kagitori.kms.v1.principals_pb2 import CreateRoleRequest, CreateUserRequest
 from kagitori_server.laboratory.regions import AWS_REGIONS
 
 ANY_PORT = ("--aws-listen", "127.0.0.1:0")
@@ -158,6 +160,31 @@ def test_a_moved_clock_locks_nobody_out(dev: DevServer) -> None:
     with dev.client() as admin:
         admin.dev.AdvanceClock(AdvanceClockRequest(seconds=6 * 86_400))
     assert kms.describe_key(KeyId=key)["KeyMetadata"]["DeletionDate"] == due
+
+
+def test_sessions_end_by_the_clock_of_the_instance(dev: DevServer, tmp_path: Path) -> None:
+    """As tokens do."""
+    with dev.client() as admin:
+        user = admin.admin.CreateUser(CreateUserRequest(user_name="assumer")).user.arn
+        trust = {"Effect": "Allow", "Principal": {"AWS": user}, "Action": "sts:AssumeRole"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        made = admin.admin.CreateRole(CreateRoleRequest(role_name="r", assume_role_policy_document=document))
+        token = tmp_path / "assumer.token"
+        token.touch(mode=0o600)
+        token.write_text(admin.admin.CreateToken(CreateTokenRequest(principal_arn=user)).token)
+        with dev.client(KAGITORI_TOKEN_FILE=str(token)) as assumer:
+            given = assumer.admin.AssumeRole(
+                AssumeRoleRequest(role_arn=made.role.arn, role_session_name="s1", duration_seconds=900)
+            ).credentials
+        session = client(
+            dev, aws_access_key_id=given.access_key_id, aws_secret_access_key=given.secret_access_key,
+            aws_session_token=given.session_token,
+        )
+        with pytest.raises(ClientError, match="AccessDeniedException"):
+            session.list_keys()
+        admin.dev.AdvanceClock(AdvanceClockRequest(seconds=901))
+    with pytest.raises(ClientError, match="ExpiredTokenException"):
+        session.list_keys()
 
 
 def test_dev_as_somebody_else() -> None:

@@ -31,13 +31,15 @@ from kagitori_server.model.errors import (
 from kagitori_server.transports.awsjson.codec import MEDIA_TYPES
 from kagitori_server.transports.awsjson.messages import Received, Written
 from kagitori_server.transports.awsjson.services import Codec, Route, Routes
-from kagitori_server.transports.http.messages import Receive, Scope, Send, problem_of_head, read_body
+from kagitori_server.transports.http.messages import Bodies, BodyRefused, Receive, Scope, Send, problem_of_head
 
 BODY_BYTES_MAX = 1_048_576
 FORM_BYTES_MAX = 65_536
 """Of a body with parameters."""
 QUERY_BYTES_MAX = 8_192
 """Of the query string."""
+LARGE_AT_ONCE = 64
+"""Requests of more than LARGE_BYTES that are worked on at once; they are read in threads, and wait there."""
 PARAMETERS_MAX = 1_000
 """Of a query string and of a form, each."""
 _USER_AGENT_MAX = 256
@@ -91,8 +93,10 @@ class Application:
         self._request_ids = request_ids
         self._regions = regions
         self._most_in_flight = most_in_flight
+        self._bodies = Bodies(BODY_BYTES_MAX)
+        self._large = 0
         self.in_flight = 0
-        """How many requests are worked on now."""
+        """How many requests are worked on now, their bodies having come."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request (ASGI 3.0)."""
@@ -102,34 +106,43 @@ class Application:
             await _respond(send, Written(200, ((b"Content-Type", b"text/plain"),), b"healthy"), None, close=False)
             return
         request_id, close = self._request_ids(), False
-        self.in_flight += 1
         try:
-            written = await self._answered(scope, receive, request_id)
+            written = await self._read(scope, receive, request_id)
         except _Refused as refused:
             written, close = refused.codec.failure(refused.error, request_id), refused.close
         except Exception as bug:  # noqa: BLE001 - whatever it is, the caller must get an answer that says nothing
             _log_bug(request_id, bug)
             written = self._routes.default.failure(_internal(), request_id)
-        finally:
-            self.in_flight -= 1
         await _respond(send, written, request_id, close=close)
 
-    async def _answered(self, scope: Scope, receive: Receive, request_id: str) -> Written:
+    async def _read(self, scope: Scope, receive: Receive, request_id: str) -> Written:
         """The body is read first, whatever comes of it: a client that is still sending may not hear an early answer.
 
         Raises _Refused.
         """
         default = self._routes.default
-        if self.in_flight > self._most_in_flight:
-            busy = ThrottlingException("The service is busy. Please try again.", retry_after=_RETRY_SECONDS)
-            raise _Refused(default, busy, close=True)
         problem = problem_of_head(scope)
         if problem is not None:
             raise _Refused(default, SerializationException(problem), close=True)
-        body = await read_body(scope, receive, BODY_BYTES_MAX)
-        if body is None:
+        try:
+            body = await self._bodies.read(scope, receive)
+        except BodyRefused as refused:
             too_large = RequestEntityTooLargeException("The body is too long, or was sent too slowly.")
-            raise _Refused(default, too_large, close=True)
+            raise _Refused(default, _busy() if refused.busy else too_large, close=True) from None
+        large = len(body) > LARGE_BYTES
+        if self.in_flight >= self._most_in_flight or (large and self._large >= LARGE_AT_ONCE):
+            raise _Refused(default, _busy(), close=True)
+        self.in_flight += 1
+        self._large += large
+        try:
+            return await self._answered(scope, body, request_id)
+        finally:
+            self.in_flight -= 1
+            self._large -= large
+
+    async def _answered(self, scope: Scope, body: bytes, request_id: str) -> Written:
+        """Raises _Refused."""
+        default = self._routes.default
         headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
         request = _Request(scope, headers, _query(scope, default), body)
         route, received = self._route(request)
@@ -236,6 +249,10 @@ def _evidence(request: _Request, route: Route, received: Received) -> Evidence:
     except KmsError as problem:
         evidence.problem = problem
     return evidence
+
+
+def _busy() -> ThrottlingException:
+    return ThrottlingException("The service is busy. Please try again.", retry_after=_RETRY_SECONDS)
 
 
 def _internal() -> KMSInternalException:

@@ -35,22 +35,46 @@ def problem_of_head(scope: Scope) -> str | None:
     return None if scope["http_version"] in ("1.1", "1.0") else "HTTP/1.1 is spoken here."
 
 
-async def read_body(scope: Scope, receive: Receive, most: int) -> bytes | None:
-    """The body; None for one of more than `most` bytes, too slow or given up."""
-    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
-    if lengths and (not lengths[0].isdigit() or len(lengths[0]) > 9 or int(lengths[0]) > most):
-        return None
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    return None
-                body += message.get("body", b"")
-                if len(body) > most:
-                    return None
-                if not message.get("more_body", False):
-                    return bytes(body)
-    except TimeoutError:
-        return None
+class BodyRefused(Exception):
+    """A body that isn't read to its end: too long, too slow or given up, or `busy`, when others take the room."""
+
+    def __init__(self, *, busy: bool = False) -> None:
+        super().__init__()
+        self.busy = busy
+
+
+class Bodies:
+    """Reads the bodies of a listener's requests: each of at most `most` bytes, and of all that are on their way
+    together at most `together`, so that nobody needs a name to fill the memory."""
+
+    def __init__(self, most: int, together: int = 64 * 1_048_576) -> None:
+        self._most = most
+        self._together = together
+        self._held = 0
+
+    async def read(self, scope: Scope, receive: Receive) -> bytes:
+        """The body. Raises BodyRefused."""
+        lengths = [value for name, value in scope["headers"] if name == b"content-length"]
+        if lengths and (not lengths[0].isdigit() or len(lengths[0]) > 9 or int(lengths[0]) > self._most):
+            raise BodyRefused
+        body, held = bytearray(), 0
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        raise BodyRefused
+                    part = message.get("body", b"")
+                    body += part
+                    if len(body) > self._most:
+                        raise BodyRefused
+                    if not message.get("more_body", False):
+                        return bytes(body)
+                    held += len(part)
+                    self._held += len(part)
+                    if self._held > self._together:
+                        raise BodyRefused(busy=True)
+        except TimeoutError:
+            raise BodyRefused from None
+        finally:
+            self._held -= held

@@ -25,7 +25,7 @@ from kagitori_server.authn.sigv4 import read_signed
 from kagitori_server.model.call import Call, Evidence
 from kagitori_server.model.errors import KmsError, NotFoundException
 from kagitori_server.operations.proxied_table import PROXIED_DECRYPT, PROXIED_ENCRYPT
-from kagitori_server.transports.http.messages import Receive, Scope, Send, problem_of_head, read_body
+from kagitori_server.transports.http.messages import Bodies, BodyRefused, Receive, Scope, Send, problem_of_head
 from kagitori_server.transports.xks import bodies
 from kagitori_server.transports.xks.failures import INTERNAL, failure, named
 
@@ -94,6 +94,7 @@ class Application:
         self._request_ids = request_ids
         self._most_in_flight = most_in_flight
         self._in_flight = 0
+        self._bodies = Bodies(wire.MESSAGE_MAX_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request (ASGI 3.0)."""
@@ -125,8 +126,11 @@ class Application:
         problem = problem_of_head(scope)
         if problem is not None:
             return named("ValidationException", problem), True
-        body = await read_body(scope, receive, wire.MESSAGE_MAX_BYTES)
-        if body is None:
+        try:
+            body = await self._bodies.read(scope, receive)
+        except BodyRefused as refused:
+            if refused.busy:
+                return named("ThrottlingException", "The proxy is busy."), True
             return named("ValidationException", "The body is too long, or was sent too slowly."), True
         path = _path(scope)
         below = path.removeprefix(self._offer.prefix + wire.API_PATH)
