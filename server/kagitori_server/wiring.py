@@ -44,6 +44,7 @@ from kagitori_server.custom_stores import CatalogUses, StoreRegistry
 from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
+from kagitori_server.log_keys import LogKeys
 from kagitori_server.metering import Meter
 from kagitori_server.model.errors import KmsError
 from kagitori_server.model.limits import Quotas
@@ -57,9 +58,12 @@ from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
+from kagitori_server.service_keys import ServiceKeys
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.store_openers import openers
+from kagitori_server.transparency.log import TransparencyLog
+from kagitori_server.transparency.receipts import Receipts
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.host import GrpcHost
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused, TlsFiles
@@ -76,6 +80,7 @@ _DECIDING_THREADS = 1
 _TRYING_THREADS = 4
 _METER_REST = 0.001
 """Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
+_SIGNING_KEY_DAYS = 90
 _log = logging.getLogger(__name__)
 
 
@@ -150,6 +155,10 @@ class Server:
         self._meter = Meter(
             self._catalog, data.audit, self._trail, PRICES, self._clocks.monotonic, lambda: time.sleep(_METER_REST)
         )
+        self._transparency = TransparencyLog(
+            data.audit, self._trail, LogKeys(lambda: self._service_keys, self._clocks.monotonic),
+            config.transparency.log_name, lambda: time.sleep(_METER_REST),
+        )
         self._services = self._make_services(root_key)
         recover_intents(self._services, self._trail, data.audit)
         self._recording = Recording(
@@ -168,6 +177,7 @@ class Server:
             stores=ThreadPoolExecutor(_TRYING_THREADS, "trying-stores"),
         )
         self._events = ServiceEvents(self._catalog, self._recording, self._trail)
+        self._service_keys = ServiceKeys(self._services, config.service.region, self._events, _SIGNING_KEY_DAYS)
         self._workers = {
             "destroying due keys": DeletionWorker(self._services, self._events).run_once,
             "rotating due keys": RotationWorker(self._services, self._events).run_once,
@@ -176,6 +186,8 @@ class Server:
         leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, FreezeEvents(self._events))
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
         self._metering = ThreadPoolExecutor(1, "metering")
+        # One thread that follows the trail, and one for receipts.
+        self._proving = ThreadPoolExecutor(2, "proving")
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
@@ -210,6 +222,10 @@ class Server:
         seconds = self._config.limits.usage_count_seconds
         counting = every(seconds, self._meter.run_once, self._metering, "counting usage")
         self._tasks.append(asyncio.create_task(counting))
+        seconds = self._config.transparency.update_seconds
+        if seconds:
+            proving = every(seconds, self._transparency.run_once, self._proving, "adding records to trees")
+            self._tasks.append(asyncio.create_task(proving))
         self._host.set_serving(True)
         self._ready = True
         return self._addresses()
@@ -229,9 +245,11 @@ class Server:
 
     def _close(self) -> None:
         self._meter.stop()
+        self._transparency.stop()
         pools = self._pools
         for pool in (
-            self._metering, pools.stores, pools.generation, pools.computing, pools.deciding, pools.writes, pools.reads
+            self._proving, self._metering, pools.stores, pools.generation, pools.computing, pools.deciding,
+            pools.writes, pools.reads,
         ):
             pool.shutdown()
         self._issuer_keys.close()
@@ -266,6 +284,7 @@ class Server:
         started = self._clocks.monotonic()
         administration = Administration(
             audit=AuditFiles(self._data.audit, self._trail),
+            transparency=self._transparency,
             root_key=RootKeyRotation(
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
@@ -328,6 +347,7 @@ class Server:
             observer=self._measures,
             default_region=config.service.region,
             monotonic=self._clocks.monotonic,
+            receipts=Receipts(self._transparency, self._proving),
         )
 
     def _listeners(self) -> list[Listener]:

@@ -35,7 +35,7 @@ _SERVED = {
     "CreateOidcProvider", "ListOidcProviders", "DeleteOidcProvider",
     "GetCallerIdentity", "ExplainAccess", "LintPolicy", "SimulatePolicy",
     "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
-    "LookupEvents", "VerifyAuditTrail", "GetUsage",
+    "LookupEvents", "VerifyAuditTrail", "GetTreeHead", "GetInclusionProof", "GetConsistencyProof", "GetUsage",
     "GetServerStatus", "ListKeyStoreHealth", "CheckCustomKeyStore", "RotateRootKey",
 }
 _NAMING = {

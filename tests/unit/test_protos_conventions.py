@@ -42,7 +42,7 @@ ADMIN_RPCS = {
     "CreateOidcProvider", "ListOidcProviders", "DeleteOidcProvider", "AssumeRole", "GetCallerIdentity",
     "ExplainAccess", "SimulatePolicy", "LintPolicy",
     "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
-    "LookupEvents", "VerifyAuditTrail",
+    "LookupEvents", "VerifyAuditTrail", "GetTreeHead", "GetInclusionProof", "GetConsistencyProof",
     "GetUsage", "GetServerStatus", "ListKeyStoreHealth", "CheckCustomKeyStore", "RotateRootKey",
 }
 

@@ -28,6 +28,7 @@ from kagitori_client.cli import (
     oidc_providers,
     policies,
     principals,
+    proofs,
     regions,
     rotation,
     service,
@@ -67,7 +68,7 @@ def build() -> typer.Typer:
         ("policy", (policies.app, managed_policies.policy_app)),
         ("principal", (principals.app, groups.app, managed_policies.boundary_app)),
         ("token", (tokens.app, assume_role.app)), ("access-key", (access_keys.app,)), ("budget", (budgets.app,)),
-        ("oidc-provider", (oidc_providers.app,)), ("keystore", (keystores.app,)),
+        ("oidc-provider", (oidc_providers.app,)), ("keystore", (keystores.app,)), ("audit", (audit.app, proofs.app)),
     ):
         noun = typer.Typer(help=parts[0].info.help, no_args_is_help=True)
         for part in parts:
@@ -77,7 +78,6 @@ def build() -> typer.Typer:
     encryption.register(app)
     signatures.register(app)
     key_pairs.register(app)
-    app.add_typer(audit.app, name="audit")
     app.add_typer(usage.app, name="usage")
     app.add_typer(dev.app, name="dev")
     return app
