@@ -23,6 +23,7 @@ from typing import Any
 import uvloop
 
 from kagitori_keystore.base import KeyStoreError
+from kagitori_server.administration_ports import with_trees
 from kagitori_server.audit.verify import verify
 from kagitori_server.bootstrap.certificates import CertificatesRefused, issue_client_certificate, load_authority
 from kagitori_server.bootstrap.data_directory import DataDirectory, open_data_directory, write_private_file
@@ -37,6 +38,8 @@ from kagitori_server.laboratory.seed_principals import Surroundings
 from kagitori_server.logs import configure_logs
 from kagitori_server.model.errors import KmsError
 from kagitori_server.storage.failures import CatalogUnusableError
+from kagitori_server.transparency.checking import check_trees
+from kagitori_server.transparency.notes import MAX_NOTE_BYTES, Head, read_head
 from kagitori_server.transports.grpc.listeners import ListenerRefused
 from kagitori_server.wiring import Addresses, Server
 
@@ -104,8 +107,14 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument("--days", type=int, default=90, help="days it is good for (default: 90)")
     certificate.add_argument("--out", metavar="PREFIX", default="client", help="writes PREFIX.crt and PREFIX.key")
     certificate.set_defaults(run=_client_certificate)
-    check = commands.add_parser("verify-audit", help="check every link of the audit trail; the service may run")
+    check = commands.add_parser(
+        "verify-audit", help="check every link of the audit trail, and its trees; the service may run"
+    )
     _add_settings(check, data_dir_needed=True)
+    check.add_argument(
+        "--checkpoint", metavar="FILE", type=Path, action="append", default=[],
+        help="signed head that was kept elsewhere: the trail must still begin with it; may be repeated",
+    )
     check.set_defaults(run=_verify_audit)
     return parser
 
@@ -295,7 +304,8 @@ def _client_certificate(parsed: argparse.Namespace) -> int:
 
 def _verify_audit(parsed: argparse.Namespace) -> int:
     audit = open_data_directory(parsed.data_dir, make=False).audit
-    report = verify(audit)
+    remembered = [_checkpoint(path) for path in parsed.checkpoint]
+    report = with_trees(verify(audit), check_trees(audit, remembered))
     if not report.chains and not report.problems:
         raise ConfigurationError(f"there is no audit trail in {audit}")
     for chain in report.chains:
@@ -306,6 +316,15 @@ def _verify_audit(parsed: argparse.Namespace) -> int:
         _say(f"  PROBLEM {problem.chain}: {problem.description}")
     _say("The trail is sound." if report.sound else "The trail has problems.")
     return 0 if report.sound else 3
+
+
+def _checkpoint(path: Path) -> Head:
+    """What a checkpoint says. Whoever kept it has to know whose it is: its signature isn't looked at."""
+    with path.open("rb") as file:
+        head = read_head(file.read(MAX_NOTE_BYTES + 1).decode("utf-8", "replace"))
+    if head is None:
+        raise ConfigurationError(f"{path} is no checkpoint of a log")
+    return head
 
 
 def _say(text: str) -> None:

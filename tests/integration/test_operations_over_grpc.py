@@ -287,6 +287,9 @@ def _administration(root: Caller) -> None:
     assert root("GetCallerIdentity").arn == f"arn:aws:iam::{HOME}:root"
     assert root("LookupEvents", max_results=5).events
     assert [list(chain.problems) for chain in root("VerifyAuditTrail").chains] == [[]]
+    size = root("GetTreeHead").tree_size
+    assert root("GetInclusionProof", leaf_index=0).proofs[0].leaf_index == 0
+    assert root("GetConsistencyProof", first_size=1, second_size=size).second_size == size
     _usage(root)
     root("GetServerStatus")
     root("ListKeyStoreHealth")

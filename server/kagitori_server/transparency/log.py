@@ -115,6 +115,8 @@ class TransparencyLog:
     def head(self, origin: str | None) -> SignedHead:
         """The newest head of a log, by default of the process's own chain. Raises NoSuchEntityException."""
         with self._failing():
+            # The first key leaves a record when it is made, so that a new trail has something to prove.
+            self._signer.current()
             chain = self._chain_of(origin)
             with self._lock:
                 head, note = self._sign(chain, self._current(chain))
