@@ -157,7 +157,7 @@ class Server:
         )
         self._transparency = TransparencyLog(
             data.audit, self._trail, LogKeys(lambda: self._service_keys, self._clocks.monotonic),
-            config.transparency.log_name, lambda: time.sleep(_METER_REST),
+            config.transparency.log_name, self._clocks.monotonic, lambda: time.sleep(_METER_REST),
         )
         self._services = self._make_services(root_key)
         recover_intents(self._services, self._trail, data.audit)

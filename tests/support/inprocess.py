@@ -124,7 +124,7 @@ class InProcess:
         self.meter = Meter(self.catalog, self.audit_folder, self.trail, PRICES, time.monotonic, lambda: None)
         self.transparency = TransparencyLog(
             self.audit_folder, self.trail, LogKeys(lambda: self.service_keys, time.monotonic), "test.example/audit",
-            lambda: None,
+            time.monotonic, lambda: None,
         )
         self._proving = ThreadPoolExecutor(1)
         self._authorizer = Authorizer()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +16,15 @@ from tests.support.logs import TestSigner
 from kagitori_client.receipts import TrustedKey, check_growth, open_checkpoint, verify_receipt
 from kagitori_server.audit.trail import Trail, TrailLimits, open_trail
 from kagitori_server.audit.verify import verify
-from kagitori_server.model.errors import KMSInternalException, NoSuchEntityException, ValidationException
+from kagitori_server.model.errors import (
+    DependencyTimeoutException,
+    KMSInternalException,
+    NoSuchEntityException,
+    ValidationException,
+)
+from kagitori_server.transparency import finding
 from kagitori_server.transparency.checking import check_trees
+from kagitori_server.transparency.finding import find_records
 from kagitori_server.transparency.following import read_leaf
 from kagitori_server.transparency.log import MAX_RECEIPT_BYTES, SignedHead, TransparencyLog, Wanted
 from kagitori_server.transparency.notes import Head, read_head
@@ -37,7 +46,7 @@ class Running:
     def __init__(self, root: Path, signer: TestSigner) -> None:
         self.root = root
         self.trail: Trail = open_trail(root, limits=LIMITS)
-        self.log = TransparencyLog(root, self.trail, signer, "test.example/audit", lambda: None)
+        self.log = TransparencyLog(root, self.trail, signer, "test.example/audit", time.monotonic, lambda: None)
 
     def add(self, count: int) -> None:
         first = self.trail.position().seq
@@ -343,3 +352,31 @@ def test_lines_that_are_no_records() -> None:
     for bad in (b"", b"{}", good[:-1], good + b"x", good.replace(b"seq", b"sec"), good.replace(b"7", b"x"),
                 good.replace(b"prev", b"perv"), good.replace(b'"event":{', b'"event":['), good.replace(b"000", b"00")):
         assert read_leaf(bad) is None
+
+
+def test_records_are_found_across_blocks(tmp_path: Path) -> None:
+    """Wherever a block begins, and past records in which a caller chose names and values that look like an id."""
+    trail = open_trail(tmp_path, limits=TrailLimits(segment_bytes=1_500_000))
+    decoy = {"requestParameters": {"encryptionContext": {"eventID": "e7", "requestID": "r3"}}}
+    for number in range(1_500):
+        trail.append_blocking(event(number, padding="x" * (number * 7 % 2_000), **(decoy if number > 10 else {})))
+    for number in (0, 7, 500, 1_499):
+        [found] = find_records(tmp_path, None, finding.Wanted(ACCOUNT, "eventID", f"e{number}"), lambda: None)
+        assert found.seq == number + 1
+    both = find_records(tmp_path, None, finding.Wanted(ACCOUNT, "requestID", "r3"), lambda: None)
+    assert [found.seq for found in both] == [7, 8]
+    assert find_records(tmp_path, None, finding.Wanted("111111111111", "eventID", "e7"), lambda: None) == []
+    assert find_records(tmp_path, ["chain-00"], finding.Wanted(ACCOUNT, "eventID", "e"), lambda: None) == []
+    assert find_records(tmp_path, [], finding.Wanted(ACCOUNT, "eventID", "e7"), lambda: None) == []
+    trail.close()
+
+
+def test_a_search_ends_in_time(tmp_path: Path) -> None:
+    """However long the trail is."""
+    trail = open_trail(tmp_path)
+    trail.append_blocking(event(0))
+    ticks = itertools.count(0.0, 10.0)
+    log = TransparencyLog(tmp_path, trail, TestSigner(), "test", lambda: next(ticks), lambda: None)
+    with pytest.raises(DependencyTimeoutException):
+        log.inclusion_of(None, ACCOUNT, "eventID", "none")
+    trail.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,7 +63,7 @@ async def _crowd(trail: Trail, receipts: Receipts, count: int) -> list[bytes | N
 def test_a_crowd_shares_signatures(tmp_path: Path, trail: Trail, thread: ThreadPoolExecutor) -> None:
     """Each caller gets the receipt of its own record."""
     signer = CountingSigner()
-    log = TransparencyLog(tmp_path / "audit", trail, signer, "test", lambda: None)
+    log = TransparencyLog(tmp_path / "audit", trail, signer, "test", time.monotonic, lambda: None)
     made = asyncio.run(_crowd(trail, Receipts(log, thread), 600))
     keys = [TrustedKey.parse(verifier_key(log.head(None).origin, signer.keys[0].public_key))]
     for number, receipt in enumerate(made):
@@ -76,7 +77,7 @@ def test_a_failure_is_nobodys_end(
 ) -> None:
     """Those who wait have none; those who come later do."""
     signer = CountingSigner()
-    log = TransparencyLog(tmp_path / "audit", trail, signer, "test", lambda: None)
+    log = TransparencyLog(tmp_path / "audit", trail, signer, "test", time.monotonic, lambda: None)
     receipts = Receipts(log, thread)
 
     async def run() -> None:
@@ -94,7 +95,7 @@ def test_a_failure_is_nobodys_end(
 
 def test_a_caller_that_goes_away(tmp_path: Path, trail: Trail, thread: ThreadPoolExecutor) -> None:
     """Takes nothing from the others."""
-    log = TransparencyLog(tmp_path / "audit", trail, TestSigner(), "test", lambda: None)
+    log = TransparencyLog(tmp_path / "audit", trail, TestSigner(), "test", time.monotonic, lambda: None)
     receipts = Receipts(log, thread)
 
     async def run() -> None:

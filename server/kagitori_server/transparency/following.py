@@ -32,6 +32,7 @@ _CURSOR = "cursor"
 _CURSOR_BYTES = 4096
 _PREV = b',"prev":"'
 _EVENT = b'","event":'
+_EVENT_OPENED = _EVENT + b"{"
 _HASH_DIGITS = 64
 _EVENT_AFTER = len(_PREV) + _HASH_DIGITS + len(_EVENT)
 
@@ -165,20 +166,31 @@ class ChainTree:
         offset = stretch.end.offset - sum(map(len, stretch.lines)) - len(stretch.lines)
         tiles = self.tiles
         for line in stretch.lines:
-            leaf = read_leaf(line)
-            if until is not None and leaf is not None and leaf.seq > until:
+            following = tiles.size + 1
+            if until is not None and following > until:
                 self._place = Cursor(segment, offset)
                 return
             offset += len(line) + 1
-            if leaf is None or leaf.seq > tiles.size + 1:
-                raise TreeBrokenError(f"{self._chain_dir.name} has no record {tiles.size + 1} where it belongs")
-            if leaf.seq <= tiles.size:
+            event = _event_of(line, following)
+            if event is None:
+                leaf = read_leaf(line)
+                if leaf is None or leaf.seq > following:
+                    raise TreeBrokenError(f"{self._chain_dir.name} has no record {following} where it belongs")
                 # Left behind by an append that failed.
                 continue
-            tiles.append(merkle.leaf_hash(leaf.event))
+            tiles.append(merkle.leaf_hash(event))
             if not tiles.size % TILE_WIDTH:
                 self._full = _Saved(tiles.size, Cursor(segment, offset))
         self._place = stretch.end
+
+
+def _event_of(line: bytes, seq: int) -> bytes | None:
+    """The event of record `seq`; None for any other line. What nearly all lines are, without taking them apart."""
+    start = b'{"seq":%d,"prev":"' % seq
+    event = len(start) + _HASH_DIGITS + len(_EVENT)
+    if line.startswith(start) and line.startswith(_EVENT_OPENED, event - len(_EVENT)) and line.endswith(b"}}"):
+        return line[event:-1]
+    return None
 
 
 def read_leaf(line: bytes) -> Leaf | None:
@@ -188,7 +200,7 @@ def read_leaf(line: bytes) -> Leaf | None:
     event = comma + _EVENT_AFTER
     if (
         not line.startswith(b'{"seq":') or not digits.isdigit() or not line.endswith(b"}}")
-        or not line.startswith(_PREV, comma) or line[event - len(_EVENT) : event + 1] != b'","event":{'
+        or not line.startswith(_PREV, comma) or not line.startswith(_EVENT_OPENED, event - len(_EVENT))
     ):
         return None
     return Leaf(int(digits), line[event:-1])

@@ -19,9 +19,13 @@ from typing import NamedTuple, TypeVar
 from kagitori_server.audit.backwards import Cursor, chain_end
 from kagitori_server.audit.chain import LOCK_NAME, chain_names
 from kagitori_server.audit.trail import Trail
-from kagitori_server.model.errors import KMSInternalException, NoSuchEntityException, ValidationException
-from kagitori_server.transparency import merkle
-from kagitori_server.transparency.finding import find_records
+from kagitori_server.model.errors import (
+    DependencyTimeoutException,
+    KMSInternalException,
+    NoSuchEntityException,
+    ValidationException,
+)
+from kagitori_server.transparency import finding, merkle
 from kagitori_server.transparency.following import (
     TREES,
     ChainTree,
@@ -37,6 +41,8 @@ _T = TypeVar("_T")
 
 MAX_RECEIPT_BYTES = 5 * 1024
 """Of a receipt, which travels in base64 with other metadata, of which gRPC's clients take 8 KiB."""
+FIND_SECONDS = 8.0
+"""How long the trail is looked through for a record: clients wait ten seconds by default."""
 HASH_ONLY = b"leaf-hash:"
 """What stands before the hash of a leaf, in hexadecimal, in proofs that don't hold the record itself."""
 _ORIGIN_DIGITS = 32
@@ -99,12 +105,14 @@ class TransparencyLog:
     """
 
     def __init__(
-        self, audit_root: Path, trail: Trail, signer: Signer, name: str, rest: Callable[[], None]
+        self, audit_root: Path, trail: Trail, signer: Signer, name: str, monotonic: Callable[[], float],
+        rest: Callable[[], None],
     ) -> None:
         self._root = audit_root
         self._trail = trail
         self._signer = signer
         self._name = name
+        self._monotonic = monotonic
         self._rest = rest
         self._lock = threading.Lock()
         self._trees: dict[str, ChainTree] = {}
@@ -137,11 +145,12 @@ class TransparencyLog:
     ) -> tuple[SignedHead, list[Inclusion]]:
         """The proofs for the records of an account with that `eventID` or `requestID`, at most 100, with the records.
 
-        Raises NoSuchEntityException.
+        Raises NoSuchEntityException, DependencyTimeoutException when the trail is too long to be looked through.
         """
         with self._failing():
             chains = None if origin is None else [self._chain_of(origin)]
-            records = find_records(self._root, chains, account, member, value)
+            wanted = finding.Wanted(account, member, value)
+            records = finding.find_records(self._root, chains, wanted, self._until(FIND_SECONDS))
             if not records:
                 raise NoSuchEntityException("The audit record cannot be found.")
             return self._prove(records[0].chain, [(record.seq - 1, record.event) for record in records])
@@ -310,6 +319,17 @@ class TransparencyLog:
             raise NoSuchEntityException(f"The tree has not {second} records.")
         hashes = merkle.consistency_proof(tree.tiles.node, first, second)
         return Consistency(origin, tree.root(first), second, tree.root(second), tuple(hashes))
+
+    def _until(self, seconds: float) -> Callable[[], None]:
+        """Raises DependencyTimeoutException when called after that time."""
+        deadline = self._monotonic() + seconds
+
+        def check() -> None:
+            if self._monotonic() > deadline:
+                message = "The record was not found in time: name its log, or the record by its number."
+                raise DependencyTimeoutException(message)
+
+        return check
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
