@@ -380,3 +380,31 @@ def test_a_search_ends_in_time(tmp_path: Path) -> None:
     with pytest.raises(DependencyTimeoutException):
         log.inclusion_of(None, ACCOUNT, "eventID", "none")
     trail.close()
+
+
+def test_records_that_are_not_kept_any_more(start: Callable[[], Running]) -> None:
+    """Segments that go when their time is over leave their hashes in the tiles: what was signed of them stays provable,
+    and what was proven stays true. Without tiles nothing is."""
+    running = start()
+    running.add(1_000)
+    old = running.log.inclusion_of(None, ACCOUNT, "eventID", "e5")[1][0]
+    running.log.run_once()
+    running.log.head(None)
+    running.log.run_once()
+    head = running.log.head(None)
+    assert running.log.kept("chain-00") == 768
+    segments = sorted((running.root / "chain-00").glob("*.jsonl"))
+    assert 6 < segments[0].read_bytes().count(b"\n") < 768
+    segments[0].unlink()
+    found = running.log.inclusion_of_index(None, 5)[1]
+    assert verify_receipt(found.proof.encode(), keys_of(head), record=event(5)).leaf == old.leaf
+    with pytest.raises(NoSuchEntityException):
+        running.log.inclusion_of(None, ACCOUNT, "eventID", "e5")
+    # The line is gone that says whose chain it is; otherwise all is as its tree says.
+    told = [problem.description for problem in check_trees(running.root, [read(head.checkpoint)])]
+    assert len(told) == 2
+    assert all("checkpoint" in description for description in told)
+    tile = running.root / "trees/chain-00/tile/0/000"
+    tile.write_bytes(bytes(100))
+    assert "nothing proves the records before" in check_trees(running.root)[-1].description
+    running.trail.close()

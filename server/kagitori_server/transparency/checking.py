@@ -6,7 +6,7 @@ kept: those beside the tiles, and better those that somebody kept elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from kagitori_server.audit.forwards import chain_forwards
 from kagitori_server.transparency import merkle
 from kagitori_server.transparency.following import TREES, first_line_hash, read_checkpoint, read_leaf
 from kagitori_server.transparency.notes import Head
-from kagitori_server.transparency.tiles import TileDamagedError, TileFolder, TileTree
+from kagitori_server.transparency.tiles import TILE_WIDTH, TileDamagedError, TileFolder, TileTree
 
 _MOST_TILES = 20
 """Tiles that are named one by one."""
@@ -32,8 +32,8 @@ class TreeProblem(NamedTuple):
 class _Comparing:
     """A store of tiles that keeps none, but compares each with the file that is there."""
 
-    def __init__(self, folder: Path) -> None:
-        self._kept = TileFolder(folder)
+    def __init__(self, kept: TileFolder) -> None:
+        self._kept = kept
         self.wrong: list[str] = []
 
     def read(self, level: int, tile: int) -> bytes:
@@ -80,7 +80,8 @@ def check_trees(audit_root: Path, remembered: Sequence[Head] = ()) -> tuple[Tree
 
 def _check(chain_dir: Path, tree_dir: Path, heads: list[Head]) -> list[TreeProblem]:
     name, problems = chain_dir.name, list[TreeProblem]()
-    store = _Comparing(tree_dir)
+    kept = TileFolder(tree_dir)
+    store = _Comparing(kept)
     tree = TileTree(store)
     waiting = sorted(heads, key=lambda head: head.size, reverse=True)
 
@@ -90,14 +91,23 @@ def _check(chain_dir: Path, tree_dir: Path, heads: list[Head]) -> list[TreeProbl
             if merkle.root(tree.node, tree.size) != head.root:
                 problems.append(TreeProblem(name, f"the first {head.size} records aren't those that were signed"))
 
+    def add(leaf: bytes) -> None:
+        tree.append(leaf)
+        reached()
+
     reached()
     for stretch in chain_forwards(chain_dir, Cursor(1, 0)):
         for line in stretch.lines:
             leaf = read_leaf(line)
-            if leaf is None or leaf.seq != tree.size + 1:
-                continue
-            tree.append(merkle.leaf_hash(leaf.event))
-            reached()
+            if leaf is not None and not tree.size and leaf.seq > 1:
+                # Records that aren't kept any more have their hashes in the tiles.
+                try:
+                    for hashed in _leaves(kept, leaf.seq - 1):
+                        add(hashed)
+                except TileDamagedError:
+                    return [*problems, TreeProblem(name, f"nothing proves the records before {leaf.seq}")]
+            if leaf is not None and leaf.seq == tree.size + 1:
+                add(merkle.leaf_hash(leaf.event))
     problems += [
         TreeProblem(name, f"a checkpoint of {head.size} records was signed, but there are {tree.size}")
         for head in waiting
@@ -108,6 +118,14 @@ def _check(chain_dir: Path, tree_dir: Path, heads: list[Head]) -> list[TreeProbl
         listed = ", ".join(wrong[:_MOST_TILES])
         problems.append(TreeProblem(name, f"the tree isn't that of the chain: {listed}{more}"))
     return problems
+
+
+def _leaves(kept: TileFolder, count: int) -> Iterator[bytes]:
+    """The hashes of the first `count` leaves, from full tiles. Raises TileDamagedError."""
+    for tile in range(-(-count // TILE_WIDTH)):
+        data = kept.read(0, tile)
+        for place in range(min(TILE_WIDTH, count - tile * TILE_WIDTH)):
+            yield data[place * merkle.HASH_BYTES : (place + 1) * merkle.HASH_BYTES]
 
 
 def _chain_of(origin: str, firsts: dict[str, str]) -> str | None:

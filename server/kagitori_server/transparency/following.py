@@ -6,7 +6,8 @@
     AUDIT/trees/chain-00/tile/        the tiles; those that aren't full belong to that checkpoint
 
 The leaf of a record is its event: the bytes between `"event":` and the brace that ends its line. Record `seq` is leaf
-`seq` - 1. A crash costs no more than the cursor is behind; a folder that was lost or damaged is built anew.
+`seq` - 1. A crash costs no more than the cursor is behind; a folder that was lost or damaged is built anew, as long as
+the chain has all of its records.
 """
 
 from __future__ import annotations
@@ -76,6 +77,11 @@ class ChainTree:
     def size(self) -> int:
         """How many records are in the tree."""
         return self.tiles.size
+
+    @property
+    def kept(self) -> int:
+        """Up to which record the tree doesn't need the chain any more, even after a crash."""
+        return self._kept.size
 
     @property
     def published(self) -> Head | None:

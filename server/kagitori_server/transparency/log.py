@@ -185,6 +185,12 @@ class TransparencyLog:
                 if not self._stopping:
                     self._publish(chain)
 
+    def kept(self, chain: str) -> int | None:
+        """Up to which record the tree of a chain doesn't need the chain any more; None if the chain has no record."""
+        with self._failing(), self._lock:
+            tree = self._tree(chain)
+            return None if tree is None else tree.kept
+
     def stop(self) -> None:
         """Lets `run_once` end soon."""
         self._stopping = True
