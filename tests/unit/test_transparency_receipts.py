@@ -117,6 +117,6 @@ def test_the_number_of_a_record(trail: Trail) -> None:
         numbers = await asyncio.gather(
             trail.append(b'{"a":1}'), trail.append_all([b'{"b":1}', b'{"b":2}']), trail.append(b'{"c":1}')
         )
-        assert numbers == [1, 2, 4]
+        assert list(numbers) == [1, 2, 4]
 
     asyncio.run(run())
