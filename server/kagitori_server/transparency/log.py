@@ -21,6 +21,7 @@ from kagitori_server.audit.chain import LOCK_NAME, chain_names
 from kagitori_server.audit.trail import Trail
 from kagitori_server.model.errors import (
     DependencyTimeoutException,
+    KmsError,
     KMSInternalException,
     NoSuchEntityException,
     ValidationException,
@@ -118,6 +119,7 @@ class TransparencyLog:
         self._trees: dict[str, ChainTree] = {}
         self._origins: dict[str, str] = {}
         self._signed: dict[str, tuple[int, bytes, str]] = {}
+        self._broken: set[str] = set()
         self._stopping = False
 
     def head(self, origin: str | None) -> SignedHead:
@@ -175,15 +177,24 @@ class TransparencyLog:
     def run_once(self) -> None:
         """Brings the trees up to date, with rests, and publishes checkpoints if there is a key to sign them with: the
         first one is made for whoever first asks for a head, a proof or a receipt."""
+        failure: Exception | None = None
         for chain in chain_names(self._root):
             if self._stopping:
                 return
+            if chain in self._broken:
+                continue
+            try:
+                self._follow(chain)
+            except TreeBrokenError:
+                # Told once. Whoever asks for a proof is refused each time.
+                _log.exception("the tree of audit chain %s isn't carried on", chain)
+                self._broken.add(chain)
+            except (KmsError, TileDamagedError, OSError) as error:
+                # Chains don't wait for each other.
+                failure = error
+        if failure is not None:
             with self._failing():
-                goal = self._goal(chain)
-                while not self._stopping and self._step(chain, goal):
-                    self._rest()
-                if not self._stopping:
-                    self._publish(chain)
+                raise failure
 
     def kept(self, chain: str) -> int | None:
         """Up to which record the tree of a chain doesn't need the chain any more; None if the chain has no record."""
@@ -194,6 +205,13 @@ class TransparencyLog:
     def stop(self) -> None:
         """Lets `run_once` end soon."""
         self._stopping = True
+
+    def _follow(self, chain: str) -> None:
+        goal = self._goal(chain)
+        while not self._stopping and self._step(chain, goal):
+            self._rest()
+        if not self._stopping:
+            self._publish(chain)
 
     # --- trees -------------------------------------------------------------------------------------------------------
 
