@@ -78,12 +78,13 @@ class Deployment:
 
 
 @contextmanager
-def deployed(folder: Path) -> Iterator[Deployment]:
-    """Starts everything in `folder` and ends it afterwards."""
+def deployed(folder: Path, *settings: str) -> Iterator[Deployment]:
+    """Starts everything in `folder`, with settings (`SECTION.NAME=VALUE`), and ends it afterwards."""
     data = folder / "data"
     server = _start(
         "-m", "kagitori_server", "--data-dir", str(data), "--grpc-listen", "127.0.0.1:0",
         "--grpc-mtls-listen", "127.0.0.1:0", "--log-level", "warning",
+        *(word for setting in settings for word in ("--set", setting)),
     )
     echoes: list[subprocess.Popen[str]] = []
     try:

@@ -9,6 +9,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -34,13 +36,18 @@ def median(rates: list[Rate]) -> Rate:
 
 
 def crowd(
-    deployment: Deployment, target: Target, request: str, calls: int, clients: int = CLIENTS, in_flight: int = IN_FLIGHT
+    deployment: Deployment, target: Target, request: str, calls: int, clients: int = CLIENTS,
+    in_flight: int = IN_FLIGHT, metadata: Sequence[tuple[str, str]] = (), settle_seconds: float = 0.0,
 ) -> Rate:
-    """Load of several processes with many calls in flight on each of two channels, over mutual TLS."""
-    spec = _spec(deployment, target, request, calls, in_flight)
+    """Load of several processes with many calls in flight on each of two channels, over mutual TLS.
+
+    What the server does within `settle_seconds` after the last call counts as part of its processor time.
+    """
+    spec = {**_spec(deployment, target, request, calls, in_flight), "metadata": list(metadata)}
     before = target.cpu_seconds()
     with ThreadPoolExecutor(clients) as pool:
         seconds = max(result["seconds"] for result in pool.map(_load, [spec] * clients))
+    time.sleep(settle_seconds)
     total = calls * clients
     # Each channel makes a call before the clock starts.
     return Rate(total / seconds, (target.cpu_seconds() - before) / (total + clients * CHANNELS) * 1e6)

@@ -37,12 +37,13 @@ async def _crowd(spec: dict[str, Any], body: bytes) -> float:
     ]
     calls: list[Any] = [channel.unary_unary(spec["path"]) for channel in channels]
     left = spec["calls"]
+    metadata = tuple(map(tuple, spec.get("metadata", ()))) or None
 
     async def caller(call: Any) -> None:
         nonlocal left
         while left > 0:
             left -= 1
-            await call(body)
+            await call(body, metadata=metadata)
 
     await asyncio.gather(*(call(body) for call in calls))  # connections are made before the clock starts
     started = time.perf_counter()

@@ -16,7 +16,7 @@ import uvloop
 from kagitori_keystore import sigv4
 from kagitori_server.authn.sigv4 import read_signed
 from kagitori_server.transports.http.host import HttpHost
-from kagitori_server.transports.http.messages import Receive, Scope, Send, read_body
+from kagitori_server.transports.http.messages import Bodies, Receive, Scope, Send
 
 _BODY_MAX = 1 << 20
 
@@ -26,11 +26,12 @@ class Application:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
+        self._bodies = Bodies(_BODY_MAX)
         self._keys: dict[sigv4.Scope, bytes] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request (ASGI 3.0)."""
-        body = await read_body(scope, receive, _BODY_MAX) or b""
+        body = await self._bodies.read(scope, receive)
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         signed = read_signed("POST", scope["raw_path"].decode("latin-1"), (), headers, body, "kms")
         day = sigv4.Scope(signed.date, signed.region, signed.service)

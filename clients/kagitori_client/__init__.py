@@ -2,7 +2,8 @@
 
 `KmsClient` and `AsyncKmsClient` call the service, `kagitori_client.signing` prepares messages of any size for Sign
 and Verify. With the extra `cli` come `kagitori_client.envelope`, which encrypts files and streams of any size,
-`kagitori_client.importing`, which wraps key files for import, and `kagitori_client.cli`, the command `kagitori`.
+`kagitori_client.importing`, which wraps key files for import, `kagitori_client.receipts`, which verifies that calls
+were recorded, and `kagitori_client.cli`, the command `kagitori`.
 
 The names below are loaded when they are first used: gRPC reads its environment variables as it is imported,
 and the command line sets one first.
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         KeyMaterialError,
         MessageLength,
         NoUsableKey,
+        ReceiptInvalid,
         ServiceError,
         TooLarge,
         Violation,
@@ -50,6 +52,7 @@ __all__ = [
     "KmsClient",
     "MessageLength",
     "NoUsableKey",
+    "ReceiptInvalid",
     "Retries",
     "ServiceError",
     "Settings",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -27,6 +27,10 @@ DEFAULT_TIMEOUT = 10.0
 """Seconds a call may take, tries and pauses included."""
 
 REGION = "kagitori-region"
+RECEIPT_WANTED = ("kagitori-receipt", "true")
+"""Metadata of a call that wants proof that it was recorded."""
+RECEIPT = "kagitori-receipt-bin"
+"""Trailing metadata that brings the proof, with the answer or the refusal."""
 _AUTHORIZATION = "authorization"
 _READS = ("Describe", "Explain", "Get", "Lint", "List", "Lookup", "Verify")
 _PREFIX = "/kagitori.kms.v1."
@@ -34,6 +38,8 @@ _PREFIX = "/kagitori.kms.v1."
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 _Metadata = tuple[tuple[str, str | bytes], ...]
+TakeReceipt = Callable[[str, bytes | None], None]
+"""Is told the path of each call that was answered or refused, and the receipt that came with it, if one did."""
 
 
 def is_repeatable(method: str) -> bool:
@@ -79,6 +85,8 @@ class CallPolicy:
     timeout: float = DEFAULT_TIMEOUT
     retries: Retries = Retries()
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    receipts: TakeReceipt | None = field(default=None, repr=False)
+    """Who gets the receipts of all calls; None: no receipts are wanted."""
 
     def metadata(self, given: _Metadata) -> _Metadata:
         """The call's metadata; a Region given with the call goes before the client's."""
@@ -87,7 +95,14 @@ class CallPolicy:
             added.append((_AUTHORIZATION, f"Bearer {self.token.reveal()}"))
         if self.region is not None and not any(name == REGION for name, _ in given):
             added.append((REGION, self.region))
+        if self.receipts is not None and RECEIPT_WANTED not in added:
+            added.append(RECEIPT_WANTED)
         return tuple(added)
+
+    def take_receipt(self, method: str, trailing: Iterable[tuple[str, str | bytes]] | None) -> None:
+        """Hands on the receipt of a call that has ended, if receipts are wanted."""
+        if self.receipts is not None:
+            self.receipts(method, receipt_in(trailing))
 
     def failure(self, error: grpc.RpcError | aio.AioRpcError, timeout: float) -> Failure:
         """What a failed call means."""
@@ -96,6 +111,14 @@ class CallPolicy:
             raise error
         trailing = tuple((name, value) for name, value in error.trailing_metadata() or ())
         return failure(error.code(), error.details(), trailing, endpoint=self.endpoint, timeout=timeout)
+
+
+def receipt_in(trailing: Iterable[tuple[str, str | bytes]] | None) -> bytes | None:
+    """The receipt in the trailing metadata of a call; None if there is none."""
+    for name, value in trailing or ():
+        if name == RECEIPT and isinstance(value, bytes):
+            return value
+    return None
 
 
 @dataclass(frozen=True)
@@ -142,6 +165,7 @@ class SyncCalls(grpc.UnaryUnaryClientInterceptor):
             call = continuation(_outgoing(policy, client_call_details, left), request)
             error = call.exception()
             if error is None:
+                policy.take_receipt(client_call_details.method, call.trailing_metadata())
                 return call
             if not isinstance(error, grpc.RpcError):
                 raise error
@@ -149,6 +173,7 @@ class SyncCalls(grpc.UnaryUnaryClientInterceptor):
             failed = policy.failure(error, timeout)
             pause = policy.retries.pause(tried, failed, client_call_details.method)
             if pause is None or policy.clock() + pause >= end:
+                policy.take_receipt(client_call_details.method, call.trailing_metadata())
                 # Not chained: gRPC's error repeats the whole state of the call.
                 raise failed.error from None
             self._sleep(pause)
@@ -226,9 +251,11 @@ class AsyncCalls(aio.UnaryUnaryClientInterceptor):
                 failed = policy.failure(error, timeout)
                 pause = policy.retries.pause(tried, failed, method)
                 if pause is None or policy.clock() + pause >= end:
+                    policy.take_receipt(method, tuple(error.trailing_metadata() or ()))
                     # Not chained: gRPC's error repeats the whole state of the call.
                     raise failed.error from None
             else:
+                policy.take_receipt(method, tuple(await call.trailing_metadata()))
                 return call
             await self._sleep(pause)
 

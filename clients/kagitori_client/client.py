@@ -32,6 +32,7 @@ from kagitori_client.calls import (
     Retries,
     SyncCalls,
     SyncStreams,
+    TakeReceipt,
 )
 from kagitori_client.credentials import BearerToken, TokenFile, read_certificates, read_private_key
 from kagitori_client.endpoint import Endpoint, Security, parse_endpoint
@@ -132,9 +133,11 @@ class KmsClient:
         region: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         retries: Retries | None = None,
+        receipts: TakeReceipt | None = None,
     ) -> None:
-        """`region` is sent with every call that names none; `timeout` is seconds per call, retries included."""
-        policy = _policy(connection, region, timeout, retries)
+        """`region` is sent with every call that names none; `timeout` is seconds per call, retries included. `receipts`
+        gets the receipt of each call (`kagitori_client.receipts` verifies them), but for streams and batches."""
+        policy = _policy(connection, region, timeout, retries, receipts)
         target, options = connection.endpoint.target, connection.options()
         if connection.endpoint.security is Security.TLS:
             self._channel = grpc.secure_channel(target, connection.channel_credentials(), options)
@@ -148,9 +151,11 @@ class KmsClient:
         self.dev = DevServiceStub(calls)
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, timeout: float = DEFAULT_TIMEOUT) -> Self:
+    def from_settings(
+        cls, settings: Settings, *, timeout: float = DEFAULT_TIMEOUT, receipts: TakeReceipt | None = None
+    ) -> Self:
         """A client as the settings (see `load_settings`) say. Raises ConfigurationError."""
-        return cls(Connection.from_settings(settings), region=settings.region, timeout=timeout)
+        return cls(Connection.from_settings(settings), region=settings.region, timeout=timeout, receipts=receipts)
 
     def close(self) -> None:
         """Ends the connection; calls under way fail."""
@@ -184,9 +189,10 @@ class AsyncKmsClient:
         region: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         retries: Retries | None = None,
+        receipts: TakeReceipt | None = None,
     ) -> None:
         """Arguments as those of KmsClient."""
-        policy = _policy(connection, region, timeout, retries)
+        policy = _policy(connection, region, timeout, retries, receipts)
         target, options = connection.endpoint.target, connection.options()
         interceptors: Sequence[aio.ClientInterceptor] = [AsyncCalls(policy), AsyncStreams(policy)]
         if connection.endpoint.security is Security.TLS:
@@ -201,9 +207,11 @@ class AsyncKmsClient:
         self.dev = DevServiceStub(self._channel)
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, timeout: float = DEFAULT_TIMEOUT) -> Self:
+    def from_settings(
+        cls, settings: Settings, *, timeout: float = DEFAULT_TIMEOUT, receipts: TakeReceipt | None = None
+    ) -> Self:
         """A client as the settings (see `load_settings`) say. Raises ConfigurationError."""
-        return cls(Connection.from_settings(settings), region=settings.region, timeout=timeout)
+        return cls(Connection.from_settings(settings), region=settings.region, timeout=timeout, receipts=receipts)
 
     async def close(self) -> None:
         """Ends the connection; calls under way fail."""
@@ -221,7 +229,9 @@ class AsyncKmsClient:
         return f"AsyncKmsClient({self._connection.endpoint.text!r})"
 
 
-def _policy(connection: Connection, region: str | None, timeout: float, retries: Retries | None) -> CallPolicy:
+def _policy(
+    connection: Connection, region: str | None, timeout: float, retries: Retries | None, receipts: TakeReceipt | None
+) -> CallPolicy:
     if timeout <= 0:
         raise ConfigurationError("a timeout is more than 0 seconds")
     return CallPolicy(
@@ -230,6 +240,7 @@ def _policy(connection: Connection, region: str | None, timeout: float, retries:
         region=region,
         timeout=timeout,
         retries=retries or Retries(),
+        receipts=receipts,
     )
 
 

@@ -58,6 +58,12 @@ class InvalidPublicKey(KagitoriError):
     code = "InvalidPublicKey"
 
 
+class ReceiptInvalid(KagitoriError):
+    """A receipt, checkpoint or proof of the audit trail doesn't prove what it claims."""
+
+    code = "ReceiptInvalid"
+
+
 class ServiceError(KagitoriError):
     """The service refused a call.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from kagitori_server.audit.indexing import Indexes
@@ -12,12 +13,25 @@ from kagitori_server.audit.lookup import LookupPage, LookupQuery, lookup_events
 from kagitori_server.audit.matching import Filter, LookupKey, context_pair
 from kagitori_server.audit.portions import Follower, Following
 from kagitori_server.audit.trail import Position, Trail
-from kagitori_server.audit.verify import ExpectedHead, VerifyReport, verify
+from kagitori_server.audit.verify import ExpectedHead, Problem, VerifyReport, verify
 from kagitori_server.model.errors import ThrottlingException, ValidationException
 from kagitori_server.operations.administration.ports import EventFilter, EventQuery, FoundPortion
 from kagitori_server.operations.streams import Stream
+from kagitori_server.transparency.checking import TreeProblem, check_trees
 
 _RETRY_SECONDS = 5.0
+
+
+def with_trees(report: VerifyReport, found: Sequence[TreeProblem]) -> VerifyReport:
+    """The report with what is wrong with trees added to their chains."""
+    problems = [Problem(problem.chain, None, None, problem.description) for problem in found]
+    chains = []
+    for chain in report.chains:
+        own = tuple(problem for problem in problems if problem.chain == chain.chain)
+        chains.append(replace(chain, problem_count=chain.problem_count + len(own), problems=chain.problems + own))
+    names = {chain.chain for chain in report.chains}
+    others = tuple(problem for problem in problems if problem.chain not in names)
+    return VerifyReport(tuple(chains), report.problems + others)
 
 
 class AuditFiles:
@@ -52,10 +66,11 @@ class AuditFiles:
             return Stream(lambda stopped: self._follower.portions(asked, stopped), self._streams.give_back)
 
     def verify(self) -> VerifyReport:
-        """Reads every chain and checks every link, and that this process's own chain ends no earlier than it wrote."""
+        """Reads every chain and checks every link, that this process's own chain ends no earlier than it wrote, and
+        that trees and published checkpoints are those of their chains."""
         position = self._trail.position()
         expected = {position.chain: ExpectedHead(position.seq, position.head)} if position.seq else None
-        return verify(self._root, expected_heads=expected)
+        return with_trees(verify(self._root, expected_heads=expected), check_trees(self._root))
 
     def positions(self) -> Sequence[Position]:
         """How far this process's chain has come."""

@@ -23,6 +23,7 @@ from typing import Any
 import uvloop
 
 from kagitori_keystore.base import KeyStoreError
+from kagitori_server.administration_ports import with_trees
 from kagitori_server.audit.verify import verify
 from kagitori_server.aws_access import aws_environment, credentials_environment, exports, replace_access_key
 from kagitori_server.bootstrap.certificates import CertificatesRefused, issue_client_certificate, load_authority
@@ -41,6 +42,8 @@ from kagitori_server.logs import configure_logs
 from kagitori_server.model.errors import KmsError
 from kagitori_server.root_keys import check_root_key, open_root_key
 from kagitori_server.storage.failures import CatalogUnusableError
+from kagitori_server.transparency.checking import check_trees
+from kagitori_server.transparency.notes import MAX_NOTE_BYTES, Head, read_head
 from kagitori_server.transports.grpc.listeners import ListenerRefused
 from kagitori_server.wiring import Addresses, Server
 
@@ -129,8 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     root = commands.add_parser("root-key", help="make the root key that is configured, or see whether it can be opened")
     _add_settings(root, data_dir_needed=True)
     root.set_defaults(run=_root_key)
-    check = commands.add_parser("verify-audit", help="check the audit trail and what was delivered of it")
+    check = commands.add_parser("verify-audit", help="check the audit trail, its trees, and what was delivered of it")
     _add_settings(check, data_dir_needed=True)
+    check.add_argument(
+        "--checkpoint", metavar="FILE", type=Path, action="append", default=[],
+        help="signed head that was kept elsewhere: the trail must still begin with it; may be repeated",
+    )
     check.set_defaults(run=_verify_audit)
     return parser
 
@@ -370,7 +377,8 @@ def _client_certificate(parsed: argparse.Namespace) -> int:
 def _verify_audit(parsed: argparse.Namespace) -> int:
     data = open_data_directory(parsed.data_dir, make=False)
     audit = data.audit
-    report = verify(audit)
+    remembered = [_checkpoint(path) for path in parsed.checkpoint]
+    report = with_trees(verify(audit), check_trees(audit, remembered))
     if not report.chains and not report.problems:
         raise ConfigurationError(f"there is no audit trail in {audit}")
     for chain in report.chains:
@@ -404,6 +412,15 @@ def _verify_delivered(config: Config, data: DataDirectory) -> bool:
         _say(f"  PROBLEM {problem.place}: {problem.description}")
     _say("What was delivered is sound." if found.sound else f"What was delivered has {found.problem_count} problems.")
     return found.sound
+
+
+def _checkpoint(path: Path) -> Head:
+    """What a checkpoint says. Whoever kept it has to know whose it is: its signature isn't looked at."""
+    with path.open("rb") as file:
+        head = read_head(file.read(MAX_NOTE_BYTES + 1).decode("utf-8", "replace"))
+    if head is None:
+        raise ConfigurationError(f"{path} is no checkpoint of a log")
+    return head
 
 
 def _say(text: str) -> None:

@@ -205,6 +205,23 @@ class AuditConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TransparencyConfig:
+    """The trees over the audit trail, in which single records can be proven."""
+
+    log_name: str = "kagitori"
+    """What the names of this installation's logs begin with, such as `kms.example.com/audit`: printable ASCII without
+    spaces and plus signs. Another name makes other logs of them."""
+    update_seconds: float = 5.0
+    """How often records that came are added to the trees and, once somebody has asked for a head, checkpoints are
+    published. Who asks doesn't wait for that. 0: when asked only."""
+
+    def __post_init__(self) -> None:
+        good = self.log_name.isascii() and self.log_name.isprintable() and not {" ", "+"} & set(self.log_name)
+        need(good and 1 <= len(self.log_name) <= 200, "transparency.log_name", "1 to 200 characters, no space, no +")
+        need(0 <= self.update_seconds <= 86_400, "transparency.update_seconds", "0 to 86400")
+
+
+@dataclass(frozen=True, slots=True)
 class ThrottlingConfig:
     """Request rates, of each process by itself. Entries are `group=calls a second`, or `aws` for AWS's rates; empty for
     no limit. `model/rates.py` has the groups."""
@@ -453,6 +470,7 @@ class Config:
     """The tokens by the cluster ids that CreateCustomKeyStore names them with."""
     xks: XksConfig = field(default_factory=XksConfig)
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
+    transparency: TransparencyConfig = field(default_factory=TransparencyConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 

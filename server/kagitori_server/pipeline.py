@@ -67,6 +67,13 @@ _COMPUTED_TOGETHER = 8
 the longest (RSA_4096) keeps the thread from other calls for 12 ms."""
 
 
+class ReceiptMaker(Protocol):
+    """Who proves to callers that their calls are recorded (`transparency.receipts.Receipts`)."""
+
+    async def receipt(self, seq: int, event: bytes, *, shown: bool) -> bytes | None:
+        """The receipt for the durable record `seq`, with the record in it if `shown`; None if it can't be made."""
+
+
 class Observer(Protocol):
     """Who is told how calls went."""
 
@@ -111,6 +118,7 @@ class Pipeline:
         monotonic: Callable[[], float],
         faults: Faults | None = None,
         proxied: Table | None = None,
+        receipts: ReceiptMaker | None = None,
     ) -> None:
         """`faults` is for instances for tests alone; `proxied` are rows under names that only transports know which
         speak neither AWS's operations nor ours."""
@@ -126,6 +134,7 @@ class Pipeline:
         self._pools = pools
         self._observer = observer
         self._monotonic = monotonic
+        self._receipts = receipts
         self._settled = SettledIntents()
         self._owed: deque[Record] = deque()
 
@@ -146,13 +155,16 @@ class Pipeline:
             trace.answer = None
         try:
             records = records or self._recording.of_call(trace)
-            await self._trail.append_all([record.event for record in records])
+            seq = await self._trail.append_all([record.event for record in records])
         except Exception as failure:  # noqa: BLE001 - an answer without a record must not leave
             error = _as_kms_error(failure)
             if trace.error is None and trace.writes:
                 self._owed.extend(records)
         else:
             self._settled.add(records, written=trace.writes)
+            if call.receipt_wanted and self._receipts is not None and trace.batch is None:
+                # To whom is refused, the record may tell more than the refusal does.
+                call.receipt = await self._receipts.receipt(seq, records[0].event, shown=error is None)
         if trace.delay:
             await asyncio.sleep(trace.delay)
         self._observer.observed(

@@ -50,8 +50,10 @@ from kagitori_server.delivery.digests import Digests
 from kagitori_server.delivery.log_files import LogFiles
 from kagitori_server.delivery.running import Delivery
 from kagitori_server.explaining import Explaining
+from kagitori_server.followers import Follower, Followers
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
+from kagitori_server.log_keys import LogKeys
 from kagitori_server.metering import Meter
 from kagitori_server.model.errors import KmsError
 from kagitori_server.model.limits import Quotas
@@ -71,6 +73,8 @@ from kagitori_server.service_keys import ServiceKeys
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.store_openers import openers
+from kagitori_server.transparency.log import TransparencyLog
+from kagitori_server.transparency.receipts import Receipts
 from kagitori_server.transports.awsjson.application import Application as AwsApplication
 from kagitori_server.transports.awsjson.neighbours import NEIGHBOUR_SERVICES
 from kagitori_server.transports.awsjson.services import KMS, AwsService, Routes
@@ -186,6 +190,10 @@ class Server:
         )
         self._indexes = Indexes(data.audit)
         self._indexer = Indexer(data.audit, self._trail, self._indexes, lambda: time.sleep(_METER_REST))
+        self._transparency = TransparencyLog(
+            data.audit, self._trail, LogKeys(lambda: self._service_keys, self._clocks.monotonic),
+            config.transparency.log_name, self._clocks.monotonic, lambda: time.sleep(_METER_REST),
+        )
         self._services = self._make_services(root_key)
         recover_intents(self._services, self._trail, data.audit)
         self._recording = Recording(
@@ -194,16 +202,6 @@ class Server:
             partition=config.service.partition,
             home_account=config.service.account,
             default_region=config.service.region,
-        )
-        self._keeper = Keeper(
-            data.audit, self._trail,
-            Keeping(
-                config.audit.retention_days,
-                Path(config.audit.archive_directory) if config.audit.archive_directory else None,
-                config.audit.archive_days,
-            ),
-            {"usage": self._meter.counted, "index": self._indexer.indexed},
-            lambda name, details: self._recording.of_upkeep(name, details).event, self._clocks.wall,
         )
         self._pools = Pools(
             reads=ThreadPoolExecutor(config.limits.read_threads, "reads"),
@@ -225,10 +223,9 @@ class Server:
         }
         leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, FreezeEvents(self._events))
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
-        self._metering = ThreadPoolExecutor(1, "metering")
-        self._indexing = ThreadPoolExecutor(1, "indexing")
-        self._keeping = ThreadPoolExecutor(1, "keeping")
-        self._delivering = ThreadPoolExecutor(1, "delivering")
+        self._keeper = self._make_keeper()
+        self._proving = ThreadPoolExecutor(1, "proving")
+        self._followers = self._make_followers()
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
@@ -262,18 +259,7 @@ class Server:
             ("recording what was done", self._events.keep),
         ):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
-        seconds = self._config.limits.usage_count_seconds
-        counting = every(seconds, self._meter.run_once, self._metering, "counting usage")
-        self._tasks.append(asyncio.create_task(counting))
-        seconds = self._config.limits.audit_index_seconds
-        indexing = every(seconds, self._indexer.run_once, self._indexing, "indexing the audit trail")
-        self._tasks.append(asyncio.create_task(indexing))
-        seconds = self._config.audit.keeping_seconds
-        keeping = every(seconds, self._keeper.run_once, self._keeping, "keeping the audit trail")
-        self._tasks.append(asyncio.create_task(keeping))
-        if self._delivery is not None:
-            delivering = every(DELIVERY_LOOK_SECONDS, self._delivery.run_once, self._delivering, "delivering the trail")
-            self._tasks.append(asyncio.create_task(delivering))
+        self._tasks += self._followers.start()
         self._host.set_serving(True)
         self._ready = True
         return self._addresses()
@@ -291,15 +277,10 @@ class Server:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._meter.stop()
-        self._indexer.stop()
-        self._keeper.stop()
-        if self._delivery is not None:
-            self._delivery.stop()
+        self._followers.close()
         pools = self._pools
         for pool in (
-            self._delivering, self._keeping, self._indexing, self._metering, pools.stores, pools.generation,
-            pools.computing, pools.deciding, pools.writes, pools.reads,
+            self._proving, pools.stores, pools.generation, pools.computing, pools.deciding, pools.writes, pools.reads,
         ):
             pool.shutdown()
         self._issuer_keys.close()
@@ -315,6 +296,32 @@ class Server:
         self._store.close()
         self._root_key.close()
         self._catalog.close()
+
+    def _make_keeper(self) -> Keeper:
+        audit = self._config.audit
+        reached: dict[str, Callable[[str], int | None]] = {
+            "usage": self._meter.counted, "index": self._indexer.indexed, "trees": self._transparency.kept,
+        }
+        if self._delivery is not None:
+            reached["delivery"] = self._delivery.delivered
+        archive = Path(audit.archive_directory) if audit.archive_directory else None
+        return Keeper(
+            self._data.audit, self._trail, Keeping(audit.retention_days, archive, audit.archive_days), reached,
+            lambda name, details: self._recording.of_upkeep(name, details).event, self._clocks.wall,
+        )
+
+    def _make_followers(self) -> Followers:
+        limits, transparency = self._config.limits, self._config.transparency
+        followers = [
+            Follower("counting usage", self._meter, limits.usage_count_seconds),
+            Follower("indexing the audit trail", self._indexer, limits.audit_index_seconds),
+            Follower("keeping the audit trail", self._keeper, self._config.audit.keeping_seconds),
+        ]
+        if transparency.update_seconds:
+            followers.append(Follower("adding records to trees", self._transparency, transparency.update_seconds))
+        if self._delivery is not None:
+            followers.append(Follower("delivering the audit trail", self._delivery, DELIVERY_LOOK_SECONDS))
+        return Followers(followers)
 
     def _make_delivery(self) -> Delivery:
         config, catalog, wall = self._config, self._catalog, self._clocks.wall
@@ -365,6 +372,7 @@ class Server:
                 rest=lambda: time.sleep(_METER_REST),
             ),
             trail=describe_trail(config) if config.delivery.wanted else None,
+            transparency=self._transparency,
             root_key=RootKeyRotation(
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
             ),
@@ -428,6 +436,7 @@ class Server:
             observer=self._measures,
             default_region=config.service.region,
             monotonic=self._clocks.monotonic,
+            receipts=Receipts(self._transparency, self._proving),
         )
 
     def _listeners(self) -> list[Listener]:

@@ -298,6 +298,9 @@ def _administration(root: Caller) -> None:
     trail = root("DescribeTrail")
     assert (trail.trail_arn, trail.s3_key_prefix) == (f"arn:aws:cloudtrail:us-east-1:{HOME}:trail/kagitori", "audit")
     _delivery(root)
+    size = root("GetTreeHead").tree_size
+    assert root("GetInclusionProof", leaf_index=0).proofs[0].leaf_index == 0
+    assert root("GetConsistencyProof", first_size=1, second_size=size).second_size == size
     _usage(root)
     root("GetServerStatus")
     root("ListKeyStoreHealth")

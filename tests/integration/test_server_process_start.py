@@ -185,6 +185,18 @@ def test_verify_audit_tells_sound_from_tampered(started: Path) -> None:
     assert done.stdout.endswith("The trail has problems.\n")
 
 
+def test_verify_audit_holds_the_trail_against_a_kept_checkpoint(started: Path, tmp_path: Path) -> None:
+    """One of a log that isn't there is a problem; a file that is none is told."""
+    (tmp_path / "other").write_text(f"kagitori/chain-00/{'0' * 32}\n1\n{'A' * 43}=\n\n— x AAAAAAAA\n")
+    (tmp_path / "none").write_text("nonsense")
+    done = command("verify-audit", "--data-dir", started, "--checkpoint", tmp_path / "other", cwd=started.parent)
+    assert done.returncode == 3
+    assert "no chain is the one of this checkpoint" in done.stdout
+    done = command("verify-audit", "--data-dir", started, "--checkpoint", tmp_path / "none", cwd=started.parent)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is no checkpoint of a log" in done.stderr
+
+
 def test_root_token_replaces_the_old_ones_at_once(started: Path) -> None:
     """A running server refuses every earlier token from the moment on and takes the new one."""
     with OperatedServer(started, "--log-level", "warning") as server:

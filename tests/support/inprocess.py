@@ -15,6 +15,7 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,10 +40,12 @@ from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
 from kagitori_server.limiting.throttle import Throttle, parse_rates
+from kagitori_server.log_keys import LogKeys
 from kagitori_server.metering import Meter
 from kagitori_server.model.arn import root_arn
 from kagitori_server.model.call import Call, Evidence
 from kagitori_server.model.custom_key_stores import CustomKeyStoreType
+from kagitori_server.model.errors import KmsError
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, DeliveredTrail, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
@@ -53,8 +56,11 @@ from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
+from kagitori_server.service_keys import ServiceKeys
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.storage.catalog import open_catalog
+from kagitori_server.transparency.log import TransparencyLog
+from kagitori_server.transparency.receipts import Receipts
 
 HOME = "000000000000"
 REGION = "us-east-1"
@@ -118,6 +124,11 @@ class InProcess:
         self.audit_folder = folder / "audit"
         self.trail = open_trail(self.audit_folder)
         self.meter = Meter(self.catalog, self.audit_folder, self.trail, PRICES, time.monotonic, lambda: None)
+        self.transparency = TransparencyLog(
+            self.audit_folder, self.trail, LogKeys(lambda: self.service_keys, time.monotonic), "test.example/audit",
+            time.monotonic, lambda: None,
+        )
+        self._proving = ThreadPoolExecutor(1)
         self._authorizer = Authorizer()
         self._pools = Pools(
             reads=ThreadPoolExecutor(2), writes=ThreadPoolExecutor(1), deciding=ThreadPoolExecutor(1),
@@ -135,6 +146,7 @@ class InProcess:
             clock=self.clock, new_event_id=self.ids.uuid, partition="aws", home_account=HOME, default_region=REGION
         )
         self.events = ServiceEvents(self.catalog, self.recording, self.trail)
+        self.service_keys = ServiceKeys(self.services, REGION, self.events, days=90)
         throttle = Throttle(
             account=parse_rates(account_rates), principal=parse_rates(principal_rates), burst_seconds=1.0,
             buckets=1_000, monotonic=self.clock,
@@ -153,6 +165,7 @@ class InProcess:
             default_region=REGION,
             monotonic=time.monotonic,
             proxied=NEIGHBOURS,
+            receipts=Receipts(self.transparency, self._proving),
         )
 
     def _make_callers(self) -> Callers:
@@ -177,6 +190,7 @@ class InProcess:
             administration=Administration(
                 audit=AuditFiles(self.audit_folder, self.trail),
                 trail=self._delivered,
+                transparency=self.transparency,
                 root_key=RootKeyRotation("file", self.root_keys, self.store.rewrap_kek, self.catalog.kek_shelf),
                 decisions=Explaining(self._authorizer, TABLE),
                 simulations=self.simulations,
@@ -200,6 +214,7 @@ class InProcess:
         pools = self._pools
         for pool in (pools.reads, pools.writes, pools.deciding, pools.computing, pools.generation, pools.stores):
             pool.shutdown()
+        self._proving.shutdown()
         self.stores.close()
         self.issuer_keys.close()
         self.trail.close()
@@ -226,6 +241,16 @@ class InProcess:
         members = dict(values or {})
         call = Call(operation, self.ids.uuid(), evidence, region, lambda: members)
         return self._runner.run(self.pipeline.handle(call))
+
+    def with_receipt(self, operation: str, values: Mapping[str, Any], token: str | None = None) -> bytes | None:
+        """The receipt that a call is answered or refused with, by root or whom `token` proves."""
+        call = Call(
+            operation, self.ids.uuid(), Evidence(token=token or self.root_token), None, lambda: values,
+            receipt_wanted=True,
+        )
+        with suppress(KmsError):
+            self._runner.run(self.pipeline.handle(call))
+        return call.receipt
 
     def new_account(self, account: str, name: str = "tenant") -> str:
         """Makes an account. Returns a token of its root user."""

@@ -49,6 +49,8 @@ def test_every_error_is_in_the_tree_and_exported() -> None:
         (failures.LocalFileError("x"), 2),
         (failures.Unhealthy("x"), 1),
         (failures.AuditTrailBroken("x"), 4),
+        (failures.ReceiptMissing("x"), 1),
+        (errors.ReceiptInvalid("x"), 4),
     ],
 )
 def test_exit_codes(error: KagitoriError, code: int, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,6 +49,7 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
         "LookupEvents": {"account_id": account},
         "TailEvents": {"account_id": account},
         "ExportEvents": {"account_id": account},
+        "GetInclusionProof": {"account_id": account, "event_id": "none"},
         "GetUsage": {"account_id": account, "start_time": 0.0, "end_time": 86_400.0},
         "GetUser": {"account_id": account, "user_name": "alice"},
         "ExplainAccess": {"principal_arn": user, "action": "kms:ListKeys", "resource_arn": "*"},
@@ -122,7 +123,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[InProcess, s
 def test_every_operation_is_asked_here() -> None:
     asked = {
         *HOME_ONLY, *_inside(TENANT), "GetCallerIdentity", "ListAccounts", "AssumeRole", "LintPolicy",
-        "ListAuditPublicKeys",
+        "ListAuditPublicKeys", "GetTreeHead", "GetConsistencyProof",
     }
     assert asked == {row.name for row in ADMIN}
 
@@ -184,6 +185,8 @@ def test_administrators_of_the_home_account_reach_into_others(service: InProcess
     ids: dict[str, dict[str, str]] = {}
     for operation, values in _inside(OTHER).items():
         answer = service.call(operation, {**values, **ids.get(operation, {})}, token=admin)
+        if operation == "LookupEvents":
+            ids["GetInclusionProof"] = {"event_id": answer.events[0].event_id}
         if operation == "ListFreezes":
             ids["LiftFreeze"] = {"freeze_id": answer.freezes[0].freeze_id}
         if operation == "CreateToken":

@@ -36,7 +36,7 @@ _SERVED = {
     "GetCallerIdentity", "ExplainAccess", "LintPolicy", "SimulatePolicy",
     "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
     "LookupEvents", "TailEvents", "ExportEvents", "VerifyAuditTrail", "DescribeTrail", "GetTrailStatus",
-    "ListAuditPublicKeys", "GetUsage",
+    "ListAuditPublicKeys", "GetTreeHead", "GetInclusionProof", "GetConsistencyProof", "GetUsage",
     "GetServerStatus", "ListKeyStoreHealth", "CheckCustomKeyStore", "RotateRootKey",
 }
 _NAMING = {

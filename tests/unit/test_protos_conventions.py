@@ -43,7 +43,7 @@ ADMIN_RPCS = {
     "ExplainAccess", "SimulatePolicy", "LintPolicy",
     "PutBudget", "GetBudget", "ListBudgets", "DeleteBudget", "ListFreezes", "LiftFreeze",
     "LookupEvents", "TailEvents", "ExportEvents", "VerifyAuditTrail", "DescribeTrail", "GetTrailStatus",
-    "ListAuditPublicKeys",
+    "ListAuditPublicKeys", "GetTreeHead", "GetInclusionProof", "GetConsistencyProof",
     "GetUsage", "GetServerStatus", "ListKeyStoreHealth", "CheckCustomKeyStore", "RotateRootKey",
 }
 

@@ -124,3 +124,13 @@ def test_nothing_secret_in_reprs() -> None:
 def test_source_ip(address: str, expected: str) -> None:
     """The canonical text of the address, as policies compare it; empty for none."""
     assert source_ip(address) == expected
+
+
+@pytest.mark.parametrize(("sent", "wanted"), [
+    ([], False), ([("kagitori-receipt", "true")], True), ([("kagitori-receipt", "false")], False),
+    ([("kagitori-receipt", "TRUE")], False), ([("kagitori-receipt-bin", b"true")], False),
+    ([("kagitori-receipt", b"true")], False), ([("kagitori-region", "?"), ("kagitori-receipt", "true")], True),
+])
+def test_whether_a_receipt_is_wanted(sent: list[tuple[str, str | bytes]], wanted: bool) -> None:
+    """By one word alone; also by those who are refused for other metadata."""
+    assert read_metadata(sent, Peer()).receipt_wanted is wanted

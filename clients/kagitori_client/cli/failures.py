@@ -13,6 +13,7 @@ from kagitori_client.errors import (
     EnvelopeError,
     KagitoriError,
     NoUsableKey,
+    ReceiptInvalid,
     ServiceError,
     SourceError,
     TooLarge,
@@ -51,6 +52,12 @@ class AuditTrailBroken(KagitoriError):
     code = "AuditTrailBroken"
 
 
+class ReceiptMissing(KagitoriError):
+    """A call was made, but the service gave no receipt for it."""
+
+    code = "ReceiptMissing"
+
+
 class PolicyFindings(KagitoriError):
     """A policy was checked, and there is something to say about it."""
 
@@ -75,12 +82,12 @@ def exit_code(error: KagitoriError) -> int:
         return UNREACHABLE
     if isinstance(error, WouldRefuse):
         return WOULD_REFUSE
-    if isinstance(error, (DoesNotVerify, ContextMismatch, TooLarge, AuditTrailBroken)):
+    if isinstance(error, (DoesNotVerify, ContextMismatch, TooLarge, AuditTrailBroken, ReceiptInvalid)):
         return DOES_NOT_VERIFY
     if isinstance(error, (ServiceError, NoUsableKey)):
         # The service's word that a ciphertext, MAC or signature is wrong is about the data, not the caller.
         return DOES_NOT_VERIFY if error.code in _CRYPTOGRAPHIC else REFUSED
-    if isinstance(error, (EnvelopeError, Unhealthy, PolicyFindings, SourceError, MovedInPart)):
+    if isinstance(error, (EnvelopeError, Unhealthy, PolicyFindings, SourceError, MovedInPart, ReceiptMissing)):
         return REFUSED
     return USAGE
 

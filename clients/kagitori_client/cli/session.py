@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kagitori.kms.v1.keys_pb2 import DescribeKeyRequest
+from kagitori_client.cli.failures import ReceiptMissing
+from kagitori_client.cli.files import write_output
 from kagitori_client.cli.text import Plain, cell, plain
 from kagitori_client.client import KmsClient
 from kagitori_client.settings import Settings, load_settings
@@ -45,6 +47,7 @@ class Options:
     output: Output | None = None
     timeout: float | None = None
     debug: bool | None = None
+    receipt: str | None = None
 
     def take(self, values: Mapping[str, Any]) -> None:
         """Takes out of a command's arguments what is there; later ones replace earlier ones."""
@@ -88,6 +91,10 @@ _SHARED: dict[str, Any] = {
         float | None, typer.Option("--timeout", min=0.1, help="Seconds per call; 10, or 60 to make keys, by default.",
                                    rich_help_panel=_PANEL, show_default=False)
     ],
+    "receipt": Annotated[
+        str | None,
+        _option("--receipt", help_text="File for proof that the (last) call was recorded; see audit verify-receipt."),
+    ],
     "debug": Annotated[bool | None, _option("--debug", help_text="Show where in the program an error arose.")],
 }
 
@@ -98,15 +105,34 @@ class Session:
     def __init__(self, options: Options) -> None:
         self.options = options
         self._client: KmsClient | None = None
+        self._receipt: bytes | None = None
 
     @property
     def client(self) -> KmsClient:
         """The client, made when first needed."""
         if self._client is None:
             self._client = KmsClient.from_settings(
-                self.options.settings(), timeout=10.0 if self.options.timeout is None else self.options.timeout
+                self.options.settings(), timeout=10.0 if self.options.timeout is None else self.options.timeout,
+                receipts=None if self.options.receipt is None else self._take_receipt,
             )
         return self._client
+
+    def _take_receipt(self, _method: str, receipt: bytes | None) -> None:
+        self._receipt = receipt
+
+    def keep_receipt(self, *, succeeded: bool) -> None:
+        """Writes the receipt of the last call, which may have been refused, if the user wants one.
+
+        Raises ReceiptMissing if there is none although the command succeeded, LocalFileError.
+        """
+        if self.options.receipt is None:
+            return
+        if self._receipt is not None:
+            write_output(self.options.receipt, self._receipt, force=True)
+        elif succeeded:
+            raise ReceiptMissing(
+                "the service gave no receipt for the call", hint="kagitori audit prove finds it by its request id"
+            )
 
     @property
     def patience(self) -> float:
@@ -208,11 +234,14 @@ def command(
             options: Options = ctx.obj
             options.take({key: arguments.pop(key) for key in _SHARED})
             session = Session(options)
+            succeeded = False
             try:
                 call: Callable[..., None] = function
                 call(session, **arguments)
+                succeeded = True
             finally:
                 session.close()
+                session.keep_receipt(succeeded=succeeded)
 
         run.__doc__ = function.__doc__
         run.__name__ = getattr(function, "__name__", name)

@@ -95,7 +95,7 @@ class _Waiting(NamedTuple):
     """Events appended together, and whom to tell: a caller in an event loop or a thread."""
 
     events: tuple[bytes, ...]
-    future: asyncio.Future[None] | concurrent.futures.Future[None]
+    future: asyncio.Future[int] | concurrent.futures.Future[int]
 
 
 class Trail:
@@ -131,8 +131,8 @@ class Trail:
         self._writer = threading.Thread(target=self._run, name=f"audit-{chain_dir.name}", daemon=True)
         self._writer.start()
 
-    def append(self, event_json: bytes) -> asyncio.Future[None]:
-        """Appends a record from a running event loop; the future is done when the record is durable.
+    def append(self, event_json: bytes) -> asyncio.Future[int]:
+        """Appends a record from a running event loop; the future is done, with the record's number, when it is durable.
 
         Cancelling the future doesn't take the record back. Raises AuditUnavailable at once when the buffer is
         full or the trail closed, and through the future when the disk failed; ValueError for what can't be a
@@ -140,15 +140,16 @@ class Trail:
         """
         return self.append_all((event_json,))
 
-    def append_all(self, events: Sequence[bytes]) -> asyncio.Future[None]:
-        """Appends several records next to each other, durable (or refused) together. Raises like `append`."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def append_all(self, events: Sequence[bytes]) -> asyncio.Future[int]:
+        """Appends several records next to each other, durable (or refused) together; the future tells the number of the
+        first. Raises like `append`."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._enqueue(_Waiting(tuple(events), future))
         return future
 
     def append_blocking(self, event_json: bytes) -> None:
         """Appends a record from any thread and returns when it is durable. Raises like `append`."""
-        future: concurrent.futures.Future[None] = concurrent.futures.Future()
+        future: concurrent.futures.Future[int] = concurrent.futures.Future()
         self._enqueue(_Waiting((event_json,), future))
         future.result()
 
@@ -217,14 +218,14 @@ class Trail:
     def _run(self) -> None:
         while batch := self._next_batch():
             try:
-                self._write(batch)
+                first = self._write(batch)
             except Exception:  # whatever it is, the waiting calls must fail, not hang
                 if not self._broken:
                     _logger.exception("audit trail %s: a batch could not be made durable", self._dir.name)
                 self._broken = True
-                _settle(batch, failed=True)
+                _settle(batch, None)
             else:
-                _settle(batch, failed=False)
+                _settle(batch, first)
                 self._crowd.written(len(batch), shared=len(batch) > 1 or bool(self._waiting))
 
     def _next_batch(self) -> list[_Waiting]:
@@ -243,11 +244,15 @@ class Trail:
             self._buffered_records = self._buffered_bytes = 0
             return batch
 
-    def _write(self, batch: list[_Waiting]) -> None:
-        """Makes a batch durable and only then moves the head on; when it raises, the head is unmoved."""
+    def _write(self, batch: list[_Waiting]) -> int:
+        """Makes a batch durable and only then moves the head on; when it raises, the head is unmoved.
+
+        Returns the number of the batch's first record.
+        """
         if self._broken:
             self._repair()
         seq, head = self._seq, self._head
+        first = seq + 1
         lines = []
         for waiting in batch:
             for event in waiting.events:
@@ -264,6 +269,7 @@ class Trail:
         self._offset += len(data)
         self._seq, self._head = seq, head
         self._position = Position(self._dir.name, seq, head, segment_name(self._segment))
+        return first
 
     def _repair(self) -> None:
         """Leaves the segment that failed behind, with durable lines only, and begins a new one."""
@@ -344,32 +350,36 @@ def _is_event(event: bytes) -> bool:
     return event.startswith(b"{") and event.endswith(b"}") and 2 <= len(event) <= MAX_EVENT_BYTES and b"\n" not in event
 
 
-def _settle(batch: list[_Waiting], *, failed: bool) -> None:
-    """Tells everyone of a batch, each event loop with one call."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+def _settle(batch: list[_Waiting], first: int | None) -> None:
+    """Tells everyone of a batch the number of their first record, the first of all being `first`, or that the batch
+    failed (None); each event loop with one call."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[int], int | None]]] = {}
+    number = first
     for waiting in batch:
         if isinstance(waiting.future, asyncio.Future):
-            by_loop.setdefault(waiting.future.get_loop(), []).append(waiting.future)
-        elif failed:
+            by_loop.setdefault(waiting.future.get_loop(), []).append((waiting.future, number))
+        elif number is None:
             waiting.future.set_exception(_refusal())
         else:
-            waiting.future.set_result(None)
+            waiting.future.set_result(number)
+        if number is not None:
+            number += len(waiting.events)
     for loop, futures in by_loop.items():
         try:
-            loop.call_soon_threadsafe(_resolve, futures, failed)
+            loop.call_soon_threadsafe(_resolve, futures)
         except RuntimeError:
             # The loop was closed meanwhile: nobody waits any more, and the records are where they belong.
             _logger.info("audit: the event loop of %d appended records is closed", len(futures))
 
 
-def _resolve(futures: list[asyncio.Future[None]], failed: bool) -> None:
-    for future in futures:
+def _resolve(futures: list[tuple[asyncio.Future[int], int | None]]) -> None:
+    for future, number in futures:
         if future.done():
             continue
-        if failed:
+        if number is None:
             future.set_exception(_refusal())
         else:
-            future.set_result(None)
+            future.set_result(number)
 
 
 def _refusal() -> AuditUnavailable:

@@ -2,7 +2,7 @@
 
     kagitori.db      the catalog (SQLite; absent with PostgreSQL)
     root-key/        the root key's file
-    audit/           the audit trail, a folder per chain
+    audit/           the audit trail, a folder per chain, and trees/ that are made from them
     tls/             the local CA and the server's certificate
     credentials/     the root user's token from the first start; its access key, for AWS SDKs and the AWS CLI
     development      only in directories of `kagitori-server dev`: what the instance for tests remembers

@@ -131,6 +131,11 @@ class LogFiles:
         known = self._known(own.chain)
         return 0 if known is None else own.seq - known.delivered.seq
 
+    def delivered(self, chain: str) -> int | None:
+        """The number of a chain's last record that was delivered, None while it has none. Raises KmsError, OSError."""
+        known = self._known(chain)
+        return None if known is None else known.delivered.seq
+
     def _step(self, goal: _Goal) -> int | None:
         """Delivers one part of a chain. None when there was none, or another process does it."""
         known = self._known(goal.chain)

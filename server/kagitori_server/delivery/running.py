@@ -79,6 +79,10 @@ class Delivery:
             self._digests_due.failed(now)
             raise
 
+    def delivered(self, chain: str) -> int | None:
+        """The number of a chain's last record that was delivered, None while it has none. Raises KmsError, OSError."""
+        return self._log_files.delivered(chain)
+
     def _do_what_is_due(self, now: float) -> None:
         if not self._begun:
             self._begin()

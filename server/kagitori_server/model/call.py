@@ -93,6 +93,10 @@ class Call:
     """Reads the body into members by snake_case name, absent ones left out. Raises SerializationException."""
     size: int = 0
     """Bytes of the body."""
+    receipt_wanted: bool = False
+    """Whether the caller wants proof of the record that the call leaves."""
+    receipt: bytes | None = field(default=None, repr=False)
+    """That proof, when the call has been answered or refused. None if it wasn't wanted, or can't be made."""
 
 
 class Unread(Sequence[Mapping[str, Any]]):

@@ -31,6 +31,7 @@ from kagitori_server.operations.administration import (
     store_check,
     trail,
     trail_delivery,
+    transparency,
     usage,
 )
 from kagitori_server.operations.administration.reach import check_home
@@ -45,6 +46,7 @@ from kagitori_server.operations.shapes import identity_policies as policy_shapes
 from kagitori_server.operations.shapes import principals as principal_shapes
 from kagitori_server.operations.shapes import service as service_shapes
 from kagitori_server.operations.shapes import simulation as simulation_shapes
+from kagitori_server.operations.shapes import transparency as transparency_shapes
 from kagitori_server.operations.shapes import usage as usage_shapes
 from kagitori_server.operations.shapes.empty import Empty
 
@@ -242,6 +244,22 @@ AUDIT: tuple[Operation, ...] = (
         trail_delivery.list_audit_public_keys,
         on=Resource.ACCOUNT, account_member=None, home_only=False,
         shown=("purpose", "start_time", "end_time", "limit", "marker"),
+    ),
+    reading(
+        "GetTreeHead", transparency_shapes.GetTreeHeadRequest, transparency_shapes.GetTreeHeadResponse,
+        transparency.get_tree_head,
+        on=Resource.ACCOUNT, account_member=None, home_only=False, shown=("origin",),
+    ),
+    reading(
+        "GetInclusionProof", transparency_shapes.GetInclusionProofRequest,
+        transparency_shapes.GetInclusionProofResponse, transparency.get_inclusion_proof,
+        on=Resource.ACCOUNT, account_member="account_id", home_only=False,
+        shown=("account_id", "origin", "event_id", "request_id", "leaf_index"),
+    ),
+    reading(
+        "GetConsistencyProof", transparency_shapes.GetConsistencyProofRequest,
+        transparency_shapes.GetConsistencyProofResponse, transparency.get_consistency_proof,
+        on=Resource.ACCOUNT, account_member=None, home_only=False, shown=("origin", "first_size", "second_size"),
     ),
     reading(
         "GetUsage", usage_shapes.GetUsageRequest, usage_shapes.GetUsageResponse, usage.get_usage,

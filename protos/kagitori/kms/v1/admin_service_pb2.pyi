@@ -5,7 +5,7 @@ AdminService runs an installation of Kagitori: accounts, principals and their po
 access decisions, budgets, the audit trail, usage, and the server itself. It is the only service with these rpcs.
 Names, ids and limits follow AWS IAM, STS and CloudTrail where those have the operation. The messages are
 in principals.proto, identity_policies.proto, credentials.proto, decisions.proto, budgets.proto,
-audit.proto and operation.proto.
+audit.proto, transparency.proto and operation.proto.
 
 The IAM action of an rpc is `kagitori:` and its name, decided by identity policies; a comment says so
 where it differs, and on which ARN it is decided where that is not the account. An entity that does not

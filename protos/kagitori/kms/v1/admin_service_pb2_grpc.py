@@ -11,6 +11,7 @@ from kagitori.kms.v1 import identity_policies_pb2 as kagitori_dot_kms_dot_v1_dot
 from kagitori.kms.v1 import operation_pb2 as kagitori_dot_kms_dot_v1_dot_operation__pb2
 from kagitori.kms.v1 import principals_pb2 as kagitori_dot_kms_dot_v1_dot_principals__pb2
 from kagitori.kms.v1 import trail_pb2 as kagitori_dot_kms_dot_v1_dot_trail__pb2
+from kagitori.kms.v1 import transparency_pb2 as kagitori_dot_kms_dot_v1_dot_transparency__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -357,6 +358,21 @@ class AdminServiceStub(object):
                 '/kagitori.kms.v1.AdminService/ListAuditPublicKeys',
                 request_serializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.ListAuditPublicKeysRequest.SerializeToString,
                 response_deserializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.ListAuditPublicKeysResponse.FromString,
+                _registered_method=True)
+        self.GetTreeHead = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/GetTreeHead',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetTreeHeadRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetTreeHeadResponse.FromString,
+                _registered_method=True)
+        self.GetInclusionProof = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/GetInclusionProof',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetInclusionProofRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetInclusionProofResponse.FromString,
+                _registered_method=True)
+        self.GetConsistencyProof = channel.unary_unary(
+                '/kagitori.kms.v1.AdminService/GetConsistencyProof',
+                request_serializer=kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetConsistencyProofRequest.SerializeToString,
+                response_deserializer=kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetConsistencyProofResponse.FromString,
                 _registered_method=True)
         self.GetUsage = channel.unary_unary(
                 '/kagitori.kms.v1.AdminService/GetUsage',
@@ -1051,6 +1067,37 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTreeHead(self, request, context):
+        """Signs the head of the tree of a chain's records, as it is now.
+
+        IAM: kagitori:GetTreeHead.
+        Errors: NoSuchEntityException (the log).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetInclusionProof(self, request, context):
+        """Proves that a record is in the trail, or the records of a call are. Of a chain that another process writes, the
+        newest records can't be proven yet.
+
+        IAM: kagitori:GetInclusionProof.
+        Errors: NoSuchEntityException (the log or the record).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConsistencyProof(self, request, context):
+        """Proves that an older tree is the beginning of a newer one: that records were only added in between.
+
+        IAM: kagitori:GetConsistencyProof.
+        Errors: NoSuchEntityException (the log, or there are not so many records).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetUsage(self, request, context):
         """Adds up the use of the service over a time, for showback or billing.
 
@@ -1422,6 +1469,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListAuditPublicKeys,
                     request_deserializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.ListAuditPublicKeysRequest.FromString,
                     response_serializer=kagitori_dot_kms_dot_v1_dot_trail__pb2.ListAuditPublicKeysResponse.SerializeToString,
+            ),
+            'GetTreeHead': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTreeHead,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetTreeHeadRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetTreeHeadResponse.SerializeToString,
+            ),
+            'GetInclusionProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInclusionProof,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetInclusionProofRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetInclusionProofResponse.SerializeToString,
+            ),
+            'GetConsistencyProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConsistencyProof,
+                    request_deserializer=kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetConsistencyProofRequest.FromString,
+                    response_serializer=kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetConsistencyProofResponse.SerializeToString,
             ),
             'GetUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUsage,
@@ -3152,6 +3214,87 @@ class AdminService(object):
             '/kagitori.kms.v1.AdminService/ListAuditPublicKeys',
             kagitori_dot_kms_dot_v1_dot_trail__pb2.ListAuditPublicKeysRequest.SerializeToString,
             kagitori_dot_kms_dot_v1_dot_trail__pb2.ListAuditPublicKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTreeHead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/GetTreeHead',
+            kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetTreeHeadRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetTreeHeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetInclusionProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/GetInclusionProof',
+            kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetInclusionProofRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetInclusionProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConsistencyProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kagitori.kms.v1.AdminService/GetConsistencyProof',
+            kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetConsistencyProofRequest.SerializeToString,
+            kagitori_dot_kms_dot_v1_dot_transparency__pb2.GetConsistencyProofResponse.FromString,
             options,
             channel_credentials,
             insecure,

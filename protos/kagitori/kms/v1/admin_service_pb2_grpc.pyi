@@ -5,7 +5,7 @@ AdminService runs an installation of Kagitori: accounts, principals and their po
 access decisions, budgets, the audit trail, usage, and the server itself. It is the only service with these rpcs.
 Names, ids and limits follow AWS IAM, STS and CloudTrail where those have the operation. The messages are
 in principals.proto, identity_policies.proto, credentials.proto, decisions.proto, budgets.proto,
-audit.proto and operation.proto.
+audit.proto, transparency.proto and operation.proto.
 
 The IAM action of an rpc is `kagitori:` and its name, decided by identity policies; a comment says so
 where it differs, and on which ARN it is decided where that is not the account. An entity that does not
@@ -34,6 +34,7 @@ from kagitori.kms.v1 import identity_policies_pb2 as _identity_policies_pb2
 from kagitori.kms.v1 import operation_pb2 as _operation_pb2
 from kagitori.kms.v1 import principals_pb2 as _principals_pb2
 from kagitori.kms.v1 import trail_pb2 as _trail_pb2
+from kagitori.kms.v1 import transparency_pb2 as _transparency_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -471,6 +472,25 @@ class AdminServiceStub:
 
     IAM: kagitori:ListAuditPublicKeys.
     Errors: InvalidMarkerException.
+    """
+    GetTreeHead: _grpc.UnaryUnaryMultiCallable[_transparency_pb2.GetTreeHeadRequest, _transparency_pb2.GetTreeHeadResponse]
+    """Signs the head of the tree of a chain's records, as it is now.
+
+    IAM: kagitori:GetTreeHead.
+    Errors: NoSuchEntityException (the log).
+    """
+    GetInclusionProof: _grpc.UnaryUnaryMultiCallable[_transparency_pb2.GetInclusionProofRequest, _transparency_pb2.GetInclusionProofResponse]
+    """Proves that a record is in the trail, or the records of a call are. Of a chain that another process writes, the
+    newest records can't be proven yet.
+
+    IAM: kagitori:GetInclusionProof.
+    Errors: NoSuchEntityException (the log or the record).
+    """
+    GetConsistencyProof: _grpc.UnaryUnaryMultiCallable[_transparency_pb2.GetConsistencyProofRequest, _transparency_pb2.GetConsistencyProofResponse]
+    """Proves that an older tree is the beginning of a newer one: that records were only added in between.
+
+    IAM: kagitori:GetConsistencyProof.
+    Errors: NoSuchEntityException (the log, or there are not so many records).
     """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_operation_pb2.GetUsageRequest, _operation_pb2.GetUsageResponse]
     """Adds up the use of the service over a time, for showback or billing.
@@ -922,6 +942,25 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     IAM: kagitori:ListAuditPublicKeys.
     Errors: InvalidMarkerException.
+    """
+    GetTreeHead: _aio.UnaryUnaryMultiCallable[_transparency_pb2.GetTreeHeadRequest, _transparency_pb2.GetTreeHeadResponse]  # type: ignore[assignment]
+    """Signs the head of the tree of a chain's records, as it is now.
+
+    IAM: kagitori:GetTreeHead.
+    Errors: NoSuchEntityException (the log).
+    """
+    GetInclusionProof: _aio.UnaryUnaryMultiCallable[_transparency_pb2.GetInclusionProofRequest, _transparency_pb2.GetInclusionProofResponse]  # type: ignore[assignment]
+    """Proves that a record is in the trail, or the records of a call are. Of a chain that another process writes, the
+    newest records can't be proven yet.
+
+    IAM: kagitori:GetInclusionProof.
+    Errors: NoSuchEntityException (the log or the record).
+    """
+    GetConsistencyProof: _aio.UnaryUnaryMultiCallable[_transparency_pb2.GetConsistencyProofRequest, _transparency_pb2.GetConsistencyProofResponse]  # type: ignore[assignment]
+    """Proves that an older tree is the beginning of a newer one: that records were only added in between.
+
+    IAM: kagitori:GetConsistencyProof.
+    Errors: NoSuchEntityException (the log, or there are not so many records).
     """
     GetUsage: _aio.UnaryUnaryMultiCallable[_operation_pb2.GetUsageRequest, _operation_pb2.GetUsageResponse]  # type: ignore[assignment]
     """Adds up the use of the service over a time, for showback or billing.
@@ -1748,6 +1787,43 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         IAM: kagitori:ListAuditPublicKeys.
         Errors: InvalidMarkerException.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTreeHead(
+        self,
+        request: _transparency_pb2.GetTreeHeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transparency_pb2.GetTreeHeadResponse, _abc.Awaitable[_transparency_pb2.GetTreeHeadResponse]]:
+        """Signs the head of the tree of a chain's records, as it is now.
+
+        IAM: kagitori:GetTreeHead.
+        Errors: NoSuchEntityException (the log).
+        """
+
+    @_abc_1.abstractmethod
+    def GetInclusionProof(
+        self,
+        request: _transparency_pb2.GetInclusionProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transparency_pb2.GetInclusionProofResponse, _abc.Awaitable[_transparency_pb2.GetInclusionProofResponse]]:
+        """Proves that a record is in the trail, or the records of a call are. Of a chain that another process writes, the
+        newest records can't be proven yet.
+
+        IAM: kagitori:GetInclusionProof.
+        Errors: NoSuchEntityException (the log or the record).
+        """
+
+    @_abc_1.abstractmethod
+    def GetConsistencyProof(
+        self,
+        request: _transparency_pb2.GetConsistencyProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transparency_pb2.GetConsistencyProofResponse, _abc.Awaitable[_transparency_pb2.GetConsistencyProofResponse]]:
+        """Proves that an older tree is the beginning of a newer one: that records were only added in between.
+
+        IAM: kagitori:GetConsistencyProof.
+        Errors: NoSuchEntityException (the log, or there are not so many records).
         """
 
     @_abc_1.abstractmethod

@@ -189,6 +189,74 @@ class AuditPort(Protocol):
         ...
 
 
+class FoundHead(Protocol):
+    """The head of a tree of records, signed."""
+
+    @property
+    def chain(self) -> str: ...
+    @property
+    def origin(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def root(self) -> bytes: ...
+    @property
+    def checkpoint(self) -> str: ...
+    @property
+    def verifier_keys(self) -> Sequence[str]: ...
+
+
+class FoundInclusion(Protocol):
+    """That a record is in a tree."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def leaf(self) -> bytes: ...
+    @property
+    def hashes(self) -> Sequence[bytes]: ...
+    @property
+    def proof(self) -> str: ...
+
+
+class FoundConsistency(Protocol):
+    """That a tree is the beginning of another."""
+
+    @property
+    def origin(self) -> str: ...
+    @property
+    def first_root(self) -> bytes: ...
+    @property
+    def second_size(self) -> int: ...
+    @property
+    def second_root(self) -> bytes: ...
+    @property
+    def hashes(self) -> Sequence[bytes]: ...
+
+
+class TransparencyPort(Protocol):
+    """The trees over the audit trail (`transparency.log.TransparencyLog`). Everything blocks. An `origin` of None means
+    the process's own chain; one that isn't known raises NoSuchEntityException."""
+
+    def head(self, origin: str | None) -> FoundHead:
+        """The head as it is now."""
+        ...
+
+    def inclusion_of_index(self, origin: str | None, index: int) -> tuple[FoundHead, FoundInclusion]:
+        """The proof of any record by its number, without the record. Raises NoSuchEntityException."""
+        ...
+
+    def inclusion_of(
+        self, origin: str | None, account: str, member: str, value: str
+    ) -> tuple[FoundHead, Sequence[FoundInclusion]]:
+        """The proofs of an account's records with that `eventID` or `requestID`. Raises NoSuchEntityException."""
+        ...
+
+    def consistency(self, origin: str | None, first: int, second: int | None) -> FoundConsistency:
+        """That of the trees of so many records. Raises NoSuchEntityException, ValidationException."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RotatedRootKey:
     """What a rotation of the root key did: version ids before and after, and how many keys were rewrapped."""
@@ -333,6 +401,7 @@ class Administration:
     audit: AuditPort
     trail: DeliveredTrail | None
     """None where nothing is delivered."""
+    transparency: TransparencyPort
     root_key: RootKeyPort
     decisions: DecisionPort
     simulations: SimulationPort

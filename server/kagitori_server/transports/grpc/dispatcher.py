@@ -35,6 +35,7 @@ from kagitori_server.transports.grpc.status import DETAILS_KEY, failure
 MOST_IN_FLIGHT = 1_024
 """Calls that are worked on at once, by default; more are refused at once rather than kept waiting."""
 REQUEST_ID_KEY = "kagitori-request-id"
+RECEIPT_KEY = "kagitori-receipt-bin"
 
 _RETRY_SECONDS = 0.1
 _log = logging.getLogger(__name__)
@@ -129,19 +130,20 @@ class Dispatcher:
             yield _busy(request_id)
             return
         self._attached += 1
+        call = self._call(method, request_id, metadata, peer, body)
         try:
-            opened = await self._opened(self._call(method, request_id, metadata, peer, body))
+            opened = await self._opened(call)
             with closing(opened):
                 loop = asyncio.get_running_loop()
                 # In the loop's own threads: whoever hands out streams bounds how many there are.
                 while (item := await loop.run_in_executor(None, opened.pull)) is not None:
                     yield method.encode(item)
         except KmsError as error:
-            yield refusal(error, request_id)
+            yield refusal(error, request_id, call.receipt)
         except Exception as bug:  # noqa: BLE001 - whatever it is, the caller must get an answer that says nothing
             yield _internal(method.operation, request_id, bug)
         else:
-            yield Answer(StatusCode.OK, "", b"", ((REQUEST_ID_KEY, request_id),))
+            yield Answer(StatusCode.OK, "", b"", _trailers(request_id, call.receipt))
         finally:
             self._attached -= 1
 
@@ -179,23 +181,31 @@ class Dispatcher:
         decode: Callable[[], Mapping[str, Any]] = partial(method.decode, body)
         if sent.region_problem is not None:
             decode = partial(_refuse, sent.region_problem)
-        return Call(method.operation, request_id, sent.evidence, sent.region, decode, len(body))
+        return Call(
+            method.operation, request_id, sent.evidence, sent.region, decode, len(body), sent.receipt_wanted
+        )
 
     async def _answer(self, method: Method, request_id: str, metadata: Metadata, peer: Peer, body: bytes) -> Answer:
         call = self._call(method, request_id, metadata, peer, body)
         try:
             encoded = method.encode(await self._handle(call))
         except KmsError as error:
-            return refusal(error, request_id)
+            return refusal(error, request_id, call.receipt)
         except Exception as bug:  # noqa: BLE001 - whatever it is, the caller must get an answer that says nothing
             return _internal(method.operation, request_id, bug)
-        return Answer(StatusCode.OK, "", encoded, ((REQUEST_ID_KEY, request_id),))
+        return Answer(StatusCode.OK, "", encoded, _trailers(request_id, call.receipt))
 
 
-def refusal(error: KmsError, request_id: str) -> Answer:
+def refusal(error: KmsError, request_id: str, receipt: bytes | None = None) -> Answer:
     """The answer that tells of `error`."""
     told = failure(error, request_id)
-    return Answer(told.code, told.message, b"", ((REQUEST_ID_KEY, request_id), (DETAILS_KEY, told.details)))
+    return Answer(told.code, told.message, b"", (*_trailers(request_id, receipt), (DETAILS_KEY, told.details)))
+
+
+def _trailers(request_id: str, receipt: bytes | None) -> tuple[tuple[str, str | bytes], ...]:
+    if receipt is None:
+        return ((REQUEST_ID_KEY, request_id),)
+    return ((REQUEST_ID_KEY, request_id), (RECEIPT_KEY, receipt))
 
 
 def _busy(request_id: str) -> Answer:

@@ -21,6 +21,7 @@ USER_AGENT_MAX = 256
 _AUTHORIZATION = "authorization"
 _REGION = "kagitori-region"
 _USER_AGENT = "user-agent"
+_RECEIPT = "kagitori-receipt"
 _SCHEME = "bearer "
 
 _UNUSABLE_TOKEN = ""
@@ -48,6 +49,7 @@ class Sent(NamedTuple):
     region: str | None
     region_problem: ValidationException | None
     """Why the Region can't be used. Told as if the body were at fault, so that the refusal is recorded."""
+    receipt_wanted: bool = False
 
 
 def read_metadata(metadata: Metadata, peer: Peer) -> Sent:
@@ -56,6 +58,7 @@ def read_metadata(metadata: Metadata, peer: Peer) -> Sent:
     region: str | bytes | None = None
     problem: ValidationException | None = None
     user_agent = ""
+    receipt_wanted = False
     for key, value in metadata:
         if key == _AUTHORIZATION:
             token = _bearer_token(value) if token is None else _UNUSABLE_TOKEN
@@ -64,10 +67,12 @@ def read_metadata(metadata: Metadata, peer: Peer) -> Sent:
             region = value
         elif key == _USER_AGENT and isinstance(value, str):
             user_agent = _short_user_agent(value)
+        elif key == _RECEIPT:
+            receipt_wanted = value == "true"
     evidence = Evidence(token, peer.certificate, peer.local_socket, peer.source_ip, user_agent, peer.tls)
     if problem is not None or not isinstance(region, str):
-        return Sent(evidence, None, problem)
-    return Sent(evidence, region, None)
+        return Sent(evidence, None, problem, receipt_wanted)
+    return Sent(evidence, region, None, receipt_wanted)
 
 
 def _bearer_token(value: str | bytes) -> str:
