@@ -21,10 +21,12 @@ from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.config import Config, ConfigurationError
 from kagitori_server.delivery.destination import Destination
 from kagitori_server.delivery.directory import DirectoryDestination
+from kagitori_server.delivery.log_files import Sealing
 from kagitori_server.delivery.naming import TrailDescription
 from kagitori_server.federation.fetching import HttpsFetcher
 from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
 from kagitori_server.limiting.throttle import RatesRefused, Throttle, parse_rates
+from kagitori_server.service_calls import ServiceCaller
 from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused
 
@@ -143,6 +145,17 @@ def open_destination(config: Config) -> Destination:
         ca_file=delivery.s3_ca_file, access_key_id=access_key_id, secret_access_key=secret,
     )
     return S3Destination(bucket, delivery.kms_key if delivery.kms_by_bucket else "", describe_trail(config).arn)
+
+
+def open_sealing(caller: ServiceCaller, description: TrailDescription) -> Sealing:
+    """What encrypts log files under the configured key. Raises ConfigurationError."""
+    if description.kms_key.split(":")[4] != description.account:
+        raise ConfigurationError("delivery.kms_key must be a key of the service's own account")
+    try:
+        from kagitori_server.delivery.sealing import EnvelopeSealing
+    except ImportError:
+        raise ConfigurationError("delivery.kms_key: the extra sealing of kagitori-kms is not installed") from None
+    return EnvelopeSealing(caller, description)
 
 
 def _s3_credentials(path: str) -> tuple[str, str]:

@@ -38,13 +38,15 @@ from kagitori_server.configured import (
     open_destination,
     open_issuer_keys,
     open_root_key,
+    open_sealing,
     read_file,
     read_secret,
 )
 from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.custom_stores import CatalogUses, StoreRegistry
 from kagitori_server.delivery.digests import Digests
-from kagitori_server.delivery.log_files import LogFiles
+from kagitori_server.delivery.log_files import LogFiles, Sealing
+from kagitori_server.delivery.naming import TrailDescription
 from kagitori_server.delivery.running import Delivery
 from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
@@ -61,6 +63,7 @@ from kagitori_server.operations.row import Table
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
+from kagitori_server.service_calls import CLOUDTRAIL, ServiceCaller
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.service_keys import ServiceKeys
 from kagitori_server.simulation.running import Simulations
@@ -273,7 +276,8 @@ class Server:
             catalog=catalog,
             description=description,
             log_files=LogFiles(
-                catalog, self._data.audit, self._trail, description, destination, wall, lambda: time.sleep(_METER_REST)
+                catalog, self._data.audit, self._trail, description, destination, wall, lambda: time.sleep(_METER_REST),
+                self._sealing(description),
             ),
             digests=Digests(
                 catalog, self._service_keys, description, destination, wall, self._ids.uuid(),
@@ -286,6 +290,12 @@ class Server:
             digest_period=config.delivery.digest_seconds,
             accounts=[(config.service.account, region) for region in config.service.served_regions],
         )
+
+    def _sealing(self, description: TrailDescription) -> Sealing | None:
+        """What encrypts log files, if this service does."""
+        if not description.kms_key or self._config.delivery.kms_by_bucket:
+            return None
+        return open_sealing(ServiceCaller(self._services, self._trail, CLOUDTRAIL, description.arn), description)
 
     def _make_store(self, root_key: RootKeyProvider) -> SoftwareKeyStore:
         return SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
