@@ -319,10 +319,9 @@ def _verify_delivered(config: Config, data: DataDirectory) -> bool:
     destination = open_destination(config)
     catalog = open_configured_catalog(config, data, time.monotonic)
     try:
-        known = known_of(catalog)
+        found = check_delivery(destination, describe_trail(config), lambda: known_of(catalog), data.audit)
     finally:
         catalog.close()
-    found = check_delivery(destination, describe_trail(config), known, data.audit)
     _say(
         f"delivered: {found.digests} digests, {found.log_files} log files ({found.pending} not in a digest yet), "
         f"{found.records} records"

@@ -44,6 +44,8 @@ from kagitori_server.configured import (
 )
 from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.custom_stores import CatalogUses, StoreRegistry
+from kagitori_server.delivery.checking import DeliveryReport, check_delivery, known_of
+from kagitori_server.delivery.destination import DestinationFailed
 from kagitori_server.delivery.digests import Digests
 from kagitori_server.delivery.log_files import LogFiles, Sealing
 from kagitori_server.delivery.naming import TrailDescription
@@ -52,7 +54,7 @@ from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
 from kagitori_server.metering import Meter
-from kagitori_server.model.errors import KmsError
+from kagitori_server.model.errors import DependencyTimeoutException, KmsError
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
@@ -291,6 +293,17 @@ class Server:
             accounts=[(config.service.account, region) for region in config.service.served_regions],
         )
 
+    def _check_delivered(self) -> DeliveryReport | None:
+        config = self._config
+        if not config.delivery.wanted:
+            return None
+        try:
+            return check_delivery(
+                open_destination(config), describe_trail(config), lambda: known_of(self._catalog), self._data.audit
+            )
+        except (ConfigurationError, DestinationFailed) as error:
+            raise DependencyTimeoutException(str(error)) from None
+
     def _sealing(self, description: TrailDescription) -> Sealing | None:
         """What encrypts log files, if this service does."""
         if not description.kms_key or self._config.delivery.kms_by_bucket:
@@ -317,7 +330,7 @@ class Server:
         self._authorizer = Authorizer()
         started = self._clocks.monotonic()
         administration = Administration(
-            audit=AuditFiles(self._data.audit, self._trail),
+            audit=AuditFiles(self._data.audit, self._trail, self._check_delivered),
             trail=describe_trail(config) if config.delivery.wanted else None,
             root_key=RootKeyRotation(
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf

@@ -78,6 +78,13 @@ def test_plain_and_sealed(folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
         while cli.json("audit", "status")["latest_digest_delivery_time"] is None:
             assert time.monotonic() < deadline
             time.sleep(0.2)
+        cli.done("audit", "verify", "--delivered")
+        content = log.read_bytes()
+        log.unlink()
+        broken = cli("audit", "verify", "--delivered")
+        assert (broken.code, "the log file is missing" in broken.err) == (4, True)
+        cli.done("audit", "verify")
+        log.write_bytes(content)
         [listed] = cli.json("audit", "public-keys")["public_keys"]
         assert (listed["purpose"], len(listed["fingerprint"])) == ("AUDIT_DIGEST", 32)
     sealed = Delivering(folder, key)

@@ -296,6 +296,9 @@ def _administration(root: Caller) -> None:
     trail = root("DescribeTrail")
     assert (trail.trail_arn, trail.s3_key_prefix) == (f"arn:aws:cloudtrail:us-east-1:{HOME}:trail/kagitori", "audit")
     _delivery(root)
+    found = root("VerifyAuditTrail", delivered=True)
+    assert (found.delivery.problem_count, list(found.delivery.problems)) == (0, [])
+    assert found.delivery.records > 10
     _usage(root)
     root("GetServerStatus")
     root("ListKeyStoreHealth")

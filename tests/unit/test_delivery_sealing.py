@@ -122,7 +122,7 @@ def test_log_files_are_sealed_and_read_by_who_may_decrypt(service: InProcess, tm
     service.clock.advance(3_600)
     deliverer.running.finish(60)
     report = check_delivery(
-        DirectoryDestination(tmp_path / "out"), description, known_of(service.catalog), service.audit_folder
+        DirectoryDestination(tmp_path / "out"), description, lambda: known_of(service.catalog), service.audit_folder
     )
     assert (report.problems, report.sealed) == ([], report.log_files)
 
@@ -161,8 +161,8 @@ def test_a_deny_for_everybody_is_for_services_too(service: InProcess) -> None:
     with pytest.raises(AccessDeniedException, match="explicit deny"):
         caller(service).generate_data_key(key(service, SERVICE, deny), CONTEXT)
     assert caller(service).generate_data_key(key(service, SERVICE, exempting), CONTEXT)
-    spared = {key: value for key, value in deny.items() if key != "Principal"}
-    spared["NotPrincipal"] = {"Service": CLOUDTRAIL}
+    named = {name: value for name, value in deny.items() if name != "Principal"}
+    spared = {**named, "NotPrincipal": {"Service": CLOUDTRAIL}}
     assert caller(service).generate_data_key(key(service, SERVICE, spared), CONTEXT)
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkagitori/kms/v1/audit.proto\x12\x0fkagitori.kms.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"f\n\x0fLookupAttribute\x12:\n\rattribute_key\x18\x01 \x01(\x0e\x32#.kagitori.kms.v1.LookupAttributeKey\x12\x17\n\x0f\x61ttribute_value\x18\x02 \x01(\t\"=\n\rEventResource\x12\x15\n\rresource_type\x18\x01 \x01(\t\x12\x15\n\rresource_name\x18\x02 \x01(\t\"\xab\x02\n\nAuditEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x12\n\nevent_name\x18\x02 \x01(\t\x12\x11\n\tread_only\x18\x03 \x01(\x08\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x65vent_source\x18\x05 \x01(\t\x12\x15\n\x08username\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x1a\n\raccess_key_id\x18\x07 \x01(\tH\x01\x88\x01\x01\x12\x31\n\tresources\x18\x08 \x03(\x0b\x32\x1e.kagitori.kms.v1.EventResource\x12\x19\n\x11\x63loud_trail_event\x18\t \x01(\tB\x0b\n\t_usernameB\x10\n\x0e_access_key_id\"[\n\x0c\x41uditProblem\x12\x12\n\nchain_name\x18\x01 \x01(\t\x12\x14\n\x0csegment_file\x18\x02 \x01(\t\x12\x0c\n\x04line\x18\x03 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\xa4\x01\n\nAuditChain\x12\x12\n\nchain_name\x18\x01 \x01(\t\x12\x0f\n\x07records\x18\x02 \x01(\x03\x12\x16\n\x0e\x66irst_sequence\x18\x03 \x01(\x03\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12\x11\n\thead_hash\x18\x05 \x01(\x0c\x12/\n\x08problems\x18\x06 \x03(\x0b\x32\x1d.kagitori.kms.v1.AuditProblem\"\xa9\x02\n\x13LookupEventsRequest\x12\x17\n\naccount_id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x10lookup_attribute\x18\x04 \x01(\x0b\x32 .kagitori.kms.v1.LookupAttribute\x12\x18\n\x0bmax_results\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nnext_token\x18\x06 \x01(\tH\x02\x88\x01\x01\x42\r\n\x0b_account_idB\x0e\n\x0c_max_resultsB\r\n\x0b_next_token\"k\n\x14LookupEventsResponse\x12+\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1b.kagitori.kms.v1.AuditEvent\x12\x17\n\nnext_token\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_next_token\"A\n\x17VerifyAuditTrailRequest\x12\x17\n\nchain_name\x18\x01 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_chain_name\"G\n\x18VerifyAuditTrailResponse\x12+\n\x06\x63hains\x18\x01 \x03(\x0b\x32\x1b.kagitori.kms.v1.AuditChain*\xe8\x02\n\x12LookupAttributeKey\x12$\n LOOKUP_ATTRIBUTE_KEY_UNSPECIFIED\x10\x00\x12!\n\x1dLOOKUP_ATTRIBUTE_KEY_EVENT_ID\x10\x01\x12#\n\x1fLOOKUP_ATTRIBUTE_KEY_EVENT_NAME\x10\x02\x12\"\n\x1eLOOKUP_ATTRIBUTE_KEY_READ_ONLY\x10\x03\x12!\n\x1dLOOKUP_ATTRIBUTE_KEY_USERNAME\x10\x04\x12&\n\"LOOKUP_ATTRIBUTE_KEY_RESOURCE_TYPE\x10\x05\x12&\n\"LOOKUP_ATTRIBUTE_KEY_RESOURCE_NAME\x10\x06\x12%\n!LOOKUP_ATTRIBUTE_KEY_EVENT_SOURCE\x10\x07\x12&\n\"LOOKUP_ATTRIBUTE_KEY_ACCESS_KEY_ID\x10\x08\x42*\n\x0fkagitori.kms.v1P\x01Z\x15kagitori/kms/v1;kmsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkagitori/kms/v1/audit.proto\x12\x0fkagitori.kms.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"f\n\x0fLookupAttribute\x12:\n\rattribute_key\x18\x01 \x01(\x0e\x32#.kagitori.kms.v1.LookupAttributeKey\x12\x17\n\x0f\x61ttribute_value\x18\x02 \x01(\t\"=\n\rEventResource\x12\x15\n\rresource_type\x18\x01 \x01(\t\x12\x15\n\rresource_name\x18\x02 \x01(\t\"\xab\x02\n\nAuditEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x12\n\nevent_name\x18\x02 \x01(\t\x12\x11\n\tread_only\x18\x03 \x01(\x08\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x65vent_source\x18\x05 \x01(\t\x12\x15\n\x08username\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x1a\n\raccess_key_id\x18\x07 \x01(\tH\x01\x88\x01\x01\x12\x31\n\tresources\x18\x08 \x03(\x0b\x32\x1e.kagitori.kms.v1.EventResource\x12\x19\n\x11\x63loud_trail_event\x18\t \x01(\tB\x0b\n\t_usernameB\x10\n\x0e_access_key_id\"[\n\x0c\x41uditProblem\x12\x12\n\nchain_name\x18\x01 \x01(\t\x12\x14\n\x0csegment_file\x18\x02 \x01(\t\x12\x0c\n\x04line\x18\x03 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\xa4\x01\n\nAuditChain\x12\x12\n\nchain_name\x18\x01 \x01(\t\x12\x0f\n\x07records\x18\x02 \x01(\x03\x12\x16\n\x0e\x66irst_sequence\x18\x03 \x01(\x03\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12\x11\n\thead_hash\x18\x05 \x01(\x0c\x12/\n\x08problems\x18\x06 \x03(\x0b\x32\x1d.kagitori.kms.v1.AuditProblem\"5\n\x0f\x44\x65liveryProblem\x12\r\n\x05place\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\x9f\x01\n\rDeliveryCheck\x12\x0f\n\x07\x64igests\x18\x01 \x01(\x03\x12\x11\n\tlog_files\x18\x02 \x01(\x03\x12\x0f\n\x07records\x18\x03 \x01(\x03\x12\x0e\n\x06sealed\x18\x04 \x01(\x03\x12\x15\n\rproblem_count\x18\x05 \x01(\x03\x12\x32\n\x08problems\x18\x06 \x03(\x0b\x32 .kagitori.kms.v1.DeliveryProblem\"\xa9\x02\n\x13LookupEventsRequest\x12\x17\n\naccount_id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x10lookup_attribute\x18\x04 \x01(\x0b\x32 .kagitori.kms.v1.LookupAttribute\x12\x18\n\x0bmax_results\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nnext_token\x18\x06 \x01(\tH\x02\x88\x01\x01\x42\r\n\x0b_account_idB\x0e\n\x0c_max_resultsB\r\n\x0b_next_token\"k\n\x14LookupEventsResponse\x12+\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1b.kagitori.kms.v1.AuditEvent\x12\x17\n\nnext_token\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_next_token\"T\n\x17VerifyAuditTrailRequest\x12\x17\n\nchain_name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x11\n\tdelivered\x18\x02 \x01(\x08\x42\r\n\x0b_chain_name\"\x8b\x01\n\x18VerifyAuditTrailResponse\x12+\n\x06\x63hains\x18\x01 \x03(\x0b\x32\x1b.kagitori.kms.v1.AuditChain\x12\x35\n\x08\x64\x65livery\x18\x02 \x01(\x0b\x32\x1e.kagitori.kms.v1.DeliveryCheckH\x00\x88\x01\x01\x42\x0b\n\t_delivery*\xe8\x02\n\x12LookupAttributeKey\x12$\n LOOKUP_ATTRIBUTE_KEY_UNSPECIFIED\x10\x00\x12!\n\x1dLOOKUP_ATTRIBUTE_KEY_EVENT_ID\x10\x01\x12#\n\x1fLOOKUP_ATTRIBUTE_KEY_EVENT_NAME\x10\x02\x12\"\n\x1eLOOKUP_ATTRIBUTE_KEY_READ_ONLY\x10\x03\x12!\n\x1dLOOKUP_ATTRIBUTE_KEY_USERNAME\x10\x04\x12&\n\"LOOKUP_ATTRIBUTE_KEY_RESOURCE_TYPE\x10\x05\x12&\n\"LOOKUP_ATTRIBUTE_KEY_RESOURCE_NAME\x10\x06\x12%\n!LOOKUP_ATTRIBUTE_KEY_EVENT_SOURCE\x10\x07\x12&\n\"LOOKUP_ATTRIBUTE_KEY_ACCESS_KEY_ID\x10\x08\x42*\n\x0fkagitori.kms.v1P\x01Z\x15kagitori/kms/v1;kmsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kagitori.kms.v1.audit_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017kagitori.kms.v1P\001Z\025kagitori/kms/v1;kmsv1'
-  _globals['_LOOKUPATTRIBUTEKEY']._serialized_start=1360
-  _globals['_LOOKUPATTRIBUTEKEY']._serialized_end=1720
+  _globals['_LOOKUPATTRIBUTEKEY']._serialized_start=1665
+  _globals['_LOOKUPATTRIBUTEKEY']._serialized_end=2025
   _globals['_LOOKUPATTRIBUTE']._serialized_start=81
   _globals['_LOOKUPATTRIBUTE']._serialized_end=183
   _globals['_EVENTRESOURCE']._serialized_start=185
@@ -45,12 +45,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDITPROBLEM']._serialized_end=641
   _globals['_AUDITCHAIN']._serialized_start=644
   _globals['_AUDITCHAIN']._serialized_end=808
-  _globals['_LOOKUPEVENTSREQUEST']._serialized_start=811
-  _globals['_LOOKUPEVENTSREQUEST']._serialized_end=1108
-  _globals['_LOOKUPEVENTSRESPONSE']._serialized_start=1110
-  _globals['_LOOKUPEVENTSRESPONSE']._serialized_end=1217
-  _globals['_VERIFYAUDITTRAILREQUEST']._serialized_start=1219
-  _globals['_VERIFYAUDITTRAILREQUEST']._serialized_end=1284
-  _globals['_VERIFYAUDITTRAILRESPONSE']._serialized_start=1286
-  _globals['_VERIFYAUDITTRAILRESPONSE']._serialized_end=1357
+  _globals['_DELIVERYPROBLEM']._serialized_start=810
+  _globals['_DELIVERYPROBLEM']._serialized_end=863
+  _globals['_DELIVERYCHECK']._serialized_start=866
+  _globals['_DELIVERYCHECK']._serialized_end=1025
+  _globals['_LOOKUPEVENTSREQUEST']._serialized_start=1028
+  _globals['_LOOKUPEVENTSREQUEST']._serialized_end=1325
+  _globals['_LOOKUPEVENTSRESPONSE']._serialized_start=1327
+  _globals['_LOOKUPEVENTSRESPONSE']._serialized_end=1434
+  _globals['_VERIFYAUDITTRAILREQUEST']._serialized_start=1436
+  _globals['_VERIFYAUDITTRAILREQUEST']._serialized_end=1520
+  _globals['_VERIFYAUDITTRAILRESPONSE']._serialized_start=1523
+  _globals['_VERIFYAUDITTRAILRESPONSE']._serialized_end=1662
 # @@protoc_insertion_point(module_scope)
