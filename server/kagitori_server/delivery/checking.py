@@ -103,7 +103,7 @@ def check_delivery(
     destination: Destination, description: TrailDescription, learn: Callable[[], Known], audit_root: Path,
     opening: Opening | None = None,
 ) -> DeliveryReport:
-    """Verifies all of it, while delivery may go on. Memory grows with the number of records, some 150 bytes each.
+    """Verifies all of it, while delivery may go on. Memory grows with the number of records, some 200 bytes each.
 
     Raises DestinationFailed, OSError, and what `learn` raises.
     """
