@@ -32,29 +32,22 @@ from kagitori_server.configured import (
     check_metrics_address,
     check_root_key,
     configured_throttle,
-    describe_trail,
     open_attestation,
     open_configured_catalog,
-    open_destination,
     open_issuer_keys,
     open_root_key,
-    open_sealing,
     read_file,
     read_secret,
 )
 from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.custom_stores import CatalogUses, StoreRegistry
-from kagitori_server.delivery.checking import DeliveryReport, check_delivery, known_of
-from kagitori_server.delivery.destination import DestinationFailed
-from kagitori_server.delivery.digests import Digests
-from kagitori_server.delivery.log_files import LogFiles, Sealing
-from kagitori_server.delivery.naming import TrailDescription
 from kagitori_server.delivery.running import Delivery
+from kagitori_server.delivery_opener import check_delivered, describe_trail, open_delivery
 from kagitori_server.explaining import Explaining
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
 from kagitori_server.metering import Meter
-from kagitori_server.model.errors import DependencyTimeoutException, KmsError
+from kagitori_server.model.errors import KmsError
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
@@ -65,7 +58,6 @@ from kagitori_server.operations.row import Table
 from kagitori_server.operations.table import TABLE
 from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
-from kagitori_server.service_calls import CLOUDTRAIL, ServiceCaller
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.service_keys import ServiceKeys
 from kagitori_server.simulation.running import Simulations
@@ -184,7 +176,7 @@ class Server:
         self._service_keys = ServiceKeys(
             self._services, config.service.region, self._events, config.delivery.signing_key_days
         )
-        self._delivery = self._make_delivery() if config.delivery.wanted else None
+        self._delivery = self._make_delivery()
         self._workers = {
             "destroying due keys": DeletionWorker(self._services, self._events).run_once,
             "rotating due keys": RotationWorker(self._services, self._events).run_once,
@@ -271,44 +263,12 @@ class Server:
         self._store.close()
         self._catalog.close()
 
-    def _make_delivery(self) -> Delivery:
-        config, catalog, wall = self._config, self._catalog, self._clocks.wall
-        description, destination = describe_trail(config), open_destination(config)
-        return Delivery(
-            catalog=catalog,
-            description=description,
-            log_files=LogFiles(
-                catalog, self._data.audit, self._trail, description, destination, wall, lambda: time.sleep(_METER_REST),
-                self._sealing(description),
-            ),
-            digests=Digests(
-                catalog, self._service_keys, description, destination, wall, self._ids.uuid(),
-                config.delivery.digest_seconds,
-            ),
-            keys=self._service_keys,
-            clock=wall,
-            monotonic=self._clocks.monotonic,
-            period=config.delivery.period_seconds,
-            digest_period=config.delivery.digest_seconds,
-            accounts=[(config.service.account, region) for region in config.service.served_regions],
+    def _make_delivery(self) -> Delivery | None:
+        clocks = self._clocks
+        return open_delivery(
+            self._config, self._services, self._trail, self._data.audit, self._service_keys, clocks.wall,
+            clocks.monotonic,
         )
-
-    def _check_delivered(self) -> DeliveryReport | None:
-        config = self._config
-        if not config.delivery.wanted:
-            return None
-        try:
-            return check_delivery(
-                open_destination(config), describe_trail(config), lambda: known_of(self._catalog), self._data.audit
-            )
-        except (ConfigurationError, DestinationFailed) as error:
-            raise DependencyTimeoutException(str(error)) from None
-
-    def _sealing(self, description: TrailDescription) -> Sealing | None:
-        """What encrypts log files, if this service does."""
-        if not description.kms_key or self._config.delivery.kms_by_bucket:
-            return None
-        return open_sealing(ServiceCaller(self._services, self._trail, CLOUDTRAIL, description.arn), description)
 
     def _make_store(self, root_key: RootKeyProvider) -> SoftwareKeyStore:
         return SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
@@ -330,7 +290,9 @@ class Server:
         self._authorizer = Authorizer()
         started = self._clocks.monotonic()
         administration = Administration(
-            audit=AuditFiles(self._data.audit, self._trail, self._check_delivered),
+            audit=AuditFiles(
+                self._data.audit, self._trail, lambda: check_delivered(config, self._catalog, self._data.audit)
+            ),
             trail=describe_trail(config) if config.delivery.wanted else None,
             root_key=RootKeyRotation(
                 config.root_key.provider, root_key, self._store.rewrap_kek, self._catalog.kek_shelf
