@@ -15,7 +15,7 @@ from kagitori_server.audit.portions import Follower, Following
 from kagitori_server.audit.trail import Position, Trail
 from kagitori_server.audit.verify import ExpectedHead, Problem, VerifyReport, verify
 from kagitori_server.model.errors import ThrottlingException, ValidationException
-from kagitori_server.operations.administration.ports import EventFilter, EventQuery, FoundPortion
+from kagitori_server.operations.administration.ports import EventFilter, EventQuery, FoundDelivery, FoundPortion
 from kagitori_server.operations.streams import Stream
 from kagitori_server.transparency.checking import TreeProblem, check_trees
 
@@ -39,7 +39,7 @@ class AuditFiles:
 
     def __init__(
         self, root: Path, trail: Trail, indexes: Indexes | None = None, *, streams: int = 4,
-        rest: Callable[[], None] = lambda: None,
+        rest: Callable[[], None] = lambda: None, check_delivered: Callable[[], FoundDelivery | None] = lambda: None,
     ) -> None:
         """`streams` run at once; `rest` is called again and again while they read, so that they don't slow calls."""
         self._root = root
@@ -47,6 +47,7 @@ class AuditFiles:
         self._indexes = indexes
         self._follower = Follower(root, trail.position, indexes, rest)
         self._streams = _Places(streams)
+        self._check_delivered = check_delivered
 
     def lookup(self, query: EventQuery) -> LookupPage:
         """One page of records, newest first. Raises ValidationException for bad bounds, values and tokens."""
@@ -71,6 +72,10 @@ class AuditFiles:
         position = self._trail.position()
         expected = {position.chain: ExpectedHead(position.seq, position.head)} if position.seq else None
         return with_trees(verify(self._root, expected_heads=expected), check_trees(self._root))
+
+    def check_delivered(self) -> FoundDelivery | None:
+        """Checks what was delivered, where anything is. Raises DependencyTimeoutException."""
+        return self._check_delivered()
 
     def positions(self) -> Sequence[Position]:
         """How far this process's chain has come."""

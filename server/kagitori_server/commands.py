@@ -31,9 +31,8 @@ from kagitori_server.bootstrap.data_directory import DataDirectory, open_data_di
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.bootstrap.hardening import harden_process
 from kagitori_server.config import Config, ConfigurationError, load_config
-from kagitori_server.configured import describe_trail, open_configured_catalog, open_destination
-from kagitori_server.delivery.checking import check_delivery, known_of
-from kagitori_server.delivery.destination import DestinationFailed
+from kagitori_server.configured import open_configured_catalog
+from kagitori_server.delivery_opener import check_delivered
 from kagitori_server.development import DevelopmentServer, PlantedAccessKey, for_development
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.laboratory.seed import load_seed
@@ -71,8 +70,7 @@ _COLLECT_AFTER = (20_000, 10, 1_000)
 that are older; and that until it looks at all."""
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _EXPECTED = (
-    ConfigurationError, CatalogUnusableError, CertificatesRefused, DestinationFailed, KeyStoreError, KmsError,
-    ListenerRefused, OSError,
+    ConfigurationError, CatalogUnusableError, CertificatesRefused, KeyStoreError, KmsError, ListenerRefused, OSError
 )
 
 
@@ -389,19 +387,21 @@ def _verify_audit(parsed: argparse.Namespace) -> int:
         _say(f"  PROBLEM {problem.chain}: {problem.description}")
     _say("The trail is sound." if report.sound else "The trail has problems.")
     config = _configured(parsed)
-    delivered = _verify_delivered(config, data) if config.delivery.wanted else True
+    delivered = _verify_delivered(config, data)
     return 0 if report.sound and delivered else 3
 
 
 def _verify_delivered(config: Config, data: DataDirectory) -> bool:
-    """Whether all that was delivered is as it should be."""
-    destination = open_destination(config)
+    """Whether all that was delivered is as it should be, if anything is."""
+    if not config.delivery.wanted:
+        return True
     catalog = open_configured_catalog(config, data, time.monotonic)
     try:
-        known = known_of(catalog)
+        found = check_delivered(config, catalog, data.audit)
     finally:
         catalog.close()
-    found = check_delivery(destination, describe_trail(config), known, data.audit)
+    if found is None:
+        return True
     _say(
         f"delivered: {found.digests} digests, {found.log_files} log files ({found.pending} not in a digest yet), "
         f"{found.records} records"

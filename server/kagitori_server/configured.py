@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from configparser import ConfigParser
-from configparser import Error as ConfigParserError
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -14,9 +12,6 @@ from sqlalchemy.exc import ArgumentError
 from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.config import Config, ConfigurationError
-from kagitori_server.delivery.destination import Destination
-from kagitori_server.delivery.directory import DirectoryDestination
-from kagitori_server.delivery.naming import TrailDescription
 from kagitori_server.federation.fetching import HttpsFetcher
 from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
 from kagitori_server.limiting.throttle import RatesRefused, Throttle, parse_rates
@@ -24,8 +19,6 @@ from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused
 
 _FILE_MAX = 1_048_576
-_DIRECTORY_BUCKET = "kagitori"
-"""The bucket that digests name when a directory is delivered to and no bucket was named."""
 
 
 def open_configured_catalog(config: Config, data: DataDirectory, monotonic: Callable[[], float]) -> Catalog:
@@ -106,50 +99,6 @@ def open_attestation(config: Config) -> AttestationVerifier:
     except ValueError:
         raise ConfigurationError(f"{attestation.roots_file} holds no certificates in PEM form") from None
     return AttestationVerifier(roots, max_age=attestation.max_age_seconds)
-
-
-def describe_trail(config: Config) -> TrailDescription:
-    """The trail that the configuration has delivered."""
-    service, delivery = config.service, config.delivery
-    return TrailDescription(
-        name=delivery.trail, partition=service.partition, account=service.account, home_region=service.region,
-        bucket=delivery.s3_bucket or _DIRECTORY_BUCKET, prefix=delivery.prefix, kms_key=delivery.kms_key,
-    )
-
-
-def open_destination(config: Config) -> Destination:
-    """Where the configuration has the audit trail delivered to. Raises ConfigurationError."""
-    delivery = config.delivery
-    if delivery.directory:
-        root = Path(delivery.directory)
-        if not root.is_dir():
-            raise ConfigurationError(f"delivery.directory: {root} is not a directory")
-        return DirectoryDestination(root)
-    try:
-        from kagitori_server.delivery.s3 import Bucket, S3Destination
-    except ImportError:
-        raise ConfigurationError("delivery.s3_bucket: the extra s3 of kagitori-kms is not installed") from None
-    access_key_id, secret = _s3_credentials(delivery.s3_credentials_file)
-    bucket = Bucket(
-        name=delivery.s3_bucket, region=delivery.s3_region or config.service.region, endpoint=delivery.s3_endpoint,
-        ca_file=delivery.s3_ca_file, access_key_id=access_key_id, secret_access_key=secret,
-    )
-    return S3Destination(bucket, delivery.kms_key if delivery.kms_by_bucket else "", describe_trail(config).arn)
-
-
-def _s3_credentials(path: str) -> tuple[str, str]:
-    if not path:
-        return "", ""
-    parser = ConfigParser(interpolation=None)
-    try:
-        parser.read_string(read_secret(path).decode())
-        section = parser["default"]
-        return section["aws_access_key_id"], section["aws_secret_access_key"]
-    except (ConfigParserError, KeyError, UnicodeDecodeError):
-        # No cause: it may quote the file.
-        raise ConfigurationError(
-            f"{path} must have a section [default] with aws_access_key_id and aws_secret_access_key"
-        ) from None
 
 
 def read_file(path: str) -> bytes:

@@ -36,19 +36,16 @@ from kagitori_server.configured import (
     check_aws_address,
     check_metrics_address,
     configured_throttle,
-    describe_trail,
     open_attestation,
     open_configured_catalog,
-    open_destination,
     open_issuer_keys,
     read_file,
     read_secret,
 )
 from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.custom_stores import CatalogUses, StoreRegistry
-from kagitori_server.delivery.digests import Digests
-from kagitori_server.delivery.log_files import LogFiles
 from kagitori_server.delivery.running import Delivery
+from kagitori_server.delivery_opener import check_delivered, describe_trail, open_delivery
 from kagitori_server.explaining import Explaining
 from kagitori_server.followers import Follower, Followers
 from kagitori_server.identifiers import system_identifiers
@@ -215,7 +212,7 @@ class Server:
         self._service_keys = ServiceKeys(
             self._services, config.service.region, self._events, config.delivery.signing_key_days
         )
-        self._delivery = self._make_delivery() if config.delivery.wanted else None
+        self._delivery = self._make_delivery()
         self._workers = {
             "destroying due keys": DeletionWorker(self._services, self._events).run_once,
             "rotating due keys": RotationWorker(self._services, self._events).run_once,
@@ -323,25 +320,11 @@ class Server:
             followers.append(Follower("delivering the audit trail", self._delivery, DELIVERY_LOOK_SECONDS))
         return Followers(followers)
 
-    def _make_delivery(self) -> Delivery:
-        config, catalog, wall = self._config, self._catalog, self._clocks.wall
-        description, destination = describe_trail(config), open_destination(config)
-        return Delivery(
-            catalog=catalog,
-            description=description,
-            log_files=LogFiles(
-                catalog, self._data.audit, self._trail, description, destination, wall, lambda: time.sleep(_METER_REST)
-            ),
-            digests=Digests(
-                catalog, self._service_keys, description, destination, wall, self._ids.uuid(),
-                config.delivery.digest_seconds,
-            ),
-            keys=self._service_keys,
-            clock=wall,
-            monotonic=self._clocks.monotonic,
-            period=config.delivery.period_seconds,
-            digest_period=config.delivery.digest_seconds,
-            accounts=[(config.service.account, region) for region in config.service.served_regions],
+    def _make_delivery(self) -> Delivery | None:
+        clocks = self._clocks
+        return open_delivery(
+            self._config, self._services, self._trail, self._data.audit, self._service_keys, clocks.wall,
+            clocks.monotonic,
         )
 
     def _make_store(self, root_key: RootKeyProvider) -> SoftwareKeyStore:
@@ -370,6 +353,7 @@ class Server:
             audit=AuditFiles(
                 self._data.audit, self._trail, self._indexes, streams=config.limits.audit_streams,
                 rest=lambda: time.sleep(_METER_REST),
+                check_delivered=lambda: check_delivered(config, self._catalog, self._data.audit),
             ),
             trail=describe_trail(config) if config.delivery.wanted else None,
             transparency=self._transparency,

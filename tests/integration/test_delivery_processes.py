@@ -81,7 +81,7 @@ def test_killed_again_and_again_under_load(tmp_path: Path) -> None:
     counted = Counter(record["eventID"] for record in delivered(out))
     assert set(counted.values()) == {1}
     assert sorted(counted) == trail_ids(data)
-    assert len(counted) > 100
+    assert len(counted) > 20
     digests = objects(out, "CloudTrail-Digest").values()
     assert len(digests) >= 2
     assert sum(digest["previousDigestS3Object"] is None for digest in digests) == 1

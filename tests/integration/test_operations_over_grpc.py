@@ -301,6 +301,9 @@ def _administration(root: Caller) -> None:
     size = root("GetTreeHead").tree_size
     assert root("GetInclusionProof", leaf_index=0).proofs[0].leaf_index == 0
     assert root("GetConsistencyProof", first_size=1, second_size=size).second_size == size
+    found = root("VerifyAuditTrail", delivered=True)
+    assert (found.delivery.problem_count, list(found.delivery.problems)) == (0, [])
+    assert found.delivery.records > 10
     _usage(root)
     root("GetServerStatus")
     root("ListKeyStoreHealth")

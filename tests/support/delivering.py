@@ -13,7 +13,7 @@ from tests.support.inprocess import HOME, REGION, REGIONS, InProcess
 from kagitori_server.delivery.destination import Destination, DestinationFailed
 from kagitori_server.delivery.digests import Digests
 from kagitori_server.delivery.directory import DirectoryDestination
-from kagitori_server.delivery.log_files import LogFiles
+from kagitori_server.delivery.log_files import LogFiles, Sealing
 from kagitori_server.delivery.naming import TrailDescription
 from kagitori_server.delivery.running import Delivery
 from kagitori_server.service_keys import ServiceKeys
@@ -49,13 +49,13 @@ class Deliverer:
 
     def __init__(
         self, service: InProcess, destination: Destination, worker: str = "one",
-        description: TrailDescription = DESCRIPTION, key_days: int = 90,
+        description: TrailDescription = DESCRIPTION, key_days: int = 90, sealing: Sealing | None = None,
     ) -> None:
         self.service = service
         self.keys = ServiceKeys(service.services, REGION, service.events, key_days)
         self.logs = LogFiles(
             service.catalog, service.audit_folder, service.trail, description, destination, service.clock,
-            lambda: None,
+            lambda: None, sealing,
         )
         self.digests = Digests(
             service.catalog, self.keys, description, destination, service.clock, worker, HOUR

@@ -38,7 +38,7 @@ access-key: create list activate deactivate delete
 budget: put show list delete list-freezes lift
 oidc-provider: create list delete
 keystore: create-hsm create-xks list show connect disconnect update delete check
-audit: export lookup public-keys status tail trail verify
+audit: export lookup open public-keys status tail trail verify
 usage: list report prices
 """
 

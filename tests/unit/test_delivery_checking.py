@@ -48,7 +48,7 @@ class Delivered:
 
     def check(self, known: Known | None = None) -> DeliveryReport:
         return check_delivery(
-            DirectoryDestination(self.out), DESCRIPTION, known or self.known, self.service.audit_folder
+            DirectoryDestination(self.out), DESCRIPTION, lambda: known or self.known, self.service.audit_folder
         )
 
     def found(self, known: Known | None = None) -> set[str]:

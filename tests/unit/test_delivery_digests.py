@@ -41,8 +41,9 @@ class Setting:
         return [value for key, value in found.items() if f"/{account}/CloudTrail-Digest/{region}/" in key]
 
     def problems(self) -> list[Any]:
-        known = known_of(self.service.catalog)
-        return check_delivery(self.out, DESCRIPTION, known, self.service.audit_folder).problems
+        return check_delivery(
+            self.out, DESCRIPTION, lambda: known_of(self.service.catalog), self.service.audit_folder
+        ).problems
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from kagitori_client.cli import (
     assume_role,
     audit,
     audit_delivery,
+    audit_files,
     aws_import,
     budgets,
     dev,
@@ -70,7 +71,7 @@ def build() -> typer.Typer:
         ("policy", (policies.app, managed_policies.policy_app)),
         ("principal", (principals.app, groups.app, managed_policies.boundary_app)),
         ("token", (tokens.app, assume_role.app)), ("access-key", (access_keys.app,)), ("budget", (budgets.app,)),
-        ("audit", (audit.app, audit_delivery.app, proofs.app)),
+        ("audit", (audit.app, audit_delivery.app, audit_files.app, proofs.app)),
         ("oidc-provider", (oidc_providers.app,)), ("keystore", (keystores.app,)),
     ):
         noun = typer.Typer(help=parts[0].info.help, no_args_is_help=True)

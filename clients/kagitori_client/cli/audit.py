@@ -150,12 +150,13 @@ def _messages(session: Session, request: TailEventsRequest) -> Iterator[TailEven
 def verify(
     session: Session,
     chain: Annotated[str | None, typer.Option(help="Only this chain.", metavar="NAME")] = None,
+    delivered: Annotated[bool, typer.Option("--delivered", help="Look at what was delivered as well.")] = False,
 ) -> None:
     """Check every record of the trail against the one before; exit code 4 if anything is wrong.
 
     Keep the head hashes somewhere else: they prove later that nothing was cut off the end.
     """
-    answer = session.client.admin.VerifyAuditTrail(VerifyAuditTrailRequest(chain_name=chain))
+    answer = session.client.admin.VerifyAuditTrail(VerifyAuditTrailRequest(chain_name=chain, delivered=delivered))
     rows: list[dict[str, Plain]] = []
     problems = 0
     for found in answer.chains:
@@ -168,3 +169,10 @@ def verify(
         first = described[0]
         place = f"{first.chain_name}, {first.segment_file}:{first.line}"
         raise AuditTrailBroken(f"{problems} problems in the trail, the first at {place}: {first.description}")
+    found_delivered = answer.delivery
+    if found_delivered.problem_count:
+        worst = found_delivered.problems[0]
+        raise AuditTrailBroken(
+            f"{found_delivered.problem_count} problems in what was delivered, the first at {worst.place}: "
+            f"{worst.description}"
+        )

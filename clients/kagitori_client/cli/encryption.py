@@ -94,7 +94,8 @@ def register(app: typer.Typer) -> None:
     command(app, "random", epilog="Example: kagitori random 32 --format base64")(random)
 
 
-def _envelope(session: Session) -> Envelope:
+def envelope_of(session: Session) -> Envelope:
+    """What encrypts and decrypts files. Raises ConfigurationError without the SDK."""
     if importlib.util.find_spec("aws_encryption_sdk") is None:
         raise ConfigurationError(
             "encrypting files needs the AWS Encryption SDK", hint="pip install 'kagitori-kms[cli]'"
@@ -138,7 +139,7 @@ def encrypt(
         encrypt_raw(session, source, target, keys=key, algorithm=algorithm, context=context, force=force)
         return
     _only_raw(algorithm)
-    envelope = _envelope(session)
+    envelope = envelope_of(session)
     # Only now: it belongs to the SDK.
     from kagitori_client.envelope import NamedKeys
 
@@ -176,7 +177,7 @@ def decrypt(
         decrypt_raw(session, source, target, keys=key or (), algorithm=algorithm, context=context, force=force)
         return
     _only_raw(algorithm)
-    envelope = _envelope(session)
+    envelope = envelope_of(session)
     # Only now: it belongs to the SDK.
     from kagitori_client.envelope import KeysOfMessage, NamedKeys
 

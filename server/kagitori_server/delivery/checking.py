@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -100,14 +100,16 @@ class Opening(Protocol):
 
 
 def check_delivery(
-    destination: Destination, description: TrailDescription, known: Known, audit_root: Path,
+    destination: Destination, description: TrailDescription, learn: Callable[[], Known], audit_root: Path,
     opening: Opening | None = None,
 ) -> DeliveryReport:
-    """Verifies all of it. Memory grows with the number of records, some 150 bytes each.
+    """Verifies all of it, while delivery may go on. Memory grows with the number of records, some 200 bytes each.
 
-    Raises DestinationFailed, OSError.
+    Raises DestinationFailed, OSError, and what `learn` raises.
     """
-    return _Check(destination, description, known, opening).run(audit_root)
+    # In this order: what is there by now is known afterwards, or known to be on its way.
+    keys = list(destination.keys(description.root + "/"))
+    return _Check(destination, description, learn(), opening).run(keys, audit_root)
 
 
 class _Check:
@@ -124,8 +126,8 @@ class _Check:
         self._records: dict[bytes, bytes] = {}
         """Hash of a record by the hash of its id."""
 
-    def run(self, audit_root: Path) -> DeliveryReport:
-        digests, logs = self._list()
+    def run(self, keys: Sequence[str], audit_root: Path) -> DeliveryReport:
+        digests, logs = self._sort(keys)
         places = {(found.account, found.region) for found in map(parse_key, digests) if found is not None}
         places |= {(chain.account, chain.region) for chain in self._known.digests}
         for account, region in sorted(places):
@@ -142,10 +144,11 @@ class _Check:
         self._check_complete(audit_root)
         return self._report
 
-    def _list(self) -> tuple[list[str], list[str]]:
+    def _sort(self, keys: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The trail's digests, and log files."""
         digests, logs = [], []
         ours = f"_{self._description.name}_{self._description.home_region}_"
-        for key in self._destination.keys(self._description.root + "/"):
+        for key in keys:
             found = parse_key(key)
             if found is None:
                 self._report.add(key, "it isn't one of the trail's files")

@@ -165,10 +165,12 @@ class Digests:
             return writer.digest_arrived(planned, reached)
 
     def _plan(self, chain: DigestChain) -> DigestChain | None:
+        # The key first, which may just be made: it has to be valid at the digest's end.
+        key = self._keys.current(KeyPurpose.AUDIT_DIGEST)
         now = self._clock()
         if int(now) <= chain.ended:
             return None
-        plan = DigestPlan(float(int(now)), self._keys.current(KeyPurpose.AUDIT_DIGEST).key_id, self._worker, now)
+        plan = DigestPlan(float(int(now)), key.key_id, self._worker, now)
         with self._catalog.write() as writer:
             files = writer.delivered_files(chain.account, chain.region, None, FILES_MAX)
             return replace(chain, plan=plan) if writer.plan_digest(chain, plan, files) else None

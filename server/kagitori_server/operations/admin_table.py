@@ -228,7 +228,7 @@ AUDIT: tuple[Operation, ...] = (
     reading(
         "VerifyAuditTrail", audit_shapes.VerifyAuditTrailRequest, audit_shapes.VerifyAuditTrailResponse,
         trail.verify_audit_trail,
-        on=Resource.ACCOUNT, account_member=None, home_only=True, shown=("chain_name",),
+        on=Resource.ACCOUNT, account_member=None, home_only=True, shown=("chain_name", "delivered"),
     ),
     reading(
         "DescribeTrail", service_shapes.NoMembers, audit_shapes.DescribeTrailResponse, trail_delivery.describe_trail,

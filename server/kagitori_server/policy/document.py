@@ -43,6 +43,7 @@ from kagitori_server.policy.grammar import (
 from kagitori_server.policy.matchers import ActionSet, ResourceSet
 from kagitori_server.policy.operators import ConditionArnError
 from kagitori_server.policy.principals import (
+    SERVICE_CALLERS,
     PrincipalForm,
     PrincipalResolver,
     Principals,
@@ -279,6 +280,7 @@ class _Named:
     roles: set[str]
     selves: set[str]
     federated: set[str]
+    services: set[str]
     everyone: bool = False
 
     def add(self, text: str, resolve: PrincipalResolver, bindings: dict[str, str]) -> None:
@@ -313,7 +315,7 @@ def _principals(
     negated = present[0] == "NotPrincipal"
     if negated and effect is Effect.ALLOW:
         raise members.fault("NotPrincipal with Allow would admit everybody else in the world")
-    named = _Named(set(), set(), set(), set())
+    named = _Named(set(), set(), set(), set(), set())
     element = members.raw[present[0]]
     if element == "*":
         named.everyone = True
@@ -328,7 +330,7 @@ def _principals(
         )
     return Principals(
         named.everyone, frozenset(named.accounts), frozenset(named.roles), frozenset(named.selves), negated,
-        frozenset(named.federated),
+        frozenset(named.federated), frozenset(named.services),
     )
 
 
@@ -341,6 +343,7 @@ def _add_principals(
     elif member == "Service":
         if not all(map(is_service_name, values)):
             raise malformed(INVALID_PRINCIPALS)
+        named.services.update(SERVICE_CALLERS.intersection(values))
     elif member not in ("Federated", "CanonicalUser") or not all(values) or "*" in "".join(values):
         raise malformed(INVALID_PRINCIPALS)
     elif member == "Federated":

@@ -93,7 +93,7 @@ def _dead_key_statement(statement: KeyStatement, key_arn: str) -> Iterator[_Warn
         yield "no-resource", "The statement has no Resource, and so no effect."
     elif not resources.patterns.templates and not resources.matches(key_arn, {}):
         yield "other-resource", "The statement is about other resources than this key, and so has no effect."
-    if not principals.negated and not principals.names_anyone:
+    if not principals.negated and not (principals.names_anyone or principals.services):
         yield "nobody", "The statement names no principal that could call, and so has no effect."
     if principals.negated and not principals.everyone and not principals.accounts:
         yield "exempts-nobody", "NotPrincipal exempts nobody whose account it does not list too."

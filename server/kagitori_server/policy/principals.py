@@ -38,6 +38,12 @@ class CallerKind(enum.Enum):
     FEDERATED = "federated"
     WEB_IDENTITY = "web_identity"
     """Whom a token of an OpenID Connect issuer speaks of, before it has become a role session."""
+    SERVICE = "service"
+    """A part of this service that uses keys as a service of AWS would: no account's, known by its principal alone."""
+
+
+SERVICE_CALLERS = frozenset({"cloudtrail.amazonaws.com"})
+"""The service principals that call. Statements may name others, which are nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class Caller:
     (federated user), the account id (root); of a web identity both it and `arn` are the provider's ARN, which is all
     that trust policies can name. Else `arn` is the caller's own ARN, that of the session for a role
     session; `role_id` and `role_arn` (with path) belong to role sessions alone. ValueError when these don't
-    fit the kind.
+    fit the kind. Of a service `principal_id` and `arn` are its principal, `account` is that on whose behalf it calls.
     """
 
     account: str
@@ -135,8 +141,8 @@ def is_service_name(text: str) -> bool:
 class Principals:
     """`Principal` or, negated, `NotPrincipal` of a key policy statement, with ARNs replaced by unique ids.
 
-    `federated` holds the ARNs of identity providers as they are written: only trust policies can mean them. Service
-    and canonical principals leave no trace here: no caller is one.
+    `federated` holds the ARNs of identity providers as they are written: only trust policies can mean them. Canonical
+    principals, and services but `SERVICE_CALLERS`, leave no trace here: no caller is one.
     """
 
     everyone: bool
@@ -145,10 +151,11 @@ class Principals:
     selves: frozenset[str]
     negated: bool = False
     federated: frozenset[str] = frozenset()
+    services: frozenset[str] = frozenset()
 
     @property
     def names_anyone(self) -> bool:
-        """Whether the element lists anyone who could call."""
+        """Whether the element lists anyone who could call, other than a service."""
         return self.everyone or bool(self.accounts or self.roles or self.selves)
 
     def match(self, caller: Caller) -> PrincipalMatch:
@@ -156,6 +163,10 @@ class Principals:
         if caller.kind is CallerKind.WEB_IDENTITY:
             # It has no account yet, so no account that is named means it.
             named = self.everyone or caller.principal_id in self.federated
+            return PrincipalMatch.NONE if named is self.negated else PrincipalMatch.SELF
+        if caller.kind is CallerKind.SERVICE:
+            # Of no account, so it has no identity policies and nothing is delegated to it.
+            named = self.everyone or caller.principal_id in self.services
             return PrincipalMatch.NONE if named is self.negated else PrincipalMatch.SELF
         if self.negated:
             return PrincipalMatch.NONE if self._lists_all_of(caller) else PrincipalMatch.SELF

@@ -1027,11 +1027,11 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def VerifyAuditTrail(self, request, context):
-        """Reads the audit trail from its files and checks every record against the one before and against the
-        digests. A broken trail is an answer here, not an error.
+        """Reads the audit trail from its files and checks every record against the one before and, if wanted, what was
+        delivered against it. A broken trail is an answer here, not an error.
 
         IAM: kagitori:VerifyAuditTrail; managing account only.
-        Errors: NoSuchEntityException (the chain).
+        Errors: NoSuchEntityException (the chain), DependencyTimeoutException (where it is delivered to is away).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

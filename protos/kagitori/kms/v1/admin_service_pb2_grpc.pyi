@@ -449,11 +449,11 @@ class AdminServiceStub:
     Errors: the common ones only; ThrottlingException while as many audit streams run as the service allows.
     """
     VerifyAuditTrail: _grpc.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditTrailRequest, _audit_pb2.VerifyAuditTrailResponse]
-    """Reads the audit trail from its files and checks every record against the one before and against the
-    digests. A broken trail is an answer here, not an error.
+    """Reads the audit trail from its files and checks every record against the one before and, if wanted, what was
+    delivered against it. A broken trail is an answer here, not an error.
 
     IAM: kagitori:VerifyAuditTrail; managing account only.
-    Errors: NoSuchEntityException (the chain).
+    Errors: NoSuchEntityException (the chain), DependencyTimeoutException (where it is delivered to is away).
     """
     DescribeTrail: _grpc.UnaryUnaryMultiCallable[_trail_pb2.DescribeTrailRequest, _trail_pb2.DescribeTrailResponse]
     """Tells where the audit trail is delivered to.
@@ -919,11 +919,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
     Errors: the common ones only; ThrottlingException while as many audit streams run as the service allows.
     """
     VerifyAuditTrail: _aio.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditTrailRequest, _audit_pb2.VerifyAuditTrailResponse]  # type: ignore[assignment]
-    """Reads the audit trail from its files and checks every record against the one before and against the
-    digests. A broken trail is an answer here, not an error.
+    """Reads the audit trail from its files and checks every record against the one before and, if wanted, what was
+    delivered against it. A broken trail is an answer here, not an error.
 
     IAM: kagitori:VerifyAuditTrail; managing account only.
-    Errors: NoSuchEntityException (the chain).
+    Errors: NoSuchEntityException (the chain), DependencyTimeoutException (where it is delivered to is away).
     """
     DescribeTrail: _aio.UnaryUnaryMultiCallable[_trail_pb2.DescribeTrailRequest, _trail_pb2.DescribeTrailResponse]  # type: ignore[assignment]
     """Tells where the audit trail is delivered to.
@@ -1746,11 +1746,11 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.VerifyAuditTrailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.VerifyAuditTrailResponse, _abc.Awaitable[_audit_pb2.VerifyAuditTrailResponse]]:
-        """Reads the audit trail from its files and checks every record against the one before and against the
-        digests. A broken trail is an answer here, not an error.
+        """Reads the audit trail from its files and checks every record against the one before and, if wanted, what was
+        delivered against it. A broken trail is an answer here, not an error.
 
         IAM: kagitori:VerifyAuditTrail; managing account only.
-        Errors: NoSuchEntityException (the chain).
+        Errors: NoSuchEntityException (the chain), DependencyTimeoutException (where it is delivered to is away).
         """
 
     @_abc_1.abstractmethod

@@ -310,6 +310,76 @@ class AuditChain(_message.Message):
 Global___AuditChain: _TypeAlias = AuditChain  # noqa: Y015
 
 @_typing.final
+class DeliveryProblem(_message.Message):
+    """What is wrong with what was delivered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    place: _builtins.str
+    """Object key, or an account and Region, or a chain."""
+    description: _builtins.str
+    """What is wrong."""
+    def __init__(
+        self,
+        *,
+        place: _builtins.str = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliveryProblem: _TypeAlias = DeliveryProblem  # noqa: Y015
+
+@_typing.final
+class DeliveryCheck(_message.Message):
+    """What was delivered of the trail, as verification found it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    LOG_FILES_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
+    PROBLEM_COUNT_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    digests: _builtins.int
+    """How many digests there are."""
+    log_files: _builtins.int
+    """How many log files they list, or the next ones will."""
+    records: _builtins.int
+    """How many records these hold, as far as they could be read."""
+    sealed: _builtins.int
+    """How many of the log files are encrypted, so that what is in them was not looked at."""
+    problem_count: _builtins.int
+    """How many things are wrong."""
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryProblem]:
+        """What is wrong, the first thousand things."""
+
+    def __init__(
+        self,
+        *,
+        digests: _builtins.int = ...,
+        log_files: _builtins.int = ...,
+        records: _builtins.int = ...,
+        sealed: _builtins.int = ...,
+        problem_count: _builtins.int = ...,
+        problems: _abc.Iterable[Global___DeliveryProblem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "log_files", b"log_files", "problem_count", b"problem_count", "problems", b"problems", "records", b"records", "sealed", b"sealed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliveryCheck: _TypeAlias = DeliveryCheck  # noqa: Y015
+
+@_typing.final
 class LookupEventsRequest(_message.Message):
     """Other fields must be unchanged when `next_token` is sent."""
 
@@ -575,16 +645,20 @@ class VerifyAuditTrailRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHAIN_NAME_FIELD_NUMBER: _builtins.int
+    DELIVERED_FIELD_NUMBER: _builtins.int
     chain_name: _builtins.str
     """Only this chain; all when absent."""
+    delivered: _builtins.bool
+    """True: look at what was delivered as well."""
     def __init__(
         self,
         *,
         chain_name: _builtins.str | None = ...,
+        delivered: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_chain_name", b"_chain_name", "chain_name", b"chain_name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chain_name", b"_chain_name", "chain_name", b"chain_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chain_name", b"_chain_name", "chain_name", b"chain_name", "delivered", b"delivered"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chain_name: _TypeAlias = _typing.Literal["chain_name"]  # noqa: Y015
     _WhichOneofArgType__chain_name: _TypeAlias = _typing.Literal["_chain_name", b"_chain_name"]  # noqa: Y015
@@ -599,19 +673,27 @@ class VerifyAuditTrailResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHAINS_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditChain]:
         """The chains, ordered by name."""
+
+    @_builtins.property
+    def delivery(self) -> Global___DeliveryCheck:
+        """What was delivered of them; absent if it wasn't asked for, or nothing is delivered."""
 
     def __init__(
         self,
         *,
         chains: _abc.Iterable[Global___AuditChain] | None = ...,
+        delivery: Global___DeliveryCheck | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delivery", b"_delivery", "delivery", b"delivery"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delivery", b"_delivery", "chains", b"chains", "delivery", b"delivery"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__delivery: _TypeAlias = _typing.Literal["delivery"]  # noqa: Y015
+    _WhichOneofArgType__delivery: _TypeAlias = _typing.Literal["_delivery", b"_delivery"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delivery) -> _WhichOneofReturnType__delivery | None: ...
 
 Global___VerifyAuditTrailResponse: _TypeAlias = VerifyAuditTrailResponse  # noqa: Y015

@@ -151,6 +151,37 @@ class FoundTrail(Protocol):
     def problems(self) -> Sequence[FoundProblem]: ...
 
 
+class FoundDeliveryProblem(Protocol):
+    """Something that is wrong with what was delivered."""
+
+    @property
+    def place(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+
+
+class FoundDelivery(Protocol):
+    """What was delivered, as verification found it (`delivery.checking.DeliveryReport`)."""
+
+    @property
+    def digests(self) -> int: ...
+    @property
+    def log_files(self) -> int: ...
+    @property
+    def records(self) -> int: ...
+    @property
+    def sealed(self) -> int:
+        """Log files that are encrypted, so that what is in them wasn't looked at."""
+        ...
+
+    @property
+    def problem_count(self) -> int: ...
+    @property
+    def problems(self) -> Sequence[FoundDeliveryProblem]:
+        """The first of them."""
+        ...
+
+
 class ChainPosition(Protocol):
     """The newest durable record of a chain that this process writes."""
 
@@ -182,6 +213,11 @@ class AuditPort(Protocol):
 
     def verify(self) -> FoundTrail:
         """Reads everything and checks every link."""
+        ...
+
+    def check_delivered(self) -> FoundDelivery | None:
+        """Reads everything that was delivered; None where nothing is. Raises DependencyTimeoutException when it can't
+        be reached."""
         ...
 
     def positions(self) -> Sequence[ChainPosition]:

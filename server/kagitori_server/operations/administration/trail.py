@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 from kagitori_server.model.errors import NoSuchEntityException
 from kagitori_server.model.limits import SECONDS_PER_DAY
-from kagitori_server.operations.administration.ports import EventFilter, EventQuery, FoundEvent, FoundProblem
+from kagitori_server.operations.administration.ports import (
+    EventFilter,
+    EventQuery,
+    FoundDelivery,
+    FoundEvent,
+    FoundProblem,
+)
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.shapes import audit as shapes
 from kagitori_server.operations.streams import Stream
@@ -104,7 +110,24 @@ def verify_audit_trail(
     names = sorted(chains) if request.chain_name is None else [request.chain_name]
     if not chains.keys() >= set(names):
         raise NoSuchEntityException(f"The audit chain with name {request.chain_name} cannot be found.")
-    return shapes.VerifyAuditTrailResponse(chains=tuple(chains[name] for name in names))
+    delivered = context.services.administration.audit.check_delivered() if request.delivered else None
+    return shapes.VerifyAuditTrailResponse(
+        chains=tuple(chains[name] for name in names),
+        delivery=None if delivered is None else _delivery(delivered),
+    )
+
+
+def _delivery(found: FoundDelivery) -> shapes.DeliveryCheck:
+    return shapes.DeliveryCheck(
+        digests=found.digests,
+        log_files=found.log_files,
+        records=found.records,
+        sealed=found.sealed,
+        problem_count=found.problem_count,
+        problems=tuple(
+            shapes.DeliveryProblem(place=problem.place, description=problem.description) for problem in found.problems
+        ),
+    )
 
 
 def _events(found: Sequence[FoundEvent]) -> tuple[shapes.AuditEvent, ...]:

@@ -129,6 +129,7 @@ class VerifyAuditTrailRequest:
     """What VerifyAuditTrail takes."""
 
     chain_name: str | None = member(minimum=1, maximum=128, pattern="[a-z0-9-]+")
+    delivered: bool = member(default=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,10 +156,31 @@ class AuditChain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryProblem:
+    """Something that is wrong with what was delivered."""
+
+    place: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryCheck:
+    """What was delivered, as verification found it."""
+
+    digests: int
+    log_files: int
+    records: int
+    sealed: int
+    problem_count: int
+    problems: tuple[DeliveryProblem, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyAuditTrailResponse:
     """What VerifyAuditTrail answers."""
 
     chains: tuple[AuditChain, ...]
+    delivery: DeliveryCheck | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
