@@ -67,7 +67,14 @@ from kagitori_server.transports.metrics.listener import MetricsListener
 from kagitori_server.transports.metrics.measures import Measures
 from kagitori_server.transports.xks.application import Application, Offer
 from kagitori_server.transports.xks.host import ProxyListenRefused, ProxyTls, XksHost
-from kagitori_server.workers import DeletionWorker, ExpirationWorker, RotationWorker, every, recover_intents
+from kagitori_server.workers import (
+    DeletionWorker,
+    ExpirationWorker,
+    RotationWorker,
+    UsageWorker,
+    every,
+    recover_intents,
+)
 from kagitori_server.xks_health import XksHealth
 
 _GENERATION_THREADS = 2
@@ -172,6 +179,7 @@ class Server:
             "destroying due keys": DeletionWorker(self._services, self._events).run_once,
             "rotating due keys": RotationWorker(self._services, self._events).run_once,
             "deleting expired key material": ExpirationWorker(self._services, self._events).run_once,
+            "summing up old usage": UsageWorker(self._catalog, self._clocks.wall).run_once,
         }
         leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, FreezeEvents(self._events))
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)

@@ -220,8 +220,7 @@ def _state_of(session: Session, key_id: str) -> str | None:
         found = session.client.keys.DescribeKey(DescribeKeyRequest(key_id=key_id)).key_metadata
     except ServiceError:
         return None
-    state: str = plain(found)["key_state"]
-    return state
+    return str(plain(found)["key_state"])
 
 
 @command(app, "set-description")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from kagitori_server.model.errors import ValidationException
-from kagitori_server.model.usage import SECONDS_PER_HOUR, UsageType, hours_of_rotation
+from kagitori_server.model.usage import SECONDS_PER_HOUR, UsageType, hours_end, hours_of_rotation, month_around
 from kagitori_server.operations.administration.pages import DEFAULT_PAGE
 from kagitori_server.operations.administration.reach import is_home
 from kagitori_server.operations.context import Context
@@ -37,9 +38,11 @@ class _Group(NamedTuple):
 def get_usage(context: Context, request: GetUsageRequest) -> GetUsageResponse:
     """Sums of requests and of the hours of keys, this moment's included; the hours to come aren't.
 
-    Raises DependencyTimeoutException while the trail holds more than can be counted in time.
+    Raises ValidationException for times that make no sense or aren't known so exactly any more,
+    DependencyTimeoutException while the trail holds more than can be counted in time.
     """
     first, end = _hours(request.start_time, request.end_time)
+    _check_known(first, end, context.now)
     after = decode_marker(_LISTING, request.marker)
     wanted = frozenset(request.group_by)
     # The managing account without naming one asks for all; others have been refused all but their own.
@@ -94,6 +97,16 @@ def _hours(start: float, end: float) -> tuple[int, int]:
     if last - first > _LONGEST_HOURS:
         raise ValidationException("EndTime must be at most 366 days after StartTime.")
     return first, last
+
+
+def _check_known(first: int, end: int, now: float) -> None:
+    """Refuses parts of months of which only the sum is known. Raises ValidationException."""
+    known = hours_end(now)
+    if any(hour < known and hour != month_around(hour)[0] for hour in (first, end)):
+        since = datetime.fromtimestamp(known * SECONDS_PER_HOUR, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        raise ValidationException(
+            f"Usage before {since} is known by months (UTC): StartTime and EndTime must be beginnings of months there."
+        )
 
 
 def _group(wanted: frozenset[UsageDimension], use: _Use) -> _Group:
