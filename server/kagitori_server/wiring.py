@@ -49,6 +49,7 @@ from kagitori_server.model.errors import KmsError
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
+from kagitori_server.operations.administration.usage_lists import UsageLists
 from kagitori_server.operations.context import Identifiers, Services
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.proxied_table import PROXIED
@@ -283,6 +284,7 @@ class Server:
                 pause=time.sleep,
             ),
             usage=self._meter,
+            usage_lists=UsageLists(self._clocks.monotonic),
             server=ServerFacts(__version__, config.service.region, tuple(sorted(self._table))),
             counted_actions=counted_actions(self._table),
             secrets=self._store,

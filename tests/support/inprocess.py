@@ -46,6 +46,7 @@ from kagitori_server.model.custom_key_stores import CustomKeyStoreType
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
+from kagitori_server.operations.administration.usage_lists import UsageLists
 from kagitori_server.operations.context import Services
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
@@ -177,6 +178,7 @@ class InProcess:
                 decisions=Explaining(self._authorizer, TABLE),
                 simulations=self.simulations,
                 usage=self.meter,
+                usage_lists=UsageLists(self.clock),
                 server=ServerFacts("0.0.0", REGION, tuple(TABLE)),
                 counted_actions=counted_actions(TABLE),
                 secrets=self.store,

@@ -27,6 +27,7 @@ from kagitori_server.model.errors import (
     ValidationException,
 )
 from kagitori_server.model.keys import KeySpec
+from kagitori_server.operations.administration.usage_lists import Sum, UsageLists
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.workers import UsageWorker
 
@@ -334,6 +335,46 @@ def test_pages_hold_every_sum_once(service: InProcess) -> None:
         assert usage(service, *BY_ALL, limit=limit) == whole
     with pytest.raises(InvalidMarkerException):
         service.call("GetUsage", {**MONTH, "marker": "junk"})
+
+
+def test_pages_of_a_list_tell_of_one_moment(service: InProcess) -> None:
+    """That of its first page, for a minute; another list, or a new first page, is added up anew."""
+    keys = [new_key(service) for _ in range(3)]
+    values: dict[str, Any] = {**MONTH, "group_by": ("KEY",), "limit": 3}
+
+    def requests_on(page: Any) -> int:
+        return sum(item.quantity for item in page.items if item.unit == "Requests")
+
+    def next_page(marker: str) -> int:
+        return requests_on(service.call("GetUsage", {**values, "marker": marker}))
+
+    first = service.call("GetUsage", values)
+    whole = requests_on(first) + next_page(first.next_marker)
+    assert whole == 3, "one CreateKey each"
+    for key in keys:
+        encrypt(service, key.key_id)
+    assert requests_on(first) + next_page(first.next_marker) == whole
+    assert requests(service) == {("Requests-Symmetric",): 2 * whole}
+    again = service.call("GetUsage", values)
+    assert requests_on(again) + next_page(again.next_marker) == 2 * whole
+    for key in keys:
+        encrypt(service, key.key_id)
+    service.clock.advance(61)
+    assert requests_on(first) + next_page(first.next_marker) > whole
+
+
+def test_lists_that_are_kept_are_bounded() -> None:
+    now = 0.0
+    lists = UsageLists(lambda: now, lines=5)
+    lines = [Sum(str(number), (), number) for number in range(3)]
+    lists.keep("a", lines)
+    assert lists.get("a") == lines
+    lists.keep("b", lines)
+    assert (lists.get("a"), lists.get("b")) == (None, lines)
+    lists.keep("c", lines * 2)
+    assert (lists.get("b"), lists.get("c")) == (lines, None)
+    now = 61.0
+    assert lists.get("b") is None
 
 
 def test_old_hours_are_added_up_and_no_bill_changes(service: InProcess) -> None:
