@@ -17,7 +17,7 @@ _SECONDS = 0.002
 _FIRST_PORTION = 8
 _LARGEST_PORTION = 32
 _PORTION_SECONDS = 0.008
-"""That a portion should take, at most."""
+"""Of processor time that a portion should take, at most."""
 
 
 class Turn:
@@ -38,12 +38,14 @@ class Turn:
 
 
 class Portions:
-    """How many items of a batch a computing thread is handed at once, from how long they took lately. Handing over and
-    back costs some 50 µs; what takes long keeps the thread from other calls. Thread-safe: a lost update does no harm.
+    """How many items of a batch a computing thread is handed at once, from what they took lately. Handing over and back
+    costs some 50 µs; what takes long keeps the thread from other calls. Thread-safe: a lost update does no harm.
+
+    `thread_time` is the processor time of the thread that asks, in seconds: how busy the machine is has no say.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
+    def __init__(self, thread_time: Callable[[], float]) -> None:
+        self.thread_time = thread_time
         self._size = _FIRST_PORTION
 
     @property
@@ -52,8 +54,8 @@ class Portions:
         return self._size
 
     def measured(self, items: int, began: float) -> None:
-        """Takes note that `items` were computed since `began`, by the same clock."""
-        seconds = max(self._monotonic() - began, 1e-6)
+        """Takes note that this thread has computed `items` since `began`, by the same clock."""
+        seconds = max(self.thread_time() - began, 1e-6)
         self._size = max(1, min(_LARGEST_PORTION, int(items * _PORTION_SECONDS / seconds)))
 
 

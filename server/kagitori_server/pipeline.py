@@ -108,6 +108,7 @@ class Pipeline:
         observer: Observer,
         default_region: str,
         monotonic: Callable[[], float],
+        thread_time: Callable[[], float],
         faults: Faults | None = None,
         proxied: Table | None = None,
     ) -> None:
@@ -125,6 +126,7 @@ class Pipeline:
         self._pools = pools
         self._observer = observer
         self._monotonic = monotonic
+        self._thread_time = thread_time
         self._settled = SettledIntents()
         self._owed: deque[Record] = deque()
 
@@ -375,7 +377,7 @@ class Pipeline:
         begun: list[Trace] = []
         together: list[Trace] = []
         computed: list[asyncio.Future[None]] = []
-        loop, portions = asyncio.get_running_loop(), Portions(self._monotonic)
+        loop, portions = asyncio.get_running_loop(), Portions(self._thread_time)
         before: Precedent | None = None
         for number in range(len(items)):
             if turn.is_over():
@@ -410,7 +412,7 @@ class Pipeline:
 
     def _compute(self, batch: BatchOperation, items: Sequence[Trace], portions: Portions) -> None:
         """What a few admitted items of a batch still lack, one after the other; never raises."""
-        began = self._monotonic()
+        began = portions.thread_time()
         for item in items:
             try:
                 item.answer = self._perform_elsewhere(item, batch.item)

@@ -95,6 +95,8 @@ class Clocks:
     everybody: Callable[[], float] = time.time
     """As `wall`, the time by which peers judge the server's certificate."""
     monotonic: Callable[[], float] = time.monotonic
+    thread_time: Callable[[], float] = time.thread_time
+    """Processor time of the thread that asks, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +340,7 @@ class Server:
             observer=self._measures,
             default_region=config.service.region,
             monotonic=self._clocks.monotonic,
+            thread_time=self._clocks.thread_time,
         )
 
     def _listeners(self) -> list[Listener]:

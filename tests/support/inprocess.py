@@ -151,6 +151,7 @@ class InProcess:
             observer=Silent(),
             default_region=REGION,
             monotonic=time.monotonic,
+            thread_time=time.thread_time,
         )
 
     def _make_callers(self) -> Callers:

@@ -145,10 +145,10 @@ def test_portions() -> None:
     """Follow how long items took: short ones are handed over by many, long ones one by one."""
     now = 0.0
 
-    def monotonic() -> float:
+    def thread_time() -> float:
         return now
 
-    portions = Portions(monotonic)
+    portions = Portions(thread_time)
     assert portions.size == 8
     now = 8 * 0.0003
     portions.measured(8, 0.0)
