@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from kagitori_server.model.grants import Constraint, ConstraintKind, Grant, Gran
 from kagitori_server.model.principals import PrincipalRecord
 from kagitori_server.storage import rows
 from kagitori_server.storage.catalog import open_catalog
+from kagitori_server.storage.turns import FileTurn
 
 HOME, REGION = "000000000000", "us-east-1"
 USER = f"arn:aws:iam::{HOME}:user/governed"
@@ -29,6 +30,9 @@ FEW, MANY = 100, 50_000
 GRANTS = {"governed": FEW, "granted": FEW, "plain": 0, "crowded": MANY, "single": 1, "found": MANY}
 """Grants on each key, each to the user and for an encryption context of its own, one of them that of the calls."""
 
+_AT_ONCE = 2_000
+"""Grants that are written in one go."""
+_TURN_SECONDS = 60.0
 _OPERATIONS = frozenset({GrantOperation.ENCRYPT, GrantOperation.DECRYPT, GrantOperation.GENERATE_DATA_KEY})
 
 
@@ -99,17 +103,32 @@ def make_grants(catalog_file: Path, keys: Mapping[str, str]) -> None:
             raise SystemExit("the benchmark's user is missing")
         for name, count in GRANTS.items():
             grants = [_grant(user, keys[name], number) for number in range(count)]
-            with closing(sqlite3.connect(catalog_file, timeout=30)) as connection, connection:
-                values = [rows.grant_values(grant) for grant in grants[1:]]
-                if values:
-                    columns = ", ".join(values[0])
-                    marks = ", ".join(f":{column}" for column in values[0])
-                    connection.executemany(f"INSERT INTO grants ({columns}) VALUES ({marks})", values)  # noqa: S608 - the names are the schema's
+            for start in range(1, len(grants), _AT_ONCE):
+                _insert(catalog_file, grants[start : start + _AT_ONCE])
             if grants:
                 with catalog.write() as writer:
                     writer.insert_grant(grants[0])
     finally:
         catalog.close()
+
+
+def _insert(catalog_file: Path, grants: Sequence[Grant]) -> None:
+    """Grants as rows, in a turn to write: who waits for the database alone, as the service's own writers do within
+    their turns, gives up after five seconds."""
+    values = [rows.grant_values(grant) for grant in grants]
+    columns = ", ".join(values[0])
+    marks = ", ".join(f":{column}" for column in values[0])
+    turn = FileTurn(catalog_file, time.monotonic)
+    try:
+        if not turn.acquire(_TURN_SECONDS):
+            raise SystemExit("the service does not let the benchmark write")
+        try:
+            with closing(sqlite3.connect(catalog_file)) as connection, connection:
+                connection.executemany(f"INSERT INTO grants ({columns}) VALUES ({marks})", values)  # noqa: S608 - the names are the schema's
+        finally:
+            turn.release()
+    finally:
+        turn.close()
 
 
 def another_grant(catalog_file: Path, key_id: str) -> None:

@@ -34,7 +34,7 @@ from kagitori_server.operations.recipients import RECIPIENT, shown
 from kagitori_server.operations.resolve import foreign_refusal, resolve_slot
 from kagitori_server.operations.row import Operation, Permission, Resource
 from kagitori_server.policy.evaluate import Basis
-from kagitori_server.recording import Trace
+from kagitori_server.recording import Precedent, Trace
 from kagitori_server.storage.writer import Writer
 
 
@@ -66,7 +66,7 @@ class Admission:
 
         `writer` is there in the admission within the transaction; a dry run never gets there.
         """
-        caller, request = trace.caller, trace.request
+        caller, request, trace.precedent = trace.caller, trace.request, None
         if caller is None:
             message = "a call is admitted before its caller is known"
             raise RuntimeError(message)
@@ -100,16 +100,29 @@ class Admission:
         except KmsError:
             self._rate(trace, context)
             raise
+        self._settle(trace, context)
+        return context
+
+    def admit_item(self, trace: Trace, before: Precedent, lookup: Lookup) -> Context:
+        """Admits an item of a batch that says the same as one before it, but for the payload, while nothing has changed
+        since that was admitted: caller, Region, keys and what was decided are the same. All that depends on more, or
+        counts calls, is done as ever."""
+        context = trace.context = before.context.again(trace.request, lookup)
+        self._settle(trace, context)
+        return context
+
+    def _settle(self, trace: Trace, context: Context) -> None:
+        """Steps 6 to 9, of a call that is authorised."""
+        row, request = context.operation, context.request
         self._rate(trace, context)
         if self._faults is not None:
             self._befall(trace, context, self._faults)
         limited = self._limiter.check_frozen(context)
         self._check(context, row, request)
-        if writer is None and getattr(request, "dry_run", False):
+        if context.writer_or_none is None and getattr(request, "dry_run", False):
             raise DryRunOperationException
         if limited:
-            self._limiter.count(context, blocks=lookup is self._view)
-        return context
+            self._limiter.count(context, blocks=context.lookup is self._view)
 
     def _check(self, context: Context, row: Operation, request: Any) -> None:
         """Step 7: grant tokens, state, usage, and what the row itself checks."""

@@ -35,7 +35,7 @@ from kagitori_server.admission import Admission, Faults
 from kagitori_server.attesting import Attesting, Unverified
 from kagitori_server.audit.trail import Trail
 from kagitori_server.authz.authorizer import Authorizer, Lengthy
-from kagitori_server.batches import Turn, items_of, outcome_of
+from kagitori_server.batches import Portions, Turn, items_of, outcome_of
 from kagitori_server.callers import Callers
 from kagitori_server.counting import Limiter
 from kagitori_server.model.call import LARGE_BYTES, Call, Unread
@@ -51,7 +51,7 @@ from kagitori_server.operations.row import BatchOperation, Cost, Operation, Prep
 from kagitori_server.operations.shapes.crypto import BatchOutcome, BatchResponse
 from kagitori_server.operations.store_errors import as_kms_error, of_custom_store
 from kagitori_server.operations.streams import Stream
-from kagitori_server.recording import Record, Recording, SettledIntents, Trace
+from kagitori_server.recording import Precedent, Record, Recording, SettledIntents, Trace
 from kagitori_server.storage.view import NotLoaded
 
 _log = logging.getLogger(__name__)
@@ -62,9 +62,8 @@ _ADMISSION_SECONDS = 0.05
 """How long an admitted call may wait for a thread before it is looked whether the catalog has changed meanwhile."""
 _ADMISSION_SECONDS_MAX = 5.0
 """How long before it is admitted anew though nothing has changed: credentials and material expire by the clock."""
-_COMPUTED_TOGETHER = 8
-"""Items of a batch that a computing thread is handed at once: handing over and back costs some 50 µs, and what takes
-the longest (RSA_4096) keeps the thread from other calls for 12 ms."""
+
+_BY_KEY = (Cost.BY_KEY, Cost.BY_PUBLIC_KEY)
 
 
 class ReceiptMaker(Protocol):
@@ -116,6 +115,7 @@ class Pipeline:
         observer: Observer,
         default_region: str,
         monotonic: Callable[[], float],
+        thread_time: Callable[[], float],
         faults: Faults | None = None,
         proxied: Table | None = None,
         receipts: ReceiptMaker | None = None,
@@ -135,6 +135,7 @@ class Pipeline:
         self._observer = observer
         self._monotonic = monotonic
         self._receipts = receipts
+        self._thread_time = thread_time
         self._settled = SettledIntents()
         self._owed: deque[Record] = deque()
 
@@ -262,14 +263,12 @@ class Pipeline:
     def _begin(self, trace: Trace, context: Context) -> None:
         """Performs what was admitted, unless that takes too long for here: then `trace.elsewhere` says where."""
         row, cost = context.operation, context.operation.cost
-        distant = context.distant_pool() if row.uses_keys or cost is Cost.BY_KEY else None
+        distant = context.distant_pool() if row.uses_keys or cost in _BY_KEY else None
         if distant is not None:
             self._defer(trace, distant)
         elif cost is Cost.GENERATION:
             self._defer(trace, self._pools.generation)
-        elif context.attestation is not None or (
-            cost is Cost.BY_KEY and not all(KEY_SPECS[key.spec].quick for key in context.keys.values())
-        ):
+        elif context.attestation is not None or (cost in _BY_KEY and not _is_quick(cost, context)):
             self._defer(trace, self._pools.computing)
         else:
             trace.answer = self._handled(context)
@@ -372,54 +371,91 @@ class Pipeline:
             items = items_of(trace.call)
 
         await self._inline(open_batch)
+        turn = Turn(self._monotonic)
+        begun = await self._begin_items(trace, batch, items, turn)
+        outcomes: list[BatchOutcome] = []
+        records: list[Record] = []
+        for item in begun:
+            if turn.is_over():
+                await turn.end()
+            outcomes.append(outcome_of(item))
+            records += self._recording.of_item(item)
+        trace.answer = BatchResponse(outcomes=tuple(outcomes))
+        return records
+
+    async def _begin_items(
+        self, trace: Trace, batch: BatchOperation, items: Sequence[Any], turn: Turn
+    ) -> Sequence[Trace]:
+        """Admits and performs the items of a batch; all are done with when it returns. What is decided holds for items
+        in a row that say the same, within one turn."""
         begun: list[Trace] = []
         together: list[Trace] = []
         computed: list[asyncio.Future[None]] = []
-        loop = asyncio.get_running_loop()
-        turn = Turn(self._monotonic)
+        loop, portions = asyncio.get_running_loop(), Portions(self._thread_time)
+        before: Precedent | None = None
         for number in range(len(items)):
-            await turn.pause()
+            if turn.is_over():
+                await turn.end()
+                before = None
             item = Trace(
                 trace.call, operation=batch.item, caller=trace.caller, version=trace.version, attested=trace.attested
             )
             begun.append(item)
             try:
-                step = partial(self._item, item, batch, items, number)
                 if isinstance(items, Unread) and items.is_large(number):
+                    step = partial(self._item, item, batch, items, number, None)
                     await loop.run_in_executor(self._pools.reads, step, self._view)
                 else:
-                    await self._inline(step)
+                    try:
+                        self._item(item, batch, items, number, before, self._view.kept)
+                    except (NotLoaded, Lengthy):
+                        await self._inline(partial(self._item, item, batch, items, number, None))
                 if item.elsewhere not in (None, self._pools.computing):
-                    computed.append(self._elsewhere(item, self._compute, batch, [item]))
+                    computed.append(self._elsewhere(item, self._compute, batch, [item], portions))
             except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
                 item.error = _as_kms_error(failure)
+            before = item.precedent
             trace.delay = max(trace.delay, item.delay)
             if item.elsewhere is self._pools.computing:
                 together.append(item)
-            if together and (len(together) == _COMPUTED_TOGETHER or number + 1 == len(items)):
-                computed.append(loop.run_in_executor(self._pools.computing, self._compute, batch, together))
+            if together and (len(together) >= portions.size or number + 1 == len(items)):
+                computed.append(loop.run_in_executor(self._pools.computing, self._compute, batch, together, portions))
                 together = []
         await asyncio.gather(*computed)
-        outcomes: list[BatchOutcome] = []
-        records: list[Record] = []
-        for item in begun:
-            await turn.pause()
-            outcomes.append(outcome_of(item))
-            records += self._recording.of_call(item)
-        trace.answer = BatchResponse(outcomes=tuple(outcomes))
-        return records
+        return begun
 
-    def _compute(self, batch: BatchOperation, items: Sequence[Trace]) -> None:
+    def _compute(self, batch: BatchOperation, items: Sequence[Trace], portions: Portions) -> None:
         """What a few admitted items of a batch still lack, one after the other; never raises."""
+        began = portions.thread_time()
         for item in items:
             try:
                 item.answer = self._perform_elsewhere(item, batch.item)
             except Exception as failure:  # noqa: BLE001 - as above
                 item.error = _as_kms_error(failure)
+        portions.measured(len(items), began)
 
-    def _item(self, item: Trace, batch: BatchOperation, items: Sequence[Any], number: int, lookup: Lookup) -> None:
+    def _item(
+        self, item: Trace, batch: BatchOperation, items: Sequence[Any], number: int, before: Precedent | None,
+        lookup: Lookup,
+    ) -> None:
         item.request = batch.item.request.build(items[number])
-        self._begin(item, self._admission.admit(item, batch.item, lookup))
+        terms, version = batch.terms(item.request), self._view.version
+        if before is not None and before.version == version and before.terms == terms:
+            item.precedent = before
+            context = self._admission.admit_item(item, before, lookup)
+        else:
+            context = self._admission.admit(item, batch.item, lookup)
+            item.precedent = None if terms is None else Precedent(terms, context, version)
+        self._begin(item, context)
+
+
+def _is_quick(cost: Cost, context: Context) -> bool:
+    """Whether what is computed with the keys of a call takes less time than to hand it to another thread."""
+    for key in context.keys.values():
+        spec = KEY_SPECS[key.spec]
+        if not (spec.quick or (spec.quick_public and cost is Cost.BY_PUBLIC_KEY)):
+            return False
+    return True
 
 
 def _as_kms_error(failure: Exception) -> KmsError:

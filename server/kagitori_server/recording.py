@@ -15,7 +15,9 @@ from kagitori_server.audit.record import (
     KMS_SOURCE,
     CallFacts,
     EventType,
+    RecordForm,
     Resource,
+    record_form,
     render_record,
 )
 from kagitori_server.model.arn import alias_arn
@@ -34,6 +36,22 @@ _ENTITY_TYPES = {
 _NOBODY = render_identity(IdentityType.UNKNOWN)
 
 
+@dataclass(slots=True, eq=False)
+class Precedent:
+    """What items of a batch share that say the same but for their payload (`BatchOperation.terms`): the admission of
+    the first of them, and what their records have in common."""
+
+    terms: tuple[Any, ...] = field(repr=False)
+    context: Context
+    """Of the first."""
+    version: int
+    """What the view had learnt of the catalog by then; with another the precedent is worth nothing."""
+    form: RecordForm | None = None
+    """Of the records of those that succeeded."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What these show as additionalEventData."""
+
+
 @dataclass(slots=True)
 class Trace:
     """A call as far as it came: what is known of it when its record is written."""
@@ -45,6 +63,8 @@ class Trace:
     caller: Caller | None = None
     request: Any = None
     context: Context | None = None
+    precedent: Precedent | None = None
+    """What its admission rests on, for an item of a batch, unless it was admitted for itself alone."""
     attested: Attested = field(default_factory=dict, repr=False)
     """The documents of its recipient that were verified; a batch shares it with its items."""
     prepared: Any = None
@@ -96,11 +116,33 @@ class Recording:
 
     def of_call(self, trace: Trace) -> list[Record]:
         """The record of a call; one more for each other account whose keys or principals it was about."""
-        call, caller, context, row = trace.call, trace.caller, trace.context, trace.operation
+        caller, context = trace.caller, trace.context
         account = caller.account if caller is not None else self._home_account
         owners = () if context is None or trace.error is not None else _foreign_owners(context, account)
+        facts = self._facts(trace, account, shared=bool(owners))
+        copies = [self._owners_copy(facts, account, owner) for owner in owners]
+        return [Record(facts.event_id, render_record(facts)), *copies]
+
+    def of_item(self, trace: Trace) -> list[Record]:
+        """The same for an item of a batch; what records of others have said before is not rendered anew."""
+        precedent, context, row = trace.precedent, trace.context, trace.operation
+        if precedent is None or context is None or row is None or trace.error is not None or trace.caller is None:
+            return self.of_call(trace)
+        form = precedent.form
+        if form is None or precedent.extra != context.extra:
+            account = trace.caller.account
+            if row.audit.answer is not Answer.NOTHING or _foreign_owners(context, account):
+                return self.of_call(trace)
+            form = precedent.form = record_form(self._facts(trace, account, shared=False))
+            precedent.extra = context.extra
         event_id = self._new_event_id()
-        facts = CallFacts(
+        return [Record(event_id, form.render(self._clock(), event_id))]
+
+    def _facts(self, trace: Trace, account: str, *, shared: bool) -> CallFacts:
+        """What the record of a call says to `account`; `shared` with others."""
+        call, caller, context, row = trace.call, trace.caller, trace.context, trace.operation
+        event_id = self._new_event_id()
+        return CallFacts(
             event_id=event_id,
             request_id=call.request_id,
             event_time=self._clock(),
@@ -119,10 +161,8 @@ class Recording:
             error_message=trace.error.message if trace.error is not None and trace.error.message else None,
             resources=self._resources(row, trace.request, context),
             tls=call.evidence.tls,
-            shared_event_id=event_id if owners else None,
+            shared_event_id=event_id if shared else None,
         )
-        copies = [self._owners_copy(facts, account, owner) for owner in owners]
-        return [Record(event_id, render_record(facts)), *copies]
 
     def of_service(self, name: str, key: Key, details: dict[str, object] | None) -> Record:
         """The record of something the service did by itself to a key."""

@@ -56,6 +56,7 @@ from kagitori_server.model.errors import KmsError
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
+from kagitori_server.operations.administration.usage_lists import UsageLists
 from kagitori_server.operations.context import Identifiers, Services
 from kagitori_server.operations.neighbour_table import NEIGHBOURS
 from kagitori_server.operations.prices import PRICES
@@ -82,7 +83,14 @@ from kagitori_server.transports.http.host import HttpHost, HttpListenRefused, Ht
 from kagitori_server.transports.metrics.listener import MetricsListener
 from kagitori_server.transports.metrics.measures import Measures
 from kagitori_server.transports.xks.application import Application, Offer
-from kagitori_server.workers import DeletionWorker, ExpirationWorker, RotationWorker, every, recover_intents
+from kagitori_server.workers import (
+    DeletionWorker,
+    ExpirationWorker,
+    RotationWorker,
+    UsageWorker,
+    every,
+    recover_intents,
+)
 from kagitori_server.xks_health import XksHealth
 
 _GENERATION_THREADS = 2
@@ -104,6 +112,8 @@ class Clocks:
     everybody: Callable[[], float] = time.time
     """As `wall`, the time of peers: by which they judge the server's certificate and date what they sign."""
     monotonic: Callable[[], float] = time.monotonic
+    thread_time: Callable[[], float] = time.thread_time
+    """Processor time of the thread that asks, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +227,7 @@ class Server:
             "destroying due keys": DeletionWorker(self._services, self._events).run_once,
             "rotating due keys": RotationWorker(self._services, self._events).run_once,
             "deleting expired key material": ExpirationWorker(self._services, self._events).run_once,
+            "summing up old usage": UsageWorker(self._catalog, self._clocks.wall).run_once,
         }
         leases = Leases(self._catalog, self._clocks.wall, self._ids.uuid, FreezeEvents(self._events))
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
@@ -366,6 +377,7 @@ class Server:
                 pause=time.sleep,
             ),
             usage=self._meter,
+            usage_lists=UsageLists(self._clocks.monotonic),
             server=ServerFacts(__version__, config.service.region, tuple(sorted(self._table))),
             counted_actions=counted_actions(self._table),
             secrets=self._store,
@@ -421,6 +433,7 @@ class Server:
             default_region=config.service.region,
             monotonic=self._clocks.monotonic,
             receipts=Receipts(self._transparency, self._proving),
+            thread_time=self._clocks.thread_time,
         )
 
     def _listeners(self) -> list[Listener]:

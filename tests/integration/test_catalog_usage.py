@@ -66,6 +66,25 @@ def test_counts_add_up_and_are_summed_as_wanted(place: Place) -> None:
         assert sums(9, 10, None, region=True, key=True) == set()
 
 
+def test_an_hour_is_added_to_another(place: Place) -> None:
+    catalog = place.open()
+    counts = [
+        RequestCount(ACCOUNT, 10, REGION, "arn:a", KIND, 2), RequestCount(ACCOUNT, 12, REGION, "arn:a", KIND, 3),
+        RequestCount(OTHER_ACCOUNT, 12, REGION, "", KIND, 7), RequestCount(ACCOUNT, 13, REGION, "arn:a", KIND, 1),
+    ]
+    with catalog.write() as writer:
+        writer.add_requests(counts)
+        assert [writer.first_counted_hour(start, 13) for start in (0, 10, 11, 13)] == [10, 10, 12, None]
+        for _ in range(2):
+            writer.add_up_hour(12, 10)
+    with place.open().read() as reader:
+        assert reader.first_counted_hour(11, 100) == 13
+        assert set(reader.request_counts(10, 11, None, by_region=True, by_key=True)) == {
+            RequestCount(ACCOUNT, 0, REGION, "arn:a", KIND, 5), RequestCount(OTHER_ACCOUNT, 0, REGION, "", KIND, 7),
+        }
+        assert [count.quantity for count in reader.request_counts(13, 14, None, by_region=True, by_key=True)] == [1]
+
+
 def test_the_latest_use_stays(place: Place) -> None:
     catalog = place.open()
     use = LastUse("arn:a", 100.0, "Encrypt", "event-1", "request-1")

@@ -73,8 +73,17 @@ def test_life_of_a_key(cli: CommandLine) -> None:
     assert (scheduled["key_id"], scheduled["key_state"]) == (arn, "PendingDeletion")
     assert scheduled["pending_window_in_days"] == 7
     assert cli("key", "enable", arn).code == 1
-    cli.done("key", "cancel-deletion", arn)
+    saved = cli.json("key", "cancel-deletion", arn)
+    assert (saved["key_id"], saved["key_state"]) == (arn, "Disabled")
     assert cli.json("key", "show", arn)["key_state"] == "Disabled"
+
+
+def test_a_saved_key_may_wait_for_its_material(cli: CommandLine) -> None:
+    arn = cli.json("key", "create", "--origin", "EXTERNAL")["arn"]
+    cli.done("key", "delete", arn, "--days", "7", "--yes")
+    assert cli.json("key", "cancel-deletion", arn)["key_state"] == "PendingImport"
+    cli.done("key", "delete", arn, "--days", "7", "--yes")
+    assert "is saved, and PendingImport" in cli.done("key", "cancel-deletion", arn).text
 
 
 def test_deletion_wants_a_word(cli: CommandLine, key: str) -> None:

@@ -49,6 +49,7 @@ from kagitori_server.model.errors import KmsError
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, DeliveredTrail, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
+from kagitori_server.operations.administration.usage_lists import UsageLists
 from kagitori_server.operations.context import Services
 from kagitori_server.operations.neighbour_table import NEIGHBOURS
 from kagitori_server.operations.prices import PRICES
@@ -166,6 +167,7 @@ class InProcess:
             monotonic=time.monotonic,
             proxied=NEIGHBOURS,
             receipts=Receipts(self.transparency, self._proving),
+            thread_time=time.thread_time,
         )
 
     def _make_callers(self) -> Callers:
@@ -195,6 +197,7 @@ class InProcess:
                 decisions=Explaining(self._authorizer, TABLE),
                 simulations=self.simulations,
                 usage=self.meter,
+                usage_lists=UsageLists(self.clock),
                 server=ServerFacts("0.0.0", REGION, tuple(TABLE)),
                 counted_actions=counted_actions(TABLE),
                 secrets=self.store,

@@ -59,6 +59,8 @@ def test_many_texts_at_once_are_each_of_them(patterns: list[str], texts: list[st
     texts *= 40 if many else 1
     expected = [any(slow_match(pattern, text) for pattern in patterns) for text in texts]
     assert list(GlobSet.of(patterns).each(tuple(texts))) == expected
+    for pattern in patterns:
+        assert Glob.of(pattern).matches_any(tuple(texts)) is any(map(Glob.of(pattern).matches, texts))
 
 
 @settings(deadline=None, max_examples=50)

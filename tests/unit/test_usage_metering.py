@@ -27,7 +27,9 @@ from kagitori_server.model.errors import (
     ValidationException,
 )
 from kagitori_server.model.keys import KeySpec
+from kagitori_server.operations.administration.usage_lists import Sum, UsageLists
 from kagitori_server.operations.prices import PRICES
+from kagitori_server.workers import UsageWorker
 
 HOUR = 3_600
 MONTH = {"start_time": START - 86_400, "end_time": START + 30 * 86_400}
@@ -333,6 +335,88 @@ def test_pages_hold_every_sum_once(service: InProcess) -> None:
         assert usage(service, *BY_ALL, limit=limit) == whole
     with pytest.raises(InvalidMarkerException):
         service.call("GetUsage", {**MONTH, "marker": "junk"})
+
+
+def test_pages_of_a_list_tell_of_one_moment(service: InProcess) -> None:
+    """That of its first page, for a minute; another list, or a new first page, is added up anew."""
+    keys = [new_key(service) for _ in range(3)]
+    values: dict[str, Any] = {**MONTH, "group_by": ("KEY",), "limit": 3}
+
+    def requests_on(page: Any) -> int:
+        return sum(item.quantity for item in page.items if item.unit == "Requests")
+
+    def next_page(marker: str) -> int:
+        return requests_on(service.call("GetUsage", {**values, "marker": marker}))
+
+    first = service.call("GetUsage", values)
+    whole = requests_on(first) + next_page(first.next_marker)
+    assert whole == 3, "one CreateKey each"
+    for key in keys:
+        encrypt(service, key.key_id)
+    assert requests_on(first) + next_page(first.next_marker) == whole
+    assert requests(service) == {("Requests-Symmetric",): 2 * whole}
+    again = service.call("GetUsage", values)
+    assert requests_on(again) + next_page(again.next_marker) == 2 * whole
+    for key in keys:
+        encrypt(service, key.key_id)
+    service.clock.advance(61)
+    assert requests_on(first) + next_page(first.next_marker) > whole
+
+
+def test_lists_that_are_kept_are_bounded() -> None:
+    now = 0.0
+    lists = UsageLists(lambda: now, lines=5)
+    lines = [Sum(str(number), (), number) for number in range(3)]
+    lists.keep("a", lines)
+    assert lists.get("a") == lines
+    lists.keep("b", lines)
+    assert (lists.get("a"), lists.get("b")) == (None, lines)
+    lists.keep("c", lines * 2)
+    assert (lists.get("b"), lists.get("c")) == (lines, None)
+    now = 61.0
+    assert lists.get("b") is None
+
+
+def test_old_hours_are_added_up_and_no_bill_changes(service: InProcess) -> None:
+    """Whole months are the same before, while and after; parts of them can't be told any more."""
+    worker = UsageWorker(service.catalog, service.clock)
+    september, october, november = (month_of(2026, month) for month in (9, 10, 11))
+    keys = [new_key(service) for _ in range(2)]
+    for moment in (START, START + HOUR, START + 5 * 86_400, october.start.timestamp(), october.end.timestamp() - 1,
+                   november.start.timestamp(), november.start.timestamp() + HOUR):
+        service.clock.now = moment
+        for key in keys:
+            encrypt(service, key.key_id)
+
+    def bills() -> list[dict[tuple[str | None, ...], int]]:
+        return [
+            usage(service, *BY_ALL, start_time=of.start.timestamp(), end_time=of.end.timestamp())
+            for of in (september, october, november)
+        ]
+
+    def hours() -> list[int]:
+        with service.catalog.read() as reader:
+            found, place = [], 0
+            while (hour := reader.first_counted_hour(place, 1 << 30)) is not None:
+                found.append(hour * HOUR)
+                place = hour + 1
+            return found
+
+    service.clock.now = october.end.timestamp() + 400 * 86_400 - HOUR
+    before, known = bills(), hours()
+    assert worker.run_once() == 3, "of September, which is over for 400 days; October isn't"
+    assert bills() == before
+    september_first, october_first = (int(of.start.timestamp()) for of in (september, october))
+    assert hours() == [september_first, *(hour for hour in known if hour >= october_first)]
+    for start, end in ((START, october_first), (september_first, START), (september_first + HOUR, october_first)):
+        with pytest.raises(ValidationException, match="by months"):
+            service.call("GetUsage", {"start_time": start, "end_time": end})
+    usage(service, start_time=september_first, end_time=october_first + 90_000.0)
+    service.clock.advance(2 * HOUR)
+    assert worker.run_once() == 1, "October is over for 400 days now, and has calls in its first hour already"
+    assert bills() == before
+    assert worker.run_once() == 0
+    assert bills() == before
 
 
 @pytest.mark.parametrize(("start", "end"), [

@@ -204,9 +204,23 @@ def delete(
 
 @command(app, "cancel-deletion")
 def cancel_deletion(session: Session, key: Key) -> None:
-    """Save a key that waits for its destruction; it is disabled then."""
+    """Save a key that waits for its destruction; it is disabled then, or waits for its material to be imported."""
     answer = session.client.keys.CancelKeyDeletion(CancelKeyDeletionRequest(key_id=session.key_id(key)))
-    session.done(f"{key} is saved, and disabled", key_id=answer.key_id, key_state="Disabled")
+    state = _state_of(session, answer.key_id)
+    if state is None:
+        session.done(f"{key} is saved", key_id=answer.key_id)
+    else:
+        words = "and disabled" if state == "Disabled" else f"and {state}"
+        session.done(f"{key} is saved, {words}", key_id=answer.key_id, key_state=state)
+
+
+def _state_of(session: Session, key_id: str) -> str | None:
+    """The state of a key as AWS calls it; None where the caller isn't allowed to ask, or nobody answers any more."""
+    try:
+        found = session.client.keys.DescribeKey(DescribeKeyRequest(key_id=key_id)).key_metadata
+    except ServiceError:
+        return None
+    return str(plain(found)["key_state"])
 
 
 @command(app, "set-description")

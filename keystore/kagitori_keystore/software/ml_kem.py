@@ -1,6 +1,7 @@
 """ML-KEM keys (FIPS 203): materials are the seed d || z of 64 bytes.
 
-ML_KEM_512 is missing: neither `cryptography` nor another library that is kept well has its parameter set.
+ML_KEM_512 is missing: neither `cryptography` nor another library that is kept well has its parameter set (docs/keys.md
+lists what was looked at).
 """
 
 from __future__ import annotations

@@ -79,12 +79,31 @@ class CallFacts:
     shared_event_id: str | None = None
 
 
+class RecordForm(NamedTuple):
+    """The records of calls that differ in time and id alone."""
+
+    before_time: str
+    before_id: str
+    after_id: str
+
+    def render(self, event_time: float, event_id: str) -> bytes:
+        """One of them: its JSON."""
+        return (
+            f"{self.before_time}{event_timestamp(int(event_time))}{self.before_id}{quoted(event_id)}{self.after_id}"
+        ).encode("ascii")
+
+
 def render_record(facts: CallFacts) -> bytes:
     """The record's JSON. Longer strings and objects than CloudTrail allows are shortened with a visible mark.
 
     Raises TypeError for bytes or unknown objects among the members, ValueError for malformed names or dates:
     both are mistakes of the program, and the call must fail.
     """
+    return record_form(facts).render(facts.event_time, facts.event_id)
+
+
+def record_form(facts: CallFacts) -> RecordForm:
+    """What `render_record` renders, without time and id. Raises as it does."""
     head, middle, about, closing = _frame(
         facts.user_identity, facts.event_source, facts.event_name, facts.region, facts.source_ip, facts.user_agent,
         facts.read_only, facts.resources, facts.event_type.value, facts.recipient_account, facts.tls,
@@ -102,12 +121,13 @@ def render_record(facts: CallFacts) -> bytes:
         shared = ',"sharedEventID":' + quoted(facts.shared_event_id)
     if facts.service_event_details is not None:
         shared += ',"serviceEventDetails":' + _members(facts.service_event_details, MAX_PARAMETERS_BYTES)
-    return (
-        f'{head}{event_timestamp(int(facts.event_time))}{middle}{errors}'
+    before_id = (
+        f'{middle}{errors}'
         f',"requestParameters":{_members(facts.request_parameters, MAX_PARAMETERS_BYTES)}'
         f',"responseElements":{_members(facts.response_elements, MAX_PARAMETERS_BYTES)}'
-        f'{extra}{request},"eventID":{quoted(facts.event_id)}{about}{shared}{closing}'
-    ).encode("ascii")
+        f'{extra}{request},"eventID":'
+    )
+    return RecordForm(head, before_id, f"{about}{shared}{closing}")
 
 
 @lru_cache(maxsize=16)

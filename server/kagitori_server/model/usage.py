@@ -5,12 +5,15 @@ Prices themselves are no business of the server: who writes the bill brings the 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import Enum, StrEnum
 
 from kagitori_server.model.key_specs import KEY_SPECS
 from kagitori_server.model.keys import KeySpec
 
 SECONDS_PER_HOUR = 3_600
+HOURS_KEPT = 400 * 24
+"""For how long requests are known by the hour. More than the longest time that can be asked for at once."""
 
 
 class UsageType(StrEnum):
@@ -84,6 +87,19 @@ def hours_of_rotation(number: int) -> UsageType:
     """The kind of the hours of a key (0) or of the version that its rotation of this number (from 1) brought."""
     kinds = (UsageType.KEY, UsageType.FIRST_ROTATION, UsageType.SECOND_ROTATION)
     return kinds[number] if number < len(kinds) else UsageType.FURTHER_ROTATION
+
+
+def month_around(hour: int) -> tuple[int, int]:
+    """The first hour of the month (UTC) that an hour lies in, and that of the next month. Hours count from 1970."""
+    moment = datetime.fromtimestamp(hour * SECONDS_PER_HOUR, UTC)
+    first = moment.replace(day=1, hour=0)
+    following = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
+    return int(first.timestamp()) // SECONDS_PER_HOUR, int(following.timestamp()) // SECONDS_PER_HOUR
+
+
+def hours_end(now: float) -> int:
+    """The hour from which on requests are known by the hour; before, by the month. The first of a month."""
+    return month_around(max(0, int(now) // SECONDS_PER_HOUR - HOURS_KEPT))[0]
 
 
 def _with_key(spec: KeySpec) -> UsageType:

@@ -55,7 +55,7 @@ VERIFY = Operation(
     permissions=(_on_key("Verify"),),
     grantable=True, cross_account=True, read_only=True, writes=False, rate=CryptoRate.KEY,
     audit=_shown("message_type", "signing_algorithm"),
-    cost=Cost.BY_KEY, check=signing.check_signing, prepare=None, handler=signing.verify,
+    cost=Cost.BY_PUBLIC_KEY, check=signing.check_signing, prepare=None, handler=signing.verify,
 )
 GENERATE_MAC = Operation(
     name="GenerateMac", service=_SERVICE,
@@ -141,7 +141,7 @@ ASYMMETRIC: tuple[Operation, ...] = (
 )
 
 ASYMMETRIC_BATCHES: tuple[BatchOperation, ...] = (
-    BatchOperation(name="BatchSign", item=SIGN),
-    BatchOperation(name="BatchVerify", item=VERIFY),
-    BatchOperation(name="BatchGenerateMac", item=GENERATE_MAC),
+    BatchOperation(name="BatchSign", item=SIGN, payload=("message",)),
+    BatchOperation(name="BatchVerify", item=VERIFY, payload=("message", "signature")),
+    BatchOperation(name="BatchGenerateMac", item=GENERATE_MAC, payload=("message",)),
 )

@@ -95,6 +95,13 @@ class Context:
     request_id: str = ""
     """Of the call."""
 
+    def again(self, request: Any, lookup: Lookup) -> Context:
+        """The context of a call that is as far as this one and like it in all but its request."""
+        return Context(
+            self.operation, self.caller, request, self.evidence, self.account, self.region, self.services, self.now,
+            lookup, self.keys,
+        )
+
     @property
     def key(self) -> Key:
         """The key of an operation that touches one."""

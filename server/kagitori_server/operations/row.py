@@ -8,8 +8,9 @@ any of it in its own code.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from enum import Enum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from kagitori_server.model.keys import KeyUsage, Origin
@@ -153,6 +154,8 @@ class Cost(Enum):
     BY_KEY = "by key"
     """As the key's spec says: inline where its computations are quick, else in a pool with a thread per core, once
     the call has been admitted in the event loop."""
+    BY_PUBLIC_KEY = "by public key"
+    """The same, where the computation needs no more than the public half of an asymmetric key."""
     GENERATION = "generation"
     """Finds primes or makes other keys: in a small pool of its own, once the call has been admitted."""
     OFFLOAD = "offload"
@@ -233,10 +236,29 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOperation:
-    """A batch call: `item` is run for each of its items, with one authorisation per distinct key and context."""
+    """A batch call: `item` is run for each of its items, with one authorisation for those in a row that differ in
+    their payload alone."""
 
     name: str
     item: Operation
+    payload: tuple[str, ...]
+    """Members of an item that only the item's handler and `check` look at: no permission or condition, no grant and no
+    record depends on them, nor does a key that the item names."""
+    _others: Callable[[Any], tuple[Any, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = [member.name for member in fields(self.item.request.cls) if member.name not in self.payload]
+        object.__setattr__(self, "_others", attrgetter(*names))
+
+    def terms(self, request: Any) -> tuple[Any, ...] | None:
+        """What an item says beside its payload. None where that doesn't tell it from others: its key is found by the
+        payload, or it has a document that must be looked at."""
+        for slot in self.item.keys:
+            if getattr(request, slot.member) is None:
+                return None
+        if getattr(request, "recipient", None) is not None:
+            return None
+        return self._others(request)
 
 
 Row = Operation | BatchOperation

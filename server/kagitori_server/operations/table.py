@@ -294,7 +294,7 @@ ENCRYPT = Operation(
     audit=AuditRule(
         request_shown=("key_id", "encryption_algorithm", "encryption_context"), answer=Answer.NOTHING
     ),
-    cost=Cost.BY_KEY, check=encryption.check_encrypt, prepare=None, handler=encryption.encrypt,
+    cost=Cost.BY_PUBLIC_KEY, check=encryption.check_encrypt, prepare=None, handler=encryption.encrypt,
 )
 DECRYPT = Operation(
     name="Decrypt", service=KMS,
@@ -373,9 +373,9 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
 )
 
 BATCHES: tuple[BatchOperation, ...] = (
-    BatchOperation(name="BatchEncrypt", item=ENCRYPT),
-    BatchOperation(name="BatchDecrypt", item=DECRYPT),
-    BatchOperation(name="BatchGenerateDataKey", item=GENERATE_DATA_KEY),
+    BatchOperation(name="BatchEncrypt", item=ENCRYPT, payload=("plaintext",)),
+    BatchOperation(name="BatchDecrypt", item=DECRYPT, payload=("ciphertext_blob",)),
+    BatchOperation(name="BatchGenerateDataKey", item=GENERATE_DATA_KEY, payload=()),
 )
 
 _ROWS: tuple[Row, ...] = (

@@ -133,6 +133,11 @@ class Glob:
             position += piece.length
         return True
 
+    def matches_any(self, texts: tuple[str, ...]) -> bool:
+        """Whether the pattern covers one of the texts, which should be the same for many patterns."""
+        places = _places(texts)
+        return places.reach_an_end(places.covered(_steps(self.tokens)))
+
 
 @dataclass(frozen=True, slots=True)
 class GlobSet:

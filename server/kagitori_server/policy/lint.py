@@ -25,6 +25,7 @@ class Finding:
     text: str
 
 
+_ACTIONS = tuple(sorted(KMS_ACTIONS))
 _Warning = tuple[str, str]
 """Code and text."""
 
@@ -84,7 +85,7 @@ def _known_patterns(patterns: GlobSet) -> Iterator[tuple[str, bool]]:
     for prefix in patterns.prefixes:
         yield f"{prefix}*", any(action.startswith(prefix) for action in KMS_ACTIONS)
     for glob in patterns.globs:
-        yield glob.pattern, any(map(glob.matches, KMS_ACTIONS))
+        yield glob.pattern, glob.matches_any(_ACTIONS)
 
 
 def _dead_key_statement(statement: KeyStatement, key_arn: str) -> Iterator[_Warning]:
@@ -119,7 +120,7 @@ def _too_wide_in_identity_policy(statement: Statement) -> Iterator[_Warning]:
 
 
 def _all_actions(statement: Statement) -> bool:
-    return all(map(statement.actions.matches, KMS_ACTIONS))
+    return all(found is not statement.actions.negated for found in statement.actions.patterns.each(_ACTIONS))
 
 
 def _by_exception(statement: Statement) -> Iterator[_Warning]:

@@ -69,6 +69,10 @@ class Places:
                         return 0
         return reached
 
+    def reach_an_end(self, reached: int) -> bool:
+        """Whether the end of any text is among the places."""
+        return bool(reached & ~self._bodies)
+
     def ends_in(self, reached: int) -> Iterator[bool]:
         """For each text, whether its end is among the places."""
         digits = f"{reached:0{self._size}b}"

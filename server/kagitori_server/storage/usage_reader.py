@@ -49,6 +49,12 @@ class UsageReader(Snapshot):
                 int(found["total"]),
             )
 
+    def first_counted_hour(self, start: int, end: int) -> int | None:
+        """The first hour from `start` to before `end` that requests were counted in; None if there is none."""
+        hour = usage_requests.c.hour
+        found: int | None = self._connection.scalar(select(func.min(hour)).where(hour >= start, hour < end))
+        return found
+
     def billing_spans(self, start: float, end: float, account: str | None) -> Iterator[BillingSpan]:
         """Spans that reach into the time from `start` to before `end`, of one account or all."""
         spans = billing_spans.c

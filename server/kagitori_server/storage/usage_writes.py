@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from sqlalchemy import literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kagitori_server.model.usage_records import FollowedChain, LastUse, RequestCount
@@ -41,6 +42,21 @@ class UsageWrites(Recorder):
         )
         if counts:
             self._connection.execute(added, [count._asdict() for count in counts])
+
+    def add_up_hour(self, hour: int, into: int) -> None:
+        """Adds what was counted in an hour to another one, as if it had happened then."""
+        table = usage_requests.c
+        sums = select(
+            table.account, literal(into), table.region, table.key_arn, table.usage_type, table.quantity
+        ).where(table.hour == hour)
+        insert = self._insert_or(usage_requests)
+        names = ["account", "hour", "region", "key_arn", "usage_type", "quantity"]
+        added = insert.from_select(names, sums).on_conflict_do_update(
+            index_elements=list(usage_requests.primary_key),
+            set_={"quantity": usage_requests.c.quantity + insert.excluded.quantity},
+        )
+        self._connection.execute(added)
+        self._delete(usage_requests, table.hour == hour)
 
     def note_last_uses(self, uses: Sequence[LastUse]) -> None:
         """Keeps each unless a later use of the key is known. At most one of the same key."""

@@ -12,5 +12,6 @@ from kagitori_server.workers.expiration import ExpirationWorker
 from kagitori_server.workers.intents import recover_intents
 from kagitori_server.workers.repeating import every
 from kagitori_server.workers.rotation import RotationWorker
+from kagitori_server.workers.usage import UsageWorker
 
-__all__ = ["DeletionWorker", "ExpirationWorker", "RotationWorker", "every", "recover_intents"]
+__all__ = ["DeletionWorker", "ExpirationWorker", "RotationWorker", "UsageWorker", "every", "recover_intents"]

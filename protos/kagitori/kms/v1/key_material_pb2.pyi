@@ -522,7 +522,7 @@ class ListKeyRotationsResponse(_message.Message):
     """True: there is more, call again with `next_marker` as `marker`."""
     @_builtins.property
     def rotations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RotationsListEntry]:
-        """Entries of this page, newest first."""
+        """Entries of this page, oldest first."""
 
     def __init__(
         self,

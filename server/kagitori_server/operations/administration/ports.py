@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from kagitori_keystore.base import SecretWrapping
 from kagitori_server.model.keys import Key
 from kagitori_server.model.principals import Caller, PrincipalRecord
+from kagitori_server.operations.administration.usage_lists import UsageLists
 from kagitori_server.policy.context import ContextValue
 from kagitori_server.policy.explain import Explanation
 
@@ -442,6 +443,7 @@ class Administration:
     decisions: DecisionPort
     simulations: SimulationPort
     usage: UsagePort
+    usage_lists: UsageLists
     server: ServerFacts
     uptime: Callable[[], float]
     """Seconds since the process started."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from operator import attrgetter
 from typing import NamedTuple
 
 from kagitori_server.model.errors import ValidationException
-from kagitori_server.model.usage import SECONDS_PER_HOUR, UsageType, hours_of_rotation
+from kagitori_server.model.usage import SECONDS_PER_HOUR, UsageType, hours_end, hours_of_rotation, month_around
 from kagitori_server.operations.administration.pages import DEFAULT_PAGE
 from kagitori_server.operations.administration.reach import is_home
+from kagitori_server.operations.administration.usage_lists import Sum
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.paging import cut, decode_marker, encode_marker
 from kagitori_server.operations.shapes.usage import GetUsageRequest, GetUsageResponse, UsageDimension, UsageItem
@@ -37,26 +41,40 @@ class _Group(NamedTuple):
 def get_usage(context: Context, request: GetUsageRequest) -> GetUsageResponse:
     """Sums of requests and of the hours of keys, this moment's included; the hours to come aren't.
 
-    Raises DependencyTimeoutException while the trail holds more than can be counted in time.
+    Raises ValidationException for times that make no sense or aren't known so exactly any more,
+    DependencyTimeoutException while the trail holds more than can be counted in time.
     """
     first, end = _hours(request.start_time, request.end_time)
+    _check_known(first, end, context.now)
     after = decode_marker(_LISTING, request.marker)
     wanted = frozenset(request.group_by)
     # The managing account without naming one asks for all; others have been refused all but their own.
     everyone = request.account_id is None and is_home(context)
     account = None if everyone else context.account
+    lists, asked = context.services.administration.usage_lists, (first, end, account, wanted)
+    found = lists.get(asked) if after else None
+    if found is None:
+        found = _sums(context, first, end, account, wanted)
+        lists.keep(asked, found)
+    start = bisect_right(found, after, key=attrgetter("name"))
+    page, more = cut(found[start:], request.limit or DEFAULT_PAGE)
+    return GetUsageResponse(
+        items=tuple(_item(_Group(*line.group), line.quantity) for line in page),
+        next_marker=encode_marker(_LISTING, page[-1].name) if more else None,
+        truncated=more,
+    )
+
+
+def _sums(
+    context: Context, first: int, end: int, account: str | None, wanted: frozenset[UsageDimension]
+) -> Sequence[Sum]:
+    """The whole list, by name."""
     context.services.administration.usage.catch_up(_PATIENCE_SECONDS)
     sums: Counter[_Group] = Counter()
     with context.services.catalog.read() as reader:
         for use in _uses(reader, first, end, account, context.now, wanted):
             sums[_group(wanted, use)] += use.quantity
-    names = sorted(("\t".join(group), group) for group in sums)
-    page, more = cut([found for found in names if found[0] > after], request.limit or DEFAULT_PAGE)
-    return GetUsageResponse(
-        items=tuple(_item(group, sums[group]) for _, group in page),
-        next_marker=encode_marker(_LISTING, page[-1][0]) if more else None,
-        truncated=more,
-    )
+    return sorted(Sum("\t".join(group), group, quantity) for group, quantity in sums.items())
 
 
 class _Use(NamedTuple):
@@ -94,6 +112,16 @@ def _hours(start: float, end: float) -> tuple[int, int]:
     if last - first > _LONGEST_HOURS:
         raise ValidationException("EndTime must be at most 366 days after StartTime.")
     return first, last
+
+
+def _check_known(first: int, end: int, now: float) -> None:
+    """Refuses parts of months of which only the sum is known. Raises ValidationException."""
+    known = hours_end(now)
+    if any(hour < known and hour != month_around(hour)[0] for hour in (first, end)):
+        since = datetime.fromtimestamp(known * SECONDS_PER_HOUR, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        raise ValidationException(
+            f"Usage before {since} is known by months (UTC): StartTime and EndTime must be beginnings of months there."
+        )
 
 
 def _group(wanted: frozenset[UsageDimension], use: _Use) -> _Group:
