@@ -174,6 +174,8 @@ class AuditRule:
     request_shown: tuple[str, ...]
     answer: Answer
     response_shown: tuple[str, ...] = ()
+    request_assumed: Callable[[Any], Mapping[str, object]] | None = None
+    """request -> what it means by members of `request_shown` that it leaves out, which is shown then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
