@@ -49,7 +49,7 @@ from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.context import Services
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
-from kagitori_server.pipeline import Pipeline, Pools
+from kagitori_server.pipeline import Observer, Pipeline, Pools
 from kagitori_server.recording import Recording
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.simulation.running import Simulations
@@ -96,7 +96,7 @@ class InProcess:
         self, folder: Path, clock: FakeClock | None = None, *, ages: KeyAges | None = None, fetch_seconds: float = 5.0,
         account_rates: Sequence[str] = (), principal_rates: Sequence[str] = (), quotas: Quotas | None = None,
         openers: Mapping[CustomKeyStoreType, Opener] | None = None, timing: Timing | None = None,
-        attestation: AttestationVerifier | None = None,
+        attestation: AttestationVerifier | None = None, observer: Observer | None = None,
     ) -> None:
         self.clock = clock or FakeClock(START)
         self._quotas = quotas or Quotas()
@@ -147,7 +147,7 @@ class InProcess:
             recording=self.recording,
             trail=self.trail,
             pools=self._pools,
-            observer=Silent(),
+            observer=observer or Silent(),
             default_region=REGION,
             monotonic=time.monotonic,
         )
