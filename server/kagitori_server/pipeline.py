@@ -189,7 +189,8 @@ class Pipeline:
         """Steps 1 to 10. Returns the records of what was done if they were rendered on the way."""
         row = self._rows.get(trace.call.operation)
         if row is None:
-            raise UnknownOperationException(f"The operation {trace.call.operation} is not served.")
+            await self._recognise(trace)
+            raise UnknownOperationException(f"{trace.call.operation} is not an operation of this service.")
         if self._callers.is_stranger(trace.call):
             await self._callers.meet(trace.call)
         loop = asyncio.get_running_loop()
@@ -213,6 +214,20 @@ class Pipeline:
         if trace.elsewhere is not None:
             trace.answer = await self._elsewhere(trace, self._perform_elsewhere, trace, row)
         return ()
+
+    async def _recognise(self, trace: Trace) -> None:
+        """Who calls what isn't served, for the record alone."""
+        try:
+            if self._callers.is_stranger(trace.call):
+                await self._callers.meet(trace.call)
+            if not self._view.prove_now():
+                await self._view.prove()
+            await self._inline(partial(self._establish, trace))
+        except KmsError as refusal:
+            _log.debug("a caller of what isn't served is not known: %s", refusal.code())
+
+    def _establish(self, trace: Trace, lookup: Lookup) -> None:
+        trace.caller = self._callers.establish(trace.call, lookup)
 
     async def _inline(self, step: Callable[[Lookup], None]) -> None:
         """Runs `step` in the event loop, fetching what it needs of the catalog in a thread first."""
