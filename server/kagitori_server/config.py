@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kagitori_server.sink_config import SinkConfig
+
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _REGION_FORM = "lower-case letters, digits and inner hyphens"
@@ -304,6 +306,14 @@ class AttestationConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """What becomes of audit records beside the trail."""
+
+    sinks: tuple[SinkConfig, ...] = ()
+    """Receivers of records as they come; each is a table `[[audit.sinks]]`."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """The service's own log, on standard error. It never holds payloads, keys or tokens."""
 
@@ -334,6 +344,7 @@ class Config:
     hsm: Mapping[str, ClusterConfig] = field(default_factory=dict)
     """The tokens by the cluster ids that CreateCustomKeyStore names them with."""
     xks: XksConfig = field(default_factory=XksConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -356,6 +367,7 @@ def load_config(
             values[section].update(members)
     types = typing.get_type_hints(Config)
     clusters = _clusters(values.pop("hsm"))
+    values["audit"]["sinks"] = _sinks(values["audit"].pop("sinks", []))
     return Config(hsm=clusters, **{name: _section(name, types[name], given) for name, given in values.items()})
 
 
@@ -369,6 +381,19 @@ def _clusters(given: Mapping[str, Any]) -> Mapping[str, ClusterConfig]:
     return clusters
 
 
+def _sinks(given: Any) -> tuple[SinkConfig, ...]:
+    _need(isinstance(given, list), "audit.sinks", "tables [[audit.sinks]]")
+    sinks = []
+    for number, members in enumerate(given):
+        _need(isinstance(members, Mapping), f"audit.sinks[{number}]", "a table")
+        sink = _section(f"audit.sinks[{number}]", SinkConfig, members)
+        for met, setting, wanted in sink.demands():
+            _need(met, f"audit.sinks[{number}].{setting}", wanted)
+        sinks.append(sink)
+    _need(len({sink.name for sink in sinks}) == len(sinks), "audit.sinks", "tables of different names")
+    return tuple(sinks)
+
+
 def _section(name: str, cls: type[Any], given: Mapping[str, Any]) -> Any:
     hints = typing.get_type_hints(cls)
     unknown = given.keys() - hints.keys()
@@ -379,6 +404,8 @@ def _section(name: str, cls: type[Any], given: Mapping[str, Any]) -> Any:
 
 def _converted(name: str, wanted: Any, value: Any) -> Any:
     """The value as its type wants it; texts from the environment are read as that type."""
+    if wanted == tuple[SinkConfig, ...]:
+        return value
     if wanted is bool:
         if isinstance(value, str) and value.lower() in ("true", "false"):
             return value.lower() == "true"

@@ -36,6 +36,7 @@ from kagitori_server.configured import (
     open_configured_catalog,
     open_issuer_keys,
     open_root_key,
+    open_sinks,
     read_file,
     read_secret,
 )
@@ -58,6 +59,7 @@ from kagitori_server.pipeline import Pipeline, Pools
 from kagitori_server.recording import Recording
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.simulation.running import Simulations
+from kagitori_server.sinks import stop_all
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.store_openers import openers
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
@@ -74,6 +76,8 @@ _GENERATION_THREADS = 2
 _DECIDING_THREADS = 1
 """They run nothing that releases the interpreter lock, so more would only take more of the event loop's turns."""
 _TRYING_THREADS = 4
+_SINK_SECONDS = 2.0
+"""How long the end of the server waits for deliveries of audit records that are under way; they are repeated later."""
 _METER_REST = 0.001
 """Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
 _log = logging.getLogger(__name__)
@@ -146,7 +150,9 @@ class Server:
             self._table,
             in_flight=lambda: self._dispatcher.in_flight,
             audit_position=lambda: self._trail.position().seq,
+            sinks=lambda: [sink.status() for sink in self._sinks],
         )
+        self._sinks = open_sinks(config, data, self._trail, __version__, self._clocks.wall)
         self._meter = Meter(
             self._catalog, data.audit, self._trail, PRICES, self._clocks.monotonic, lambda: time.sleep(_METER_REST)
         )
@@ -208,6 +214,8 @@ class Server:
         ):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
         seconds = self._config.limits.usage_count_seconds
+        for sink in self._sinks:
+            sink.start()
         counting = every(seconds, self._meter.run_once, self._metering, "counting usage")
         self._tasks.append(asyncio.create_task(counting))
         self._host.set_serving(True)
@@ -241,6 +249,7 @@ class Server:
         except KmsError as error:
             _log.warning("the catalog could not be told that all records are in the trail: %s", error.code())
         self._trail.close()
+        stop_all(self._sinks, _SINK_SECONDS)
         self._stores.close()
         self._store.close()
         self._catalog.close()
