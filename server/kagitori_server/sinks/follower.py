@@ -157,7 +157,8 @@ class Follower:
     def follow(self) -> None:
         """Delivers all that is durable by now. Raises DeliveryFailed, OSError."""
         own = self._trail.position()
-        self._follow_chain(own.chain, Reach(seq=own.seq))
+        if own.seq > self._own.seq:
+            self._follow_chain(own.chain, Reach(seq=own.seq))
         self._since_look -= self._pace.look
         if self._since_look <= 0:
             self._since_look = self._pace.look_around
