@@ -7,8 +7,9 @@ PEERS  ?= .peers
 BIN    := $(VENV)/bin
 DATA   ?= data
 ARGS   ?=
+KILLS  ?= 100
 
-.PHONY: help serve test lint protos bench clean
+.PHONY: help serve test lint protos bench soak clean
 
 help:
 	@echo "make serve    run the service on its embedded defaults, data in ./$(DATA)  (ARGS=\"--grpc-listen …\")"
@@ -16,6 +17,7 @@ help:
 	@echo "make lint     ruff, mypy --strict, import rules, buf lint"
 	@echo "make protos   regenerate the stubs from the .proto files"
 	@echo "make bench    measure against an empty echo service in the same run"
+	@echo "make soak     kill the server 100 times under load and look for what it had acknowledged  (KILLS=n)"
 
 # The user's environment: server, HSM support, client and CLI.
 $(BIN)/.installed: pyproject.toml
@@ -51,6 +53,9 @@ bench: $(BIN)/.developed
 	tests/install-system-packages
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.tokens
+
+soak: $(BIN)/.developed
+	KAGITORI_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/integration/test_crash.py
 
 clean:
 	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

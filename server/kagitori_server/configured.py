@@ -10,11 +10,14 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
+from kagitori_server.audit.trail import Trail
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.config import Config, ConfigurationError
 from kagitori_server.federation.fetching import HttpsFetcher
 from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
 from kagitori_server.limiting.throttle import RatesRefused, Throttle, parse_rates
+from kagitori_server.sink_config import SinkConfig
+from kagitori_server.sinks import Follower, SinkRefused, SinkTerms, open_sink
 from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused
 
@@ -99,6 +102,35 @@ def open_attestation(config: Config) -> AttestationVerifier:
     except ValueError:
         raise ConfigurationError(f"{attestation.roots_file} holds no certificates in PEM form") from None
     return AttestationVerifier(roots, max_age=attestation.max_age_seconds)
+
+
+def sink_terms(sink: SinkConfig) -> SinkTerms:
+    """A sink with the contents of its files. Raises ConfigurationError."""
+    try:
+        token = read_secret(sink.token_file).decode("ascii").strip() if sink.token_file else None
+        authorities = read_file(sink.ca_file).decode("ascii") if sink.ca_file else None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"audit.sinks, {sink.name}: token_file and ca_file hold ASCII text") from None
+    return SinkTerms(
+        name=sink.name, kind=sink.kind, url=sink.url,
+        secret=read_secret(sink.secret_file).rstrip(b"\r\n") if sink.secret_file else None,
+        token=token, authorities=authorities, batch_records=sink.batch_records, seconds=sink.timeout_seconds,
+        from_beginning=sink.from_beginning,
+    )
+
+
+def open_sinks(
+    config: Config, data: DataDirectory, trail: Trail, version: str, clock: Callable[[], float]
+) -> tuple[Follower, ...]:
+    """Followers of the trail for the sinks that the configuration names, yet to be started. Raises ConfigurationError,
+    OSError."""
+    followers = []
+    for sink in config.audit.sinks:
+        try:
+            followers.append(open_sink(sink_terms(sink), data.sinks, data.audit, trail, version, clock))
+        except SinkRefused as refusal:
+            raise ConfigurationError(f"audit.sinks, {sink.name}: {refusal}") from None
+    return tuple(followers)
 
 
 def read_file(path: str) -> bytes:

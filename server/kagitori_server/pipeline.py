@@ -164,8 +164,9 @@ class Pipeline:
         else:
             self._settled.add(records, written=trace.writes)
             if call.receipt_wanted and self._receipts is not None and trace.batch is None:
+                place = next(number for number, record in enumerate(records) if record.own)
                 # To whom is refused, the record may tell more than the refusal does.
-                call.receipt = await self._receipts.receipt(seq, records[0].event, shown=error is None)
+                call.receipt = await self._receipts.receipt(seq + place, records[place].event, shown=error is None)
         if trace.delay:
             await asyncio.sleep(trace.delay)
         self._observer.observed(
@@ -202,7 +203,8 @@ class Pipeline:
         """Steps 1 to 10. Returns the records of what was done if they were rendered on the way."""
         row = self._rows.get(trace.call.operation)
         if row is None:
-            raise UnknownOperationException(f"The operation {trace.call.operation} is not served.")
+            await self._recognise(trace)
+            raise UnknownOperationException(f"{trace.call.operation} is not an operation of this service.")
         if isinstance(row, BatchOperation):
             trace.batch = row
         else:
@@ -228,6 +230,20 @@ class Pipeline:
         if trace.elsewhere is not None:
             trace.answer = await self._elsewhere(trace, self._perform_elsewhere, trace, row)
         return ()
+
+    async def _recognise(self, trace: Trace) -> None:
+        """Who calls what isn't served, for the record alone."""
+        try:
+            if self._callers.is_stranger(trace.call):
+                await self._callers.meet(trace.call)
+            if not self._view.prove_now():
+                await self._view.prove()
+            await self._inline(partial(self._establish, trace))
+        except KmsError as refusal:
+            _log.debug("a caller of what isn't served is not known: %s", refusal.code())
+
+    def _establish(self, trace: Trace, lookup: Lookup) -> None:
+        trace.caller = self._callers.establish(trace.call, lookup)
 
     async def _inline(self, step: Callable[[Lookup], None]) -> None:
         """Runs `step` in the event loop, fetching what it needs of the catalog in a thread first."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from kagitori_server.attesting import Attested
-from kagitori_server.audit.identity import IdentityType, SessionFacts, render_identity
+from kagitori_server.audit.identity import INTERNAL, IdentityType, SessionFacts, render_identity
 from kagitori_server.audit.record import (
     ADMIN_SOURCE,
     KMS_SOURCE,
@@ -23,8 +23,8 @@ from kagitori_server.audit.record import (
 from kagitori_server.model.arn import alias_arn
 from kagitori_server.model.call import Call
 from kagitori_server.model.errors import AccessDeniedException, KmsError
-from kagitori_server.model.keys import Key
 from kagitori_server.model.principals import Caller, CredentialKind, PrincipalKind
+from kagitori_server.operations.consequences import Consequence
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.row import Answer, BatchOperation, Operation
 
@@ -97,6 +97,8 @@ class Record(NamedTuple):
 
     event_id: str
     event: bytes
+    own: bool = False
+    """Whether it is of the call itself."""
 
 
 class Recording:
@@ -115,13 +117,17 @@ class Recording:
         self._identities: dict[Caller, bytes] = {}
 
     def of_call(self, trace: Trace) -> list[Record]:
-        """The record of a call; one more for each other account whose keys or principals it was about."""
+        """The record of a call, after those of what it led to; one more for each other account whose keys or principals
+        it was about."""
         caller, context = trace.caller, trace.context
         account = caller.account if caller is not None else self._home_account
         owners = () if context is None or trace.error is not None else _foreign_owners(context, account)
         facts = self._facts(trace, account, shared=bool(owners))
-        copies = [self._owners_copy(facts, account, owner) for owner in owners]
-        return [Record(facts.event_id, render_record(facts)), *copies]
+        own = Record(facts.event_id, render_record(facts), own=True)
+        if caller is None or context is None or trace.error is not None:
+            return [own]
+        besides = [self._besides(each, trace.call.request_id, caller) for each in context.consequences]
+        return [*besides, own, *(self._owners_copy(facts, caller, owner) for owner in owners)]
 
     def of_item(self, trace: Trace) -> list[Record]:
         """The same for an item of a batch; what records of others have said before is not rendered anew."""
@@ -136,7 +142,7 @@ class Recording:
             form = precedent.form = record_form(self._facts(trace, account, shared=False))
             precedent.extra = context.extra
         event_id = self._new_event_id()
-        return [Record(event_id, form.render(self._clock(), event_id))]
+        return [Record(event_id, form.render(self._clock(), event_id), own=True)]
 
     def _facts(self, trace: Trace, account: str, *, shared: bool) -> CallFacts:
         """What the record of a call says to `account`; `shared` with others."""
@@ -164,24 +170,34 @@ class Recording:
             shared_event_id=event_id if shared else None,
         )
 
-    def of_service(self, name: str, key: Key, details: dict[str, object] | None) -> Record:
+    def of_service(self, event: Consequence) -> Record:
         """The record of something the service did by itself to a key."""
-        event_id = self._new_event_id()
-        identity = render_identity(IdentityType.INTERNAL, account_id=key.account, invoked_by="AWS Internal")
+        return self._besides(event, None, None)
+
+    def _besides(self, event: Consequence, request_id: str | None, caller: Caller | None) -> Record:
+        """A record beside that of a call of `caller`, or of no call."""
+        event_id, key = self._new_event_id(), event.key
+        if event.by_caller and caller is not None:
+            identity = _render_caller(caller, invoked_by=INTERNAL)
+        else:
+            identity = render_identity(IdentityType.INTERNAL, account_id=key.account, invoked_by=INTERNAL)
         facts = CallFacts(
             event_id=event_id,
-            request_id=None,
+            request_id=request_id if event.api_call else None,
             event_time=self._clock(),
-            event_name=name,
-            event_type=EventType.SERVICE_EVENT,
+            event_name=event.name,
+            event_type=EventType.API_CALL if event.api_call else EventType.SERVICE_EVENT,
             region=key.region,
             user_identity=identity,
-            source_ip="AWS Internal",
-            user_agent="AWS Internal",
+            source_ip=INTERNAL,
+            user_agent=INTERNAL,
             read_only=False,
             recipient_account=key.account,
+            request_parameters=event.request,
+            response_elements=event.answer,
+            additional_event_data=event.extra,
             resources=(Resource(key.account, key.arn),),
-            service_event_details=details,
+            service_event_details=event.details,
         )
         return Record(event_id, render_record(facts))
 
@@ -189,19 +205,20 @@ class Recording:
         """The record of something the service did by itself to what belongs to no account: one of the home account's
         administration."""
         event_id = self._new_event_id()
-        identity = render_identity(IdentityType.INTERNAL, account_id=self._home_account, invoked_by="AWS Internal")
+        identity = render_identity(IdentityType.INTERNAL, account_id=self._home_account, invoked_by=INTERNAL)
         facts = CallFacts(
             event_id=event_id, request_id=None, event_time=self._clock(), event_name=name, event_source=ADMIN_SOURCE,
             event_type=EventType.SERVICE_EVENT, region=self._default_region, user_identity=identity,
-            source_ip="AWS Internal", user_agent="AWS Internal", read_only=False,
+            source_ip=INTERNAL, user_agent=INTERNAL, read_only=False,
             recipient_account=self._home_account, service_event_details=details,
         )
         return Record(event_id, render_record(facts))
 
-    def _owners_copy(self, facts: CallFacts, caller_account: str, owner: str) -> Record:
+    def _owners_copy(self, facts: CallFacts, caller: Caller, owner: str) -> Record:
+        """The caller's account and unique id are all that another account is told of it."""
         event_id = self._new_event_id()
         identity = render_identity(
-            IdentityType.AWS_ACCOUNT, principal_id=caller_account, account_id=caller_account
+            IdentityType.AWS_ACCOUNT, principal_id=caller.user_id, account_id=caller.account
         )
         copy = replace(facts, event_id=event_id, user_identity=identity, recipient_account=owner)
         return Record(event_id, render_record(copy))
@@ -276,8 +293,11 @@ def _request_shown(row: Operation | None, request: Any) -> dict[str, object] | N
     if row is None or request is None:
         return None
     shown: dict[str, object] = {}
+    assumed = {} if row.audit.request_assumed is None else row.audit.request_assumed(request)
     for name in row.audit.request_shown:
         value = getattr(request, name)
+        if value is None:
+            value = assumed.get(name)
         if value is not None and value not in _EMPTY:
             shown[name] = value
     return shown or None
@@ -306,7 +326,7 @@ def _error_code(error: KmsError | None) -> str | None:
     return "AccessDenied" if isinstance(error, AccessDeniedException) else error.code()
 
 
-def _render_caller(caller: Caller) -> bytes:
+def _render_caller(caller: Caller, invoked_by: str | None = None) -> bytes:
     record = caller.record
     if caller.credential_kind is CredentialKind.EXCHANGED_TOKEN:
         return _render_bearer(caller)
@@ -316,16 +336,16 @@ def _render_caller(caller: Caller) -> bytes:
                                federated_provider=caller.federated_provider)
         return render_identity(
             IdentityType.ASSUMED_ROLE, principal_id=caller.user_id, arn=caller.arn, account_id=caller.account,
-            access_key_id=caller.credential_id, session=session,
+            access_key_id=caller.credential_id, session=session, invoked_by=invoked_by,
         )
     if caller.kind is PrincipalKind.USER:
         return render_identity(
             IdentityType.IAM_USER, principal_id=caller.user_id, arn=caller.arn, account_id=caller.account,
-            access_key_id=caller.credential_id, user_name=record.name,
+            access_key_id=caller.credential_id, user_name=record.name, invoked_by=invoked_by,
         )
     return render_identity(
         IdentityType.ROOT, principal_id=caller.user_id, arn=caller.arn, account_id=caller.account,
-        access_key_id=caller.credential_id,
+        access_key_id=caller.credential_id, invoked_by=invoked_by,
     )
 
 

@@ -12,6 +12,7 @@ from collections import deque
 from kagitori_server.audit.trail import Trail
 from kagitori_server.model.budgets import Freeze
 from kagitori_server.model.keys import Key
+from kagitori_server.operations.consequences import Consequence
 from kagitori_server.recording import Record, Recording
 from kagitori_server.storage.catalog import Catalog
 from kagitori_server.storage.writer import Writer
@@ -30,10 +31,10 @@ class ServiceEvents:
         """Records of what was done already; more than one only when the trail failed."""
         self._keeping = threading.Lock()
 
-    def promise(self, writer: Writer, name: str, key: Key, details: dict[str, object] | None = None) -> Record:
-        """Puts the record of the event `name` about `key` beside the change itself. To be given to `keep` after the
-        commit; a crash in between loses neither."""
-        record = self._recording.of_service(name, key, details)
+    def promise(self, writer: Writer, event: Consequence) -> Record:
+        """Puts the record of what the service does beside the change itself. To be given to `keep` after the commit; a
+        crash in between loses neither."""
+        record = self._recording.of_service(event)
         writer.add_intent(record.event_id, self._trail.position().chain, record.event)
         return record
 
@@ -67,7 +68,8 @@ class FreezeEvents:
             "window": freeze.limit.window.value,
             "limit": freeze.limit.count,
         }
-        return FreezeEvent(self._events, self._events.promise(writer, FREEZE_EVENT, key, details))
+        event = Consequence(name=FREEZE_EVENT, key=key, details=details)
+        return FreezeEvent(self._events, self._events.promise(writer, event))
 
 
 class FreezeEvent:

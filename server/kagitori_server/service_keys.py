@@ -21,6 +21,7 @@ from kagitori_server.model.delivery_records import KeyPurpose, ListedKey
 from kagitori_server.model.errors import KMSInternalException
 from kagitori_server.model.keys import Alias, Key, KeyManager, KeySpec, KeyState, KeyUsage, Origin
 from kagitori_server.model.limits import SECONDS_PER_DAY
+from kagitori_server.operations.consequences import Consequence
 from kagitori_server.operations.context import Services, domain_of
 from kagitori_server.operations.keys import first_version
 from kagitori_server.operations.principal_names import resolver
@@ -165,7 +166,8 @@ class ServiceKeys:
             writer.insert_alias(Alias(key.account, key.region, name, key.key_id, created=now, updated=now))
         else:
             writer.repoint_alias(key.account, key.region, name, key.key_id, now)
-        return self._events.promise(writer, "CreateKey", key, {"key_id": key.key_id, "purpose": purpose.value})
+        details = {"key_id": key.key_id, "purpose": purpose.value}
+        return self._events.promise(writer, Consequence(name="CreateKey", key=key, details=details))
 
     def _new_key(self, purpose: KeyPurpose, key_id: str, reference: MaterialRef) -> Key:
         services, account = self._services, self._services.home_account

@@ -39,6 +39,7 @@ from kagitori_server.configured import (
     open_attestation,
     open_configured_catalog,
     open_issuer_keys,
+    open_sinks,
     read_file,
     read_secret,
 )
@@ -69,6 +70,7 @@ from kagitori_server.root_keys import check_root_key, open_ahead, open_root_key
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.service_keys import ServiceKeys
 from kagitori_server.simulation.running import Simulations
+from kagitori_server.sinks import stop_all
 from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.store_openers import openers
 from kagitori_server.transparency.log import TransparencyLog
@@ -97,6 +99,8 @@ _GENERATION_THREADS = 2
 _DECIDING_THREADS = 1
 """They run nothing that releases the interpreter lock, so more would only take more of the event loop's turns."""
 _TRYING_THREADS = 4
+_SINK_SECONDS = 2.0
+"""How long the end of the server waits for deliveries of audit records that are under way; they are repeated later."""
 _METER_REST = 0.001
 """Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
 DELIVERY_LOOK_SECONDS = 0.5
@@ -191,7 +195,9 @@ class Server:
             [*self._table, *(row.name for row in NEIGHBOURS.values())],
             in_flight=lambda: self._dispatcher.in_flight + self._aws_calls(),
             audit_position=lambda: self._trail.position().seq,
+            sinks=lambda: [sink.status() for sink in self._sinks],
         )
+        self._sinks = open_sinks(config, data, self._trail, __version__, self._clocks.wall)
         self._meter = Meter(
             self._catalog, data.audit, self._trail, PRICES, self._clocks.monotonic, lambda: time.sleep(_METER_REST)
         )
@@ -268,6 +274,8 @@ class Server:
         ):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
         self._tasks += self._followers.start()
+        for sink in self._sinks:
+            sink.start()
         self._host.set_serving(True)
         self._ready = True
         return self._addresses()
@@ -300,6 +308,7 @@ class Server:
         if self._delivery is not None:
             self._delivery.finish(self._config.limits.shutdown_seconds)
         self._trail.close()
+        stop_all(self._sinks, _SINK_SECONDS)
         self._stores.close()
         self._store.close()
         self._root_key.close()
@@ -312,6 +321,7 @@ class Server:
         }
         if self._delivery is not None:
             reached["delivery"] = self._delivery.delivered
+        reached |= {f"sink {sink.name}": sink.sent for sink in self._sinks}
         archive = Path(audit.archive_directory) if audit.archive_directory else None
         return Keeper(
             self._data.audit, self._trail, Keeping(audit.retention_days, archive, audit.archive_days), reached,

@@ -64,6 +64,18 @@ async def test_unknown_paths(where: str) -> None:
     assert pipeline.calls == []
 
 
+async def test_who_shows_a_credential_is_recorded_with_unknown_paths() -> None:
+    """The pipeline is asked under the whole path, which no row has for its name."""
+    pipeline = ScriptedPipeline()
+    async with serving(pipeline) as host, aio.insecure_channel(host.addresses[0]) as channel:
+        for where in ("/kagitori.kms.v1.KeyService/Encrypt", "/Encrypt"):
+            await refused(channel, path=where, metadata=(("authorization", "Bearer kgt_x"),))
+    assert [(call.operation, call.evidence.token) for call in pipeline.calls] == [
+        ("/kagitori.kms.v1.KeyService/Encrypt", "kgt_x"), ("/Encrypt", "kgt_x"),
+    ]
+    assert all(call.decode() == {} for call in pipeline.calls)
+
+
 async def test_operations_of_the_contract_without_a_row() -> None:
     """Every rpc that isn't served yet is answered as unknown, and reaches no pipeline."""
     pipeline = ScriptedPipeline()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from tests.support.operated import OperatedServer, Stubs, bearer
 
 from kagitori.kms.v1 import (
@@ -22,10 +25,14 @@ from kagitori.kms.v1 import (
     principals_pb2,
     resources_pb2,
 )
+from kagitori_server.transports.grpc.contract import DEV_SERVICE, SERVICES
+from kagitori_server.transports.grpc.contract import path as path_of
 
 FREE = "127.0.0.1:0"
 PAYLOAD = b"MARKED-payload-\x00-that-nobody-may-see"
 TOKEN = "kgt_" + "MARKEDtoken" * 3 + "0123456789"
+KEY_SHAPED = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-4000-8000-00000000dead"
+SECRET_NAMES = re.compile(r"password|secret|grant_token|credential|raw_|jwks")
 MALFORMED_TOKEN = "MARKED-token-of-no-form-at-all"
 
 
@@ -60,6 +67,58 @@ def _try(call: Callable[..., object], request: Message, **options: object) -> bo
     except grpc.RpcError:
         return False
     return True
+
+
+def _every_method(root: Stubs) -> None:
+    """Every method of the contract, with something secret in every member that holds bytes, and in others that could.
+
+    Most of it is refused; what operations do with secrets that they take is tested in the process
+    (test_secrecy_of_operations.py).
+    """
+    for service in (*SERVICES, DEV_SERVICE):
+        for method in service.methods:
+            kind = GetMessageClass(method.input_type)
+            call = root.channel.unary_stream if method.server_streaming else root.channel.unary_unary
+            rpc: Callable[[Message], Any] = call(path_of(method), request_serializer=kind.SerializeToString)
+            for text in ("", KEY_SHAPED):
+                error = _refusal(rpc, _marked(kind(), text), streams=method.server_streaming)
+                assert "StatusCode.INTERNAL" not in error, method.name
+                for form in _forms(PAYLOAD) | _forms(TOKEN.encode()):
+                    assert form not in error.encode(), method.name
+
+
+def _refusal(rpc: Callable[[Message], Any], request: Message, *, streams: bool) -> str:
+    """All that a refusal tells; empty when there is none."""
+    try:
+        answer = rpc(request)
+        if streams:
+            list(answer)
+    except grpc.RpcError as error:
+        return f"{error} {error.trailing_metadata()}"
+    return ""
+
+
+def _marked(message: Message, text: str, depth: int = 0) -> Message:
+    """The message with the payload in all bytes, and in all texts what sounds like secret or else `text`."""
+    for field in message.DESCRIPTOR.fields:
+        repeated = field.is_repeated
+        if field.type == field.TYPE_BYTES:
+            value: object = PAYLOAD
+        elif field.type == field.TYPE_STRING:
+            value = TOKEN if SECRET_NAMES.search(field.name) else text
+        elif field.message_type is not None and depth < 3 and not field.message_type.GetOptions().map_entry:
+            inner = getattr(message, field.name)
+            inner = inner.add() if repeated else inner
+            inner.SetInParent()
+            _marked(inner, text, depth + 1)
+            continue
+        else:
+            continue
+        if repeated:
+            getattr(message, field.name).append(value)
+        elif value:
+            setattr(message, field.name, value)
+    return message
 
 
 def _session(root: Stubs, server: OperatedServer) -> list[bytes]:
@@ -103,6 +162,7 @@ def _session(root: Stubs, server: OperatedServer) -> list[bytes]:
     assert not _try(root.admin.PutIdentityPolicy, identity_policies_pb2.PutIdentityPolicyRequest(
         principal_arn=user, policy_name="bad", policy_document="{"))
     assert not _try(root.admin.CreateUser, principals_pb2.CreateUserRequest(user_name="secretive"))
+    _every_method(root)
     return [data_key, random, made.token.encode(), server.root_token.encode()]
 
 

@@ -54,7 +54,7 @@ from kagitori_server.operations.context import Services
 from kagitori_server.operations.neighbour_table import NEIGHBOURS
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
-from kagitori_server.pipeline import Pipeline, Pools
+from kagitori_server.pipeline import Observer, Pipeline, Pools
 from kagitori_server.recording import Recording
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.service_keys import ServiceKeys
@@ -105,6 +105,7 @@ class InProcess:
         account_rates: Sequence[str] = (), principal_rates: Sequence[str] = (), quotas: Quotas | None = None,
         openers: Mapping[CustomKeyStoreType, Opener] | None = None, timing: Timing | None = None,
         attestation: AttestationVerifier | None = None, delivered: DeliveredTrail | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.clock = clock or FakeClock(START)
         self._quotas = quotas or Quotas()
@@ -162,7 +163,7 @@ class InProcess:
             recording=self.recording,
             trail=self.trail,
             pools=self._pools,
-            observer=Silent(),
+            observer=observer or Silent(),
             default_region=REGION,
             monotonic=time.monotonic,
             proxied=NEIGHBOURS,

@@ -25,6 +25,9 @@ from kagitori_server.operations.row import Find, Operation
 from kagitori_server.operations.shapes.keys import KeyMetadata
 
 CONTEXT = {"tenant": "t1"}
+PLAINTEXT = b"SECRET plaintext of the sample requests"
+MESSAGE = b"SECRET message of the sample requests"
+PASSWORD = "SECRETpasswordOfSamples"
 ELSEWHERE = REGIONS[1]
 _TAG = {"tag_key": "k", "tag_value": "v"}
 _ANCHOR = certificate(common_name="customer CA").decode()
@@ -87,7 +90,7 @@ class Scene:
 
     def ciphertext(self, slot: str = "key") -> bytes:
         """Something encrypted under a slot's key with `CONTEXT`."""
-        answer = self.call("Encrypt", key_id=self.arn(slot), plaintext=b"x", encryption_context=CONTEXT)
+        answer = self.call("Encrypt", key_id=self.arn(slot), plaintext=PLAINTEXT, encryption_context=CONTEXT)
         blob: bytes = answer.ciphertext_blob
         return blob
 
@@ -99,12 +102,12 @@ class Scene:
 
     def signed(self) -> dict[str, Any]:
         """A message, and its signature by the key."""
-        values = {"key_id": self.arn(), "message": b"m", "signing_algorithm": "ECDSA_SHA_256"}
+        values = {"key_id": self.arn(), "message": MESSAGE, "signing_algorithm": "ECDSA_SHA_256"}
         return {**values, "signature": self.call("Sign", **values).signature}
 
     def authenticated(self) -> dict[str, Any]:
         """A message, and its MAC by the key."""
-        values = {"key_id": self.arn(), "message": b"m", "mac_algorithm": "HMAC_SHA_256"}
+        values = {"key_id": self.arn(), "message": MESSAGE, "mac_algorithm": "HMAC_SHA_256"}
         return {**values, "mac": self.call("GenerateMac", **values).mac}
 
     def custom_store(self, state: ConnectionState) -> str:
@@ -155,7 +158,7 @@ def _new_store(_scene: Scene) -> Mapping[str, Any]:
     number = next(_NUMBERS)
     return {
         "custom_key_store_name": f"store-{number}", "cloud_hsm_cluster_id": _cluster_id(number),
-        "trust_anchor_certificate": _ANCHOR, "key_store_password": "password",
+        "trust_anchor_certificate": _ANCHOR, "key_store_password": PASSWORD,
     }
 
 
@@ -216,7 +219,7 @@ SAMPLES: Mapping[str, Sample] = {
     "ListRetirableGrants": Sample(lambda _: {"retiring_principal": root(HOME)}),
     "RetireGrant": Sample(lambda scene: {"key_id": scene.arn(), "grant_id": scene.grant_id()}),
     "RevokeGrant": Sample(lambda scene: {"key_id": scene.arn(), "grant_id": scene.grant_id()}),
-    "Encrypt": _on_key(plaintext=b"x", encryption_context=CONTEXT),
+    "Encrypt": _on_key(plaintext=PLAINTEXT, encryption_context=CONTEXT),
     "Decrypt": Sample(lambda scene: {"ciphertext_blob": scene.ciphertext(), "encryption_context": CONTEXT}),
     "ReEncrypt": Sample(lambda scene: {
         "ciphertext_blob": scene.ciphertext("source"), "source_encryption_context": CONTEXT,
@@ -226,10 +229,10 @@ SAMPLES: Mapping[str, Sample] = {
     "GenerateDataKeyWithoutPlaintext": _on_key(key_spec="AES_256"),
     "GenerateDataKeyPair": _on_key(key_pair_spec="ECC_NIST_P256"),
     "GenerateDataKeyPairWithoutPlaintext": _on_key(key_pair_spec="ECC_NIST_P256"),
-    "Sign": _on_key(_SIGNING, message=b"m", signing_algorithm="ECDSA_SHA_256"),
+    "Sign": _on_key(_SIGNING, message=MESSAGE, signing_algorithm="ECDSA_SHA_256"),
     "Verify": Sample(lambda scene: scene.signed(), _SIGNING),
     "GetPublicKey": _on_key(_SIGNING),
-    "GenerateMac": _on_key(_AUTHENTICATING, message=b"m", mac_algorithm="HMAC_SHA_256"),
+    "GenerateMac": _on_key(_AUTHENTICATING, message=MESSAGE, mac_algorithm="HMAC_SHA_256"),
     "VerifyMac": Sample(lambda scene: scene.authenticated(), _AUTHENTICATING),
     "DeriveSharedSecret": _on_key(_AGREEING, key_agreement_algorithm="ECDH", public_key=_peer()),
     "Encapsulate": _on_key(_ENCAPSULATING, encapsulation_algorithm="ML_KEM"),
@@ -245,7 +248,7 @@ SAMPLES: Mapping[str, Sample] = {
     "GetParametersForImport": _on_key(_EXTERNAL, **_WRAPPING),
     "ImportKeyMaterial": Sample(lambda scene: scene.material(), _EXTERNAL),
     "DeleteImportedKeyMaterial": Sample(lambda scene: scene.imported(), _EXTERNAL),
-    "GenerateRandom": Sample(lambda _: {"number_of_bytes": 8}),
+    "GenerateRandom": Sample(lambda _: {"number_of_bytes": 24}),
     "CreateCustomKeyStore": Sample(_new_store),
     "ConnectCustomKeyStore": _in_store(),
     "DisconnectCustomKeyStore": _in_store(ConnectionState.CONNECTED),

@@ -90,7 +90,12 @@ def test_operations_that_are_not_served(service: InProcess) -> None:
     for operation in ("CreateSpaceship", "encrypt", "", "CreateKey\n", "__class__"):
         with pytest.raises(UnknownOperationException):
             service.call(operation, {})
-        assert last_record(service)["errorCode"] == "UnknownOperationException"
+        record = last_record(service)
+        assert record["errorCode"] == "UnknownOperationException"
+        assert record["userIdentity"]["type"] == "Root"
+        with pytest.raises(UnknownOperationException):
+            service.call(operation, {}, token="kgt_" + "x" * 43)
+        assert last_record(service)["userIdentity"] == {"type": "Unknown"}
 
 
 def test_permission_before_state_usage_and_parameters(service: InProcess) -> None:

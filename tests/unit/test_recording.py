@@ -132,7 +132,9 @@ def test_cross_account_success_has_two_records(service: InProcess) -> None:
     assert callers["sharedEventID"] == owners["sharedEventID"]
     assert callers["eventID"] != owners["eventID"]
     assert callers["userIdentity"]["arn"].endswith("user/guest")
-    assert owners["userIdentity"] == {"type": "AWSAccount", "principalId": OTHER, "accountId": OTHER}
+    unique_id = callers["userIdentity"]["principalId"]
+    assert unique_id.startswith("AIDA")
+    assert owners["userIdentity"] == {"type": "AWSAccount", "principalId": unique_id, "accountId": OTHER}
     same = {name for name in callers if callers[name] == owners.get(name)}
     assert callers.keys() - same == {"userIdentity", "eventID", "recipientAccountId"}
     service.call("Decrypt", {"ciphertext_blob": encrypt(service, key.arn)}, token=guest)

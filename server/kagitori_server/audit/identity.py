@@ -7,6 +7,9 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+INTERNAL = "AWS Internal"
+"""Where what the service does by itself comes from, and who invokes it: CloudTrail's words."""
+
 
 class IdentityType(enum.StrEnum):
     """CloudTrail's kinds of callers."""

@@ -166,10 +166,11 @@ def _scalar(value: object) -> str | None:
 
 
 def _set_fields(value: object, fields: tuple[dataclasses.Field[Any], ...]) -> Iterator[tuple[str, object]]:
-    """The members of a dataclass that are set. Fields kept out of its repr are secrets and are refused."""
+    """The members of a dataclass that are set, and lists with something in them. Fields kept out of its repr are
+    secrets and are refused."""
     for field in fields:
         item = getattr(value, field.name)
-        if item is None:
+        if item is None or item == ():
             continue
         if not field.repr:
             raise TypeError(f"{type(value).__name__}.{field.name} must not get into an audit record")

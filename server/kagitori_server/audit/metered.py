@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from kagitori_server.audit.identity import INTERNAL
 from kagitori_server.audit.matching import parse_record
 from kagitori_server.audit.record import KEY_RESOURCE, KMS_SOURCE, EventType
 
@@ -18,6 +19,7 @@ _TIME = b',"eventTime":"'
 _HOUR_BYTES = len("2026-01-01T00")
 _TIME_BYTES = len("2026-01-01T00:00:00Z")
 _SOURCE_IP = b',"sourceIPAddress":'
+_INTERNAL = f'"{INTERNAL}"'.encode()
 _ERROR = b',"errorCode":"'
 _PARAMETERS = b',"requestParameters":'
 _READ_ONLY = b'","readOnly":'
@@ -42,6 +44,8 @@ class Mark(NamedTuple):
     """The members from `readOnly` to `recipientAccountId`."""
     pair: str | None
     """The spec of a data key pair that was asked for."""
+    internal: bool
+    """Whether the service did it by itself, for a call that has a record of its own or for none."""
 
 
 class Metered(NamedTuple):
@@ -93,7 +97,8 @@ def mark(line: bytes) -> tuple[bytes, Mark] | None:
         code = line[error : line.find(b'"', error)]
     pair = _pair_spec(line) if _PAIR in what else None
     about = line[read_only + 2 : recipient + _RECIPIENT_BYTES]
-    return line[time : time + _HOUR_BYTES], Mark(identity, what, code, about, pair)
+    internal = line.startswith(_INTERNAL, source_ip + len(_SOURCE_IP))
+    return line[time : time + _HOUR_BYTES], Mark(identity, what, code, about, pair, internal)
 
 
 def read_mark(found: Mark) -> Metered | None:
@@ -113,7 +118,8 @@ def read_mark(found: Mark) -> Metered | None:
             account=members["recipientAccountId"],
             error=found.error.decode("ascii"),
             keys=tuple(dict.fromkeys(keys)),
-            charged=members["eventType"] == EventType.API_CALL and identity not in ("", _OWNERS_COPY, _NOBODY),
+            charged=members["eventType"] == EventType.API_CALL and identity not in ("", _OWNERS_COPY, _NOBODY)
+            and not found.internal,
             pair=found.pair,
         )
     except (ValueError, KeyError, TypeError, AttributeError):

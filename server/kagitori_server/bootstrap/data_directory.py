@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kagitori_server.config import ConfigurationError
 
-_OURS = frozenset({"kagitori.db", "root-key", "audit", "tls", "credentials", "development", "run"})
+_OURS = frozenset({"kagitori.db", "root-key", "audit", "tls", "credentials", "development", "run", "sinks"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,11 @@ class DataDirectory:
     def run(self) -> Path:
         """Folder of sockets; made when the first token is connected."""
         return self.root / "run"
+
+    @property
+    def sinks(self) -> Path:
+        """Folder of how far the sinks of audit records have come; made when there are any."""
+        return self.root / "sinks"
 
     @property
     def root_token(self) -> Path:

@@ -78,6 +78,12 @@ class Evidence:
     problem: KmsError | None = None
     """What is wrong with the proof as it was brought: it is refused with this."""
 
+    @property
+    def offered(self) -> bool:
+        """Whether the caller brought anything to prove who it is, right or wrong."""
+        return self.token is not None or self.certificate is not None or self.signed is not None \
+            or self.problem is not None or self.local_socket
+
 
 @dataclass(slots=True)
 class Call:

@@ -19,6 +19,7 @@ from kagitori_server.model.limits import Quotas
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import Caller
 from kagitori_server.operations.administration.ports import Administration
+from kagitori_server.operations.consequences import Consequence
 from kagitori_server.operations.row import KeySlot, Operation
 from kagitori_server.operations.stores import Stores
 from kagitori_server.policy.statements import KeyPolicy
@@ -92,6 +93,8 @@ class Context:
     """What a document proved of the request's recipient, for whom the answer is to be encrypted. None without one."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What the audit record shows as additionalEventData."""
+    consequences: list[Consequence] = field(default_factory=list)
+    """What the call leaves records of beside its own, if it succeeds."""
     request_id: str = ""
     """Of the call."""
 

@@ -25,6 +25,7 @@ from kagitori_server.model.keys import (
     Origin,
     Tag,
 )
+from kagitori_server.operations.consequences import backing_key
 from kagitori_server.operations.context import Context, Services, domain_of
 from kagitori_server.operations.custom_key_stores import connected_store
 from kagitori_server.operations.key_metadata import metadata
@@ -186,12 +187,19 @@ def create_key(context: Context, request: CreateKeyRequest) -> CreateKeyResponse
         raise XksKeyAlreadyInUseException(f"The external key {request.xks_key_id} belongs to another KMS key.")
     writer.insert_key(key)
     context.keys["key"] = key
+    if key.custom_store is not None and key.custom_store.kind is CustomKeyStoreType.AWS_CLOUDHSM:
+        context.extra["backing_key"] = backing_key(key.current_material)
     return CreateKeyResponse(key_metadata=metadata(key, services.partition, services.stores.lacking(key.store_id)))
 
 
 def first_version(reference: MaterialRef, now: float) -> MaterialVersion:
     """The first version of a key's material, as the key store made it at `now`."""
     return MaterialVersion(reference.material_id, reference.reference, now, MaterialState.CURRENT)
+
+
+def assumed_of_create_key(request: CreateKeyRequest) -> dict[str, object]:
+    """What a request that doesn't say so means, as CloudTrail shows it."""
+    return {"key_spec": _spec(request), "key_usage": _usage(request)}
 
 
 def _spec(request: CreateKeyRequest) -> KeySpec:

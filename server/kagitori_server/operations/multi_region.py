@@ -13,11 +13,13 @@ from kagitori_keystore.base import MaterialRef
 from kagitori_server.model.arn import key_arn
 from kagitori_server.model.errors import AlreadyExistsException, UnsupportedOperationException, ValidationException
 from kagitori_server.model.keys import Key, KeyState, MaterialVersion, Origin, Tag
+from kagitori_server.operations.consequences import Consequence
 from kagitori_server.operations.context import Context, domain_of
 from kagitori_server.operations.imported_material import settle_waiting
 from kagitori_server.operations.key_metadata import metadata
 from kagitori_server.operations.policies import check_policy
 from kagitori_server.operations.shapes.empty import EMPTY, Empty
+from kagitori_server.operations.shapes.keys import KeyMetadata
 from kagitori_server.operations.shapes.multi_region import (
     ReplicateKeyRequest,
     ReplicateKeyResponse,
@@ -109,8 +111,21 @@ def replicate_key(context: Context, request: ReplicateKeyRequest) -> ReplicateKe
     )
     context.writer.insert_key(replica)
     settle_waiting(context.writer, replica)
-    return ReplicateKeyResponse(
-        replica_key_metadata=metadata(replica, services.partition), replica_policy=text, replica_tags=replica.tags
+    told = metadata(replica, services.partition)
+    context.consequences.append(_made(request, replica, told))
+    return ReplicateKeyResponse(replica_key_metadata=told, replica_policy=text, replica_tags=replica.tags)
+
+
+def _made(request: ReplicateKeyRequest, replica: Key, told: KeyMetadata) -> Consequence:
+    """The record of the new key, in its own Region: as if it had been made there by CreateKey."""
+    shown: dict[str, object] = {
+        "description": request.description, "key_spec": replica.spec, "key_usage": replica.usage,
+        "origin": replica.origin, "multi_region": True,
+        "bypass_policy_lockout_safety_check": request.bypass_policy_lockout_safety_check,
+        "tags": replica.tags or None, "policy": request.policy,
+    }
+    return Consequence(
+        name="CreateKey", key=replica, api_call=True, by_caller=True, request=shown, answer={"key_metadata": told}
     )
 
 

@@ -22,6 +22,7 @@ from kagitori_server.model.keys import (
     Origin,
     RotationType,
 )
+from kagitori_server.operations.consequences import rotated
 from kagitori_server.operations.context import Context, Services, domain_of
 from kagitori_server.operations.paging import cut, decode_marker, encode_marker
 from kagitori_server.operations.shapes.empty import EMPTY, Empty
@@ -146,6 +147,7 @@ def rotate_key_on_demand(context: Context, _request: RotateKeyOnDemandRequest) -
         add_rotated(context.services, writer, key, context.prepared, context.now, RotationType.ON_DEMAND)
     writer.set_on_demand_rotations(key.region, key.key_id, key.on_demand_rotations + 1)
     context.extra["previous_key_material_id"], context.extra["current_key_material_id"] = previous, current
+    context.consequences += rotated(key, RotationType.ON_DEMAND, previous, current)
     return RotateKeyOnDemandResponse(key_id=key.arn)
 
 

@@ -180,6 +180,8 @@ class AuditRule:
     answer: Answer
     response_shown: tuple[str, ...] = ()
     """Members of the answer, or of a structure in it: `credentials.expiration`."""
+    request_assumed: Callable[[Any], Mapping[str, object]] | None = None
+    """request -> what it means by members of `request_shown` that it leaves out, which is shown then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,7 @@ KEYS: tuple[Operation, ...] = (
                 "description", "key_spec", "customer_master_key_spec", "key_usage", "origin", "multi_region",
                 "bypass_policy_lockout_safety_check", "tags", "policy", "custom_key_store_id", "xks_key_id",
             ),
-            answer=Answer.MEMBERS, response_shown=("key_metadata",),
+            answer=Answer.MEMBERS, response_shown=("key_metadata",), request_assumed=keys.assumed_of_create_key,
         ),
         cost=Cost.OFFLOAD, check=keys.check_create_key, prepare=keys.prepare_create_key, handler=keys.create_key,
         abandon=keys.abandon_key,
@@ -367,7 +367,7 @@ CRYPTOGRAPHY: tuple[Operation, ...] = (
         keys=(), alias_member=None, account_member=None,
         permissions=(_on_account("GenerateRandom"),),
         grantable=False, cross_account=False, read_only=True, writes=False, rate=RateGroup.SYMMETRIC,
-        audit=AuditRule(request_shown=("number_of_bytes", "custom_key_store_id"), answer=Answer.NOTHING),
+        audit=AuditRule(request_shown=(), answer=Answer.NOTHING),
         cost=Cost.BY_KEY, check=data_keys.check_generate_random, prepare=None, handler=data_keys.generate_random,
     ),
 )

@@ -12,6 +12,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import NamedTuple
 
+from kagitori_server.audit.identity import INTERNAL
 from kagitori_server.audit.lookup import second_text
 from kagitori_server.audit.matching import parse_record
 from kagitori_server.audit.replay import Occasion, Replay, occasion, without_context
@@ -200,7 +201,7 @@ class _Reading:
         record = parse_record(line)
         if record is None:
             return _Outcome(undecided=(Reason.DAMAGED, ""))
-        if record.get("recipientAccountId") != self._account:
+        if record.get("recipientAccountId") != self._account or record.get("sourceIPAddress") == INTERNAL:
             return _NOTHING
         return self._decide(read_call(record), seen)
 

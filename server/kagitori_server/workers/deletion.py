@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from kagitori_server.model.keys import KeyState
+from kagitori_server.operations.consequences import deleted
 from kagitori_server.operations.context import Services
 from kagitori_server.operations.lifecycle import destroy
 from kagitori_server.service_events import ServiceEvents
@@ -41,7 +42,7 @@ class DeletionWorker:
                 return False
             if key.deletion_date is None or key.deletion_date > self._services.clock():
                 return False
-            record = self._events.promise(writer, "DeleteKey", key)
+            record = self._events.promise(writer, deleted(key))
             destroy(self._services, writer, key)
         self._events.keep(record)
         _log.info("key %s was destroyed", key.arn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from kagitori_server.operations.consequences import expired
 from kagitori_server.operations.context import Services
 from kagitori_server.operations.imported_material import take_away
 from kagitori_server.service_events import ServiceEvents
@@ -41,8 +42,7 @@ class ExpirationWorker:
                 return False
             if version.expires > self._services.clock():
                 return False
-            details: dict[str, object] = {"key_id": key_id, "key_material_id": material_id}
-            record = self._events.promise(writer, "DeleteExpiredKeyMaterial", key, details)
+            record = self._events.promise(writer, expired(key, version))
             take_away(self._services, writer, key, version)
         self._events.keep(record)
         _log.info("material %s of key %s has expired and was deleted", material_id, key.arn)

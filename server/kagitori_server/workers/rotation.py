@@ -8,6 +8,7 @@ import math
 from kagitori_keystore.base import KeyStoreError
 from kagitori_server.model import limits
 from kagitori_server.model.keys import Key, KeyState, RotationType
+from kagitori_server.operations.consequences import rotated
 from kagitori_server.operations.context import Services
 from kagitori_server.operations.rotation import add_rotated, generate_next
 from kagitori_server.service_events import ServiceEvents
@@ -56,11 +57,9 @@ class RotationWorker:
             previous = key.current_material.material_id
             add_rotated(self._services, writer, key, fresh, now, RotationType.AUTOMATIC)
             writer.set_rotation(key.region, key.key_id, key.rotation_period_days, _next(key, now))
-            record = self._events.promise(writer, "RotateKey", key, {
-                "key_id": key.key_id, "key_origin": key.origin, "rotation_type": RotationType.AUTOMATIC,
-                "previous_key_material_id": previous, "current_key_material_id": fresh.material_id,
-            })
-        self._events.keep(record)
+            events = rotated(key, RotationType.AUTOMATIC, previous, fresh.material_id)
+            records = [self._events.promise(writer, event) for event in events]
+        self._events.keep(*records)
         _log.info("key %s was rotated", key.arn)
         return True
 

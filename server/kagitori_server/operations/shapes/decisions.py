@@ -69,7 +69,9 @@ class ExplainAccessRequest:
     action: str = member(required=True, minimum=3, maximum=128, pattern="[A-Za-z]+:[A-Za-z]+")
     resource_arn: str = member(required=True, minimum=1, maximum=ARN_MAX)
     encryption_context: Mapping[str, str] = member(total_maximum=limits.ENCRYPTION_CONTEXT_MAX, default={})
-    grant_tokens: tuple[str, ...] = member(minimum=1, maximum=8_192, items_maximum=_GRANT_TOKENS_MAX, default=())
+    grant_tokens: tuple[str, ...] = member(
+        minimum=1, maximum=8_192, items_maximum=_GRANT_TOKENS_MAX, sensitive=True, default=()
+    )
     condition_values: Mapping[str, ContextValues] = member(items_maximum=_CONDITION_KEYS_MAX, default={})
 
 

@@ -97,11 +97,10 @@ class Dispatcher:
         """Answer one call. Raises nothing but CancelledError, when the host cancels it."""
         request_id = self._request_ids()
         method = self._methods.get(path)
-        if method is None:
-            unknown = UnknownOperationException(f"{shortened(path)} is not an operation of this service.")
-            return refusal(unknown, request_id)
         if self.in_flight >= self.most_in_flight:
             return _busy(request_id)
+        if method is None:
+            return await self._unknown(path, request_id, metadata, peer)
         if not method.detached:
             self._attached += 1
             try:
@@ -116,6 +115,26 @@ class Dispatcher:
         self._running.add(task)
         task.add_done_callback(partial(self._done, waiter))
         return await waiter
+
+    async def _unknown(self, path: str, request_id: str, metadata: Metadata, peer: Peer) -> Answer:
+        """The refusal of a path that isn't served. It is recorded if the caller brought anything to prove who it is;
+        strangers who try paths can't fill the trail."""
+        sent = read_metadata(metadata, peer)
+        # With a slash in front it is no name of a row, whatever stands behind.
+        call = Call(shortened("/" + path.removeprefix("/")), request_id, sent.evidence, sent.region, dict)
+        if not sent.evidence.offered:
+            unknown = UnknownOperationException(f"{call.operation} is not an operation of this service.")
+            return refusal(unknown, request_id)
+        self._attached += 1
+        try:
+            await self._handle(call)
+        except KmsError as error:
+            return refusal(error, request_id)
+        except Exception as bug:  # noqa: BLE001 - as in _answer
+            return _internal(call.operation, request_id, bug)
+        finally:
+            self._attached -= 1
+        return refusal(KMSInternalException("An internal error occurred."), request_id)
 
     async def stream(
         self, path: str, metadata: Metadata, peer: Peer, body: bytes

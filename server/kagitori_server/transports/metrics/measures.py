@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
+from typing import Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -13,7 +14,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -29,6 +30,23 @@ OTHER = "Other"
 SECONDS_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
+class Sink(Protocol):
+    """How a sink of audit records does."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def up(self) -> bool: ...
+    @property
+    def delivered(self) -> int: ...
+    @property
+    def failures(self) -> int: ...
+    @property
+    def lag(self) -> int: ...
+
+
 class Measures:
     """Counts calls, for the pipeline, and tells them, for the listener.
 
@@ -41,8 +59,9 @@ class Measures:
         *,
         in_flight: Callable[[], float],
         audit_position: Callable[[], float],
+        sinks: Callable[[], Sequence[Sink]] = tuple,
     ) -> None:
-        """Both functions are asked when metrics are read; `audit_position` is the last durable record's number."""
+        """The functions are asked when metrics are read; `audit_position` is the last durable record's number."""
         self._registry = CollectorRegistry()
         self._operations = frozenset(operations)
         self._codes = frozenset(error.code() for error in (*every_error(), *every_neighbour_error()))
@@ -51,6 +70,7 @@ class Measures:
         gauge = Gauge("kagitori_calls_in_flight", "Calls that are worked on now.", registry=self._registry)
         gauge.set_function(in_flight)
         self._registry.register(_AuditPosition(audit_position))
+        self._registry.register(_Sinks(sinks))
         ProcessCollector(registry=self._registry)
 
     def observed(self, operation: str, error_code: str | None, seconds: float) -> None:
@@ -122,3 +142,28 @@ class _AuditPosition(Collector):
         yield CounterMetricFamily(
             "kagitori_audit_records", "Sequence number of the last durable audit record.", value=self._position()
         )
+
+
+class _Sinks(Collector):
+    """How the sinks of audit records do."""
+
+    def __init__(self, sinks: Callable[[], Sequence[Sink]]) -> None:
+        self._sinks = sinks
+
+    def collect(self) -> Iterable[Metric]:
+        labels = ("sink", "kind")
+        up = GaugeMetricFamily(
+            "kagitori_audit_sink_up", "Whether the last delivery to a sink succeeded.", labels=labels
+        )
+        lag = GaugeMetricFamily(
+            "kagitori_audit_sink_lag_records", "Durable records that a sink has yet to take.", labels=labels
+        )
+        delivered = CounterMetricFamily("kagitori_audit_sink_records", "Records that a sink has taken.", labels=labels)
+        failures = CounterMetricFamily("kagitori_audit_sink_failures", "Deliveries that failed.", labels=labels)
+        for sink in self._sinks():
+            of = (sink.name, sink.kind)
+            up.add_metric(of, float(sink.up))
+            lag.add_metric(of, sink.lag)
+            delivered.add_metric(of, sink.delivered)
+            failures.add_metric(of, sink.failures)
+        yield from (up, lag, delivered, failures)
