@@ -87,7 +87,8 @@ class Keeper:
 
     def run_once(self) -> None:
         """Does what there is to do by now; nothing if another process is at it. Raises OSError, KmsError."""
-        with (self._root / _LOCK_NAME).open("ab") as lock:
+        descriptor = os.open(self._root / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
