@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 
@@ -24,7 +23,7 @@ class IndexWriter:
         self._words = words
         self._path = path
         # SQLite gives its other files the mode of this one.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        path.touch(0o600)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -106,9 +105,8 @@ class IndexWriter:
         self._db.close()
         note = self._path.with_suffix(SEAL_SUFFIX)
         new = note.with_suffix(".new")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(file_hash(self._path))
+        new.touch(0o600)
+        new.write_text(file_hash(self._path), encoding="ascii")
         new.replace(note)
 
     def _make(self, first_segment: int) -> None:
