@@ -22,7 +22,7 @@ class IndexWriter:
         """Goes on with the file, or makes one for the lines from the beginning of a segment."""
         self._words = words
         self._path = path
-        # SQLite would make it for everybody whom the umask leaves in.
+        # SQLite gives its other files the mode of this one.
         path.touch(0o600)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
@@ -105,6 +105,7 @@ class IndexWriter:
         self._db.close()
         note = self._path.with_suffix(SEAL_SUFFIX)
         new = note.with_suffix(".new")
+        new.touch(0o600)
         new.write_text(file_hash(self._path), encoding="ascii")
         new.replace(note)
 

@@ -172,9 +172,8 @@ class Indexer:
 
     def _follow(self, chain: str, goal: _Goal | None) -> None:
         folder = self._indexes.folder(chain)
-        # One by one: what mkdir makes in between doesn't get the mode.
-        folder.parent.mkdir(mode=0o700, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        for each in (folder.parent, folder):
+            each.mkdir(mode=0o700, exist_ok=True)
         lock = None if goal is None else lock_chain(folder)
         try:
             for path in self._indexes.files(chain):

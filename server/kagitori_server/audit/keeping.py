@@ -89,7 +89,7 @@ class Keeper:
         """Does what there is to do by now; nothing if another process is at it. Raises OSError, KmsError."""
         path = self._root / _LOCK_NAME
         path.touch(0o600)
-        with path.open("ab") as lock:
+        with path.open("rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -109,7 +109,8 @@ class Keeper:
             if self._stopping or _first_line(folder, number + 1)[1] >= oldest:
                 return
             if not link.is_symlink():
-                target.mkdir(mode=0o700, parents=True, exist_ok=True)
+                for each in (directory, target):
+                    each.mkdir(mode=0o700, exist_ok=True)
                 link.symlink_to(target)
                 self._disk.sync_directory(folder)
             if link.resolve() != target.resolve():
