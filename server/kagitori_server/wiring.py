@@ -6,12 +6,11 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kagitori_keystore.base import KeyStore
 from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_keystore.software import SoftwareKeyStore
 from kagitori_server import __version__
@@ -27,11 +26,10 @@ from kagitori_server.authn.signatures import Signatures
 from kagitori_server.authn.web_tokens import WebTokens
 from kagitori_server.authz.authorizer import Authorizer
 from kagitori_server.bootstrap.access_keys import RootAccessKeys
-from kagitori_server.bootstrap.certificates import Issued, check_pair, host_names, prepare
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.bootstrap.first_start import FirstStart
 from kagitori_server.callers import Callers
-from kagitori_server.config import Config, ConfigurationError
+from kagitori_server.config import Config
 from kagitori_server.configured import (
     check_aws_address,
     check_metrics_address,
@@ -40,8 +38,6 @@ from kagitori_server.configured import (
     open_configured_catalog,
     open_issuer_keys,
     open_sinks,
-    read_file,
-    read_secret,
 )
 from kagitori_server.counting import Limiter, counted_actions
 from kagitori_server.custom_stores import CatalogUses, StoreRegistry
@@ -49,8 +45,10 @@ from kagitori_server.delivery.running import Delivery
 from kagitori_server.delivery_opener import check_delivered, describe_trail, open_delivery
 from kagitori_server.explaining import Explaining
 from kagitori_server.followers import Follower, Followers
+from kagitori_server.forgetting import forgetting, forgetting_access_keys
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
+from kagitori_server.listening import Listening
 from kagitori_server.log_keys import LogKeys
 from kagitori_server.metering import Meter
 from kagitori_server.model.errors import KmsError
@@ -71,7 +69,6 @@ from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.service_keys import ServiceKeys
 from kagitori_server.simulation.running import Simulations
 from kagitori_server.sinks import stop_all
-from kagitori_server.storage.changes import Change, ChangeKind
 from kagitori_server.store_openers import openers
 from kagitori_server.transparency.log import TransparencyLog
 from kagitori_server.transparency.receipts import Receipts
@@ -80,8 +77,8 @@ from kagitori_server.transports.awsjson.neighbours import NEIGHBOUR_SERVICES
 from kagitori_server.transports.awsjson.services import KMS, AwsService, Routes
 from kagitori_server.transports.grpc.dispatcher import Dispatcher
 from kagitori_server.transports.grpc.host import GrpcHost
-from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused, TlsFiles
-from kagitori_server.transports.http.host import HttpHost, HttpListenRefused, HttpTls
+from kagitori_server.transports.grpc.listeners import ListenerRefused
+from kagitori_server.transports.http.host import HttpHost, HttpListenRefused
 from kagitori_server.transports.metrics.listener import MetricsListener
 from kagitori_server.transports.metrics.measures import Measures
 from kagitori_server.transports.xks.application import Application, Offer
@@ -241,9 +238,10 @@ class Server:
         self._proving = ThreadPoolExecutor(1, "proving")
         self._followers = self._make_followers()
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
+        self._listening = Listening(config, data, self._clocks.everybody)
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
-            self._dispatcher, self._listeners()
+            self._dispatcher, self._listening.grpc()
         )
         if config.xks_proxy.listen:
             self._xks = self._make_xks_proxy()
@@ -446,19 +444,6 @@ class Server:
             thread_time=self._clocks.thread_time,
         )
 
-    def _listeners(self) -> list[Listener]:
-        listen = self._config.listen
-        listeners = []
-        if listen.grpc:
-            listeners.append(Listener(listen.grpc, ListenerKind.TLS, self._tls()))
-        if listen.grpc_mtls:
-            listeners.append(Listener(listen.grpc_mtls, ListenerKind.MTLS, self._tls()))
-        if listen.grpc_plaintext:
-            listeners.append(Listener(listen.grpc_plaintext, ListenerKind.PLAINTEXT))
-        if listen.socket:
-            listeners.append(Listener(listen.socket, ListenerKind.UNIX))
-        return listeners
-
     def _provide_access_key(self, keys: RootAccessKeys) -> bool:
         """The root user's access key, for who uses the AWS endpoint first. True if it was made."""
         return keys.ensure(self._data.aws_credentials)
@@ -470,21 +455,12 @@ class Server:
             config.service.served_regions, config.limits.calls_in_flight,
         )
         self._aws_calls = lambda: application.in_flight
-        tls = None if config.aws.plaintext else self._http_tls()
+        tls = None if config.aws.plaintext else self._listening.http_tls()
         return HttpHost(config.aws.listen, tls, application, config.limits.shutdown_seconds)
-
-    def _http_tls(self, client_ca: str = "", client_name: str = "") -> HttpTls:
-        tls = self._config.tls
-        self._tls()  # makes or checks the files
-        return HttpTls(
-            certificate=tls.certificate_file or str(self._data.tls / "server.crt"),
-            key=tls.key_file or str(self._data.tls / "server.key"),
-            client_ca=client_ca, client_name=client_name,
-        )
 
     def _make_xks_proxy(self) -> HttpHost:
         config, service = self._config.xks_proxy, self._config.service
-        files = self._http_tls(config.client_ca_file, config.client_name)
+        files = self._listening.http_tls(config.client_ca_file, config.client_name)
         health = XksHealth(
             self._callers, self._catalog.view, self._stores, self._pools.reads, self._clocks.monotonic,
             offered=tuple(config.offered.values()), partition=service.partition, region=service.region,
@@ -494,22 +470,6 @@ class Server:
             self._config.limits.calls_in_flight,
         )
         return HttpHost(config.listen, files, application)
-
-    def _tls(self) -> TlsFiles:
-        tls = self._config.tls
-        if tls.certificate_file and tls.client_ca_file:
-            local = None
-        else:
-            local = prepare(self._data.tls, (*host_names(), *tls.server_names), self._clocks.everybody)
-        own_ca = local.authority.pem if local is not None else None
-        client_ca = read_file(tls.client_ca_file) if tls.client_ca_file else own_ca
-        if tls.certificate_file:
-            own = Issued(read_file(tls.certificate_file), read_secret(tls.key_file))
-            check_pair(own)
-            return TlsFiles(own.certificate, own.key, client_ca)
-        if local is None:
-            raise ConfigurationError("tls: there is no server certificate")
-        return TlsFiles(local.server.certificate, local.server.key, client_ca)
 
     def _addresses(self) -> Addresses:
         bound = iter(self._host.addresses)
@@ -523,28 +483,3 @@ class Server:
             aws=self._aws.address if self._aws is not None else None,
             xks_proxy=self._xks.address if self._xks is not None else None,
         )
-
-
-def forgetting(store: KeyStore) -> Callable[[Sequence[Change] | None], None]:
-    """A listener to the view that lets `store` forget what it has opened of keys that changed, in any process."""
-
-    def changed(changes: Sequence[Change] | None) -> None:
-        for change in changes or ():
-            if change.kind is ChangeKind.KEY:
-                _, key_id = change.parts()
-                store.forget(key_id)
-
-    return changed
-
-
-def forgetting_access_keys(signatures: Signatures) -> Callable[[Sequence[Change] | None], None]:
-    """A listener to the view that lets `signatures` forget what it keeps of access keys that changed or ended."""
-
-    def changed(changes: Sequence[Change] | None) -> None:
-        if changes is None:
-            signatures.forget(None)
-        for change in changes or ():
-            if change.kind is ChangeKind.ACCESS_KEY:
-                signatures.forget(change.parts()[0])
-
-    return changed

@@ -13,6 +13,7 @@ import botocore.session
 import pytest
 
 from kagitori_server.model.errors import every_error
+from kagitori_server.model.neighbour_errors import every_neighbour_error
 from kagitori_server.operations.row import Operation
 from kagitori_server.operations.table import TABLE
 from kagitori_server.transports.awsjson.codec import MEDIA_TYPE
@@ -59,7 +60,7 @@ def test_status_of_failures() -> None:
         if kind.code() in modelled and kind.code() != "DryRunOperationException":
             fault = modelled[kind.code()]._shape_model.get("fault", False)
             assert failure(kind("why")).status == (500 if fault else 400), kind
-    assert set(NAMES) == set(every_error())
+    assert set(NAMES) == {*every_error(), *every_neighbour_error()}
 
 
 def _check(where: str, cls: type[Any], shape: Any, *, whole: bool) -> None:

@@ -10,6 +10,7 @@ from botocore.parsers import create_parser
 
 from kagitori_server.model import errors
 from kagitori_server.model.errors import KmsError, every_error
+from kagitori_server.model.neighbour_errors import every_neighbour_error
 from kagitori_server.transports.awsjson.codec import JsonCodec
 from kagitori_server.transports.awsjson.failures import MESSAGE_MAX, NAMES, failure
 
@@ -33,7 +34,7 @@ def parsed(error: KmsError) -> dict[str, Any]:
 
 def test_the_table_is_complete() -> None:
     """No class of the vocabulary is missing, and no name is there twice."""
-    assert set(NAMES) == set(every_error())
+    assert set(NAMES) == {*every_error(), *every_neighbour_error()}
     assert len(set(NAMES.values())) == len(NAMES)
 
 

@@ -67,7 +67,8 @@ def test_a_key_made_with_nothing_said(service: InProcess) -> None:
     assert len(bytes.fromhex(key.current_key_material_id)) == 32
     record = last_record(service)
     assert record["requestParameters"] == {
-        "origin": "AWS_KMS", "multiRegion": False, "bypassPolicyLockoutSafetyCheck": False
+        "keySpec": "SYMMETRIC_DEFAULT", "keyUsage": "ENCRYPT_DECRYPT", "origin": "AWS_KMS", "multiRegion": False,
+        "bypassPolicyLockoutSafetyCheck": False,
     }
     assert record["responseElements"]["keyMetadata"]["arn"] == key.arn
     assert record["responseElements"]["keyMetadata"]["aWSAccountId"] == HOME

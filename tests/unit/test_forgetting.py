@@ -9,8 +9,8 @@ from tests.support.inprocess import InProcess
 
 from kagitori_keystore import sigv4
 from kagitori_server.authn.signatures import Signatures
+from kagitori_server.forgetting import forgetting, forgetting_access_keys
 from kagitori_server.model.call import SignedRequest
-from kagitori_server.wiring import forgetting, forgetting_access_keys
 from kagitori_server.workers import DeletionWorker
 
 
