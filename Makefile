@@ -35,10 +35,11 @@ $(BIN)/.developed: $(BIN)/.installed
 serve: $(BIN)/.installed
 	$(BIN)/kagitori-server --data-dir $(DATA) --aws-listen 127.0.0.1:8443 $(ARGS)
 
+# Files are handed out in their order: sorted by their number of tests, the long ones with few would come last.
 test: $(BIN)/.developed
 	tests/install-system-packages
 	tests/install-peers $(PYTHON) $(PEERS)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(BIN)/.developed
 	$(BIN)/ruff check .

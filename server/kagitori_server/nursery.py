@@ -3,8 +3,9 @@
 Loading takes longer than all else that an instance for tests does at its start. Nothing is shared but the code: each
 has its own arguments, environment, folders and keys, as if it had been started alone. Not for servers in earnest.
 
-Standard input is a socket (Unix, SOCK_SEQPACKET). A request is JSON {"arguments", "environment", "folder"} with four
-descriptors: standard input, output and error of the new process, and a pipe on which its exit status is told as text.
+Standard input is a socket (Unix, SOCK_SEQPACKET). A request is JSON {"arguments", "environment", "folder", "umask"}
+(the last may be null, for the nursery's own) with four descriptors: standard input, output and error of the new
+process, and a pipe on which its exit status is told as text.
 The answer is its process id. The nursery ends with the other end of the socket; what it has forked goes on.
 """
 
@@ -85,6 +86,9 @@ class _Nursery:
         os.environ.clear()
         os.environ.update(request["environment"])  # type: ignore[call-overload]  # the other end is of this project
         os.chdir(str(request["folder"]))
+        umask = request.get("umask")
+        if isinstance(umask, int):
+            os.umask(umask)
         arguments = request["arguments"]
         sys.exit(self._run(arguments if isinstance(arguments, list) else []))
 

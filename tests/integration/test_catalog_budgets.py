@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.catalogs import ACCOUNT, OTHER_ACCOUNT, REGION, Place, a_key, a_root
 from tests.support.inprocess import FakeClock
+from tests.support.made_catalogs import put_catalog
 
 from kagitori_server.limiting.leases import Leases, Use
 from kagitori_server.model import budgets as model
@@ -356,7 +357,9 @@ def test_no_interleaving_allows_more_than_the_limits(
 ) -> None:
     """Three processes that take, fail, die and have clocks that differ by less than a window: for every window, what
     they allowed by their own clocks is never more than its limit, whatever the order."""
-    place = Place("sqlite", str(tmp_path_factory.mktemp("leases") / "catalog.db"))
+    path = tmp_path_factory.mktemp("leases") / "catalog.db"
+    put_catalog(path)
+    place = Place("sqlite", str(path))
     try:
         _interleave(place, steps, second, day)
     finally:

@@ -14,6 +14,12 @@ from kagitori_server.storage import CatalogUnusableError, schema
 pytest_plugins = ["tests.support.catalog_fixtures"]
 
 
+@pytest.fixture(autouse=True)
+def _from_nothing(place: Place) -> None:
+    """No copy of a catalog: the tables are made here."""
+    assert place.location
+
+
 def test_migrations_from_nothing_make_what_the_code_asks_for(place: Place) -> None:
     catalog = place.open()
     with catalog.read() as reader:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.devserver import IMPORT_ROOTS, DevServer, running_server
+from tests.support.devserver import DevServer, running_server
+from tests.support.forked import run_forked
 
 from kagitori.kms.v1.credentials_pb2 import (
     CreateTokenRequest,
@@ -100,15 +99,9 @@ def test_unix_socket_needs_no_credential(server: DevServer, folder: Path) -> Non
 
 def test_mutual_tls(server: DevServer, folder: Path) -> None:
     data = Path(server.variables["KAGITORI_CA_FILE"]).parents[1]
-    subprocess.run(
-        [
-            sys.executable, "-m", "kagitori_server", "client-certificate", "--data-dir", str(data),
-            "--uri", SPIFFE, "--out", str(folder / "me"),
-        ],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": IMPORT_ROOTS},
-        check=True,
-        capture_output=True,
-    )
+    words = ["client-certificate", "--data-dir", str(data), "--uri", SPIFFE, "--out", str(folder / "me")]
+    done = run_forked(words, folder, {"PATH": os.environ["PATH"]})
+    assert done.returncode == 0, done.stderr
     settings = Settings(
         endpoint=f"https://{server.addresses['grpc_mtls']}",
         ca_file=server.variables["KAGITORI_CA_FILE"],

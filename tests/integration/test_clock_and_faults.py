@@ -17,7 +17,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from tests.support.devserver import IMPORT_ROOTS
+from tests.support.forked import IMPORT_ROOTS, nursery
 from tests.support.server_process import ServerProcess
 
 from kagitori.kms.v1 import dev_pb2, dev_service_pb2, dev_service_pb2_grpc
@@ -55,7 +55,7 @@ valid_to = 2026-01-15T00:00:00Z
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     seed = tmp_path_factory.mktemp("seed") / "seed.toml"
     seed.write_text(SEED)
-    with running(seed=seed, arguments=["--set", "service.regions=us-east-1,eu-west-1"]) as started:
+    with running(seed=seed, arguments=["--set", "service.regions=us-east-1,eu-west-1"], nursery=nursery()) as started:
         yield started
 
 
@@ -114,7 +114,7 @@ def test_time_has_happen_what_is_due_each_at_its_own_time(service: Service) -> N
 
 def test_service_events_bear_the_time_at_which_they_were_due(tmp_path: Path) -> None:
     """As if nobody had waited."""
-    with running() as service:
+    with running(nursery=nursery()) as service:
         dying = service.client.keys.CreateKey(CreateKeyRequest()).key_metadata.key_id
         service.client.keys.ScheduleKeyDeletion(
             ScheduleKeyDeletionRequest(key_id=dying, pending_window_in_days=7)

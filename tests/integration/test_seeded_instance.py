@@ -6,9 +6,8 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from tests.support.forked import nursery, run_forked
 
 from kagitori.kms.v1.cryptography_pb2 import (
     DecryptRequest,
@@ -200,7 +200,7 @@ def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(seed: Path) -> Iterator[Service]:
-    with running(seed=seed, arguments=REGIONS) as started:
+    with running(seed=seed, arguments=REGIONS, nursery=nursery()) as started:
         yield started
 
 
@@ -258,7 +258,7 @@ def test_ciphertexts_travel_between_instances_of_one_seed(service: Service, seed
         service.client.crypto.Encrypt(EncryptRequest(key_id=key, plaintext=b"x", encryption_context=context))
         for key in (SYMMETRIC, FAMILY)
     ]
-    with running(seed=seed, arguments=REGIONS) as other:
+    with running(seed=seed, arguments=REGIONS, nursery=nursery()) as other:
         for sealed in blobs:
             request = DecryptRequest(ciphertext_blob=sealed.ciphertext_blob, encryption_context=context)
             assert other.client.crypto.Decrypt(request).plaintext == b"x"
@@ -369,7 +369,7 @@ def test_what_the_service_would_refuse_is_refused_of_a_seed(tmp_path: Path, seed
 def test_a_process_says_why_it_refuses_a_seed(tmp_path: Path) -> None:
     """In one line, and never with what is secret."""
     (tmp_path / "seed.toml").write_text(f'{KEY}materials = ["{text(MATERIAL)}"]\nspec = "HMAC_512"')
-    with pytest.raises(NotStarted) as refused, running(seed=tmp_path / "seed.toml"):
+    with pytest.raises(NotStarted) as refused, running(seed=tmp_path / "seed.toml", nursery=nursery()):
         raise AssertionError("it started")
     assert refused.value.message == (
         "kagitori-server ended with status 1: kagitori-server: seed: keys[0]: CreateKey: "
@@ -380,33 +380,34 @@ def test_a_process_says_why_it_refuses_a_seed(tmp_path: Path) -> None:
 def test_data_survive_a_restart_with_their_clock(tmp_path: Path, seed: Path) -> None:
     """The seed is carried out once; what came later stays beside it, and time is not turned back."""
     data = tmp_path / "data"
-    with running(seed=seed, data_dir=data, arguments=REGIONS) as first:
+    with running(seed=seed, data_dir=data, arguments=REGIONS, nursery=nursery()) as first:
         sealed = first.client.crypto.Encrypt(EncryptRequest(key_id=SYMMETRIC, plaintext=b"x")).ciphertext_blob
         moved = first.advance(days=3)
     for again in (seed, None):
-        with running(seed=again, data_dir=data, arguments=REGIONS) as second:
+        with running(seed=again, data_dir=data, arguments=REGIONS, nursery=nursery()) as second:
             assert second.client.crypto.Decrypt(DecryptRequest(ciphertext_blob=sealed)).plaintext == b"x"
             assert second.now() >= moved
     other = tmp_path / "other.toml"
     other.write_text("")
-    with pytest.raises(NotStarted, match="which this seed didn't make"), running(seed=other, data_dir=data):
+    refused = pytest.raises(NotStarted, match="which this seed didn't make")
+    with refused, running(seed=other, data_dir=data, nursery=nursery()):
         raise AssertionError("it started")
 
 
 def test_instances_for_tests_and_others_keep_out_of_each_other_s_data(tmp_path: Path) -> None:
     """Neither the doors of tests on data that count, nor known keys in earnest."""
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    with running(data_dir=ours):
+    with running(data_dir=ours, nursery=nursery()):
         pass
-    command = [sys.executable, "-m", "kagitori_server", "--data-dir", str(ours), "--grpc-listen", "127.0.0.1:0"]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    outcome = run_forked(["--data-dir", str(ours), "--grpc-listen", "127.0.0.1:0"], tmp_path, os.environ)
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert "is an instance for tests" in outcome.stderr
     theirs.mkdir(mode=0o700)
     (theirs / "kagitori.db").touch()
-    with pytest.raises(NotStarted, match="isn't for tests"), running(data_dir=theirs):
+    with pytest.raises(NotStarted, match="isn't for tests"), running(data_dir=theirs, nursery=nursery()):
         raise AssertionError("it started")
-    with pytest.raises(NotStarted, match=r"catalog\.url"), running(arguments=["--set", "catalog.url=postgresql://h/x"]):
+    elsewhere = ["--set", "catalog.url=postgresql://h/x"]
+    with pytest.raises(NotStarted, match=r"catalog\.url"), running(arguments=elsewhere, nursery=nursery()):
         raise AssertionError("it started")
 
 
@@ -416,7 +417,7 @@ def test_the_seed_of_the_documentation_is_one(tmp_path: Path) -> None:
     blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     written = "\n".join(blocks).replace('replicas = ["eu-west-1"]', "")
     (tmp_path / "seed.toml").write_text(written)
-    with running(seed=tmp_path / "seed.toml") as service:
+    with running(seed=tmp_path / "seed.toml", nursery=nursery()) as service:
         assert described(service, "alias/orders").description == "orders"
         assert service.with_token(f"kgt_{'alice':x<43}").arn.endswith(":user/alice")
         assert service.with_token(f"kgt_{'deployer':x<43}").arn.endswith(":assumed-role/deployer/ci")

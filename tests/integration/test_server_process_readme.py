@@ -29,7 +29,8 @@ def test_blocks_work_as_written(tmp_path: Path) -> None:
     for name, words in (("kagitori", CLIENT), ("kagitori-server", SERVER), ("aws", [str(aws)])):
         (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         (folder / name).chmod(0o700)
-    with OperatedServer(tmp_path / "data", "--log-level", "warning", "--aws-listen", "127.0.0.1:0") as server:
+    listening = ("--aws-listen", "127.0.0.1:0", "--log-level", "warning")
+    with OperatedServer(tmp_path / "data", *listening, anew=True) as server:
         typed = "\n".join(blocks)
         for kind, address in ADDRESSES.items():
             assert address in typed

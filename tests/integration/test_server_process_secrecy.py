@@ -40,7 +40,7 @@ MALFORMED_TOKEN = "MARKED-token-of-no-form-at-all"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatedServer]:
     """A server that logs everything it has to say."""
     arguments = ("--metrics-listen", FREE, "--grpc-plaintext-listen", FREE, "--log-level", "debug")
-    with OperatedServer(tmp_path_factory.mktemp("secrecy") / "data", *arguments) as operated:
+    with OperatedServer(tmp_path_factory.mktemp("secrecy") / "data", *arguments, anew=True) as operated:
         yield operated
 
 

@@ -28,7 +28,7 @@ def _modes(data: Path) -> dict[str, int]:
 def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory that was used once."""
     data = tmp_path_factory.mktemp("start") / "data"
-    with OperatedServer(data, "--log-level", "warning") as server, server.stubs() as root:
+    with OperatedServer(data, "--log-level", "warning", anew=True) as server, server.stubs() as root:
         token = server.root_token
         key = root.keys.CreateKey(keys_pb2.CreateKeyRequest()).key_metadata.key_id
         assert server.said[0] == f"First start: the root user's token is in {data}/credentials/root.token"
@@ -62,7 +62,7 @@ def test_second_start_keeps_everything(started: Path) -> None:
     kept = json.loads((started.parent / "kept.json").read_text())
     names = ("credentials/root.token", "tls/ca.crt", "tls/ca.key", "tls/server.crt", "root-key/root-key")
     before = {name: (started / name).read_bytes() for name in names}
-    with OperatedServer(started, "--log-level", "warning") as server, server.stubs(kept["token"]) as root:
+    with OperatedServer(started, "--log-level", "warning", anew=True) as server, server.stubs(kept["token"]) as root:
         assert all(line.startswith("Listening: ") for line in server.said)
         blob = bytes.fromhex(kept["blob"])
         assert root.crypto.Decrypt(cryptography_pb2.DecryptRequest(ciphertext_blob=blob)).plaintext == b"kept"

@@ -79,7 +79,7 @@ def test_sigterm_under_load(tmp_path: Path, signals: int) -> None:
     """
     data = tmp_path / "data"
     seen = Seen()
-    with OperatedServer(data, "--log-level", "warning") as server:
+    with OperatedServer(data, "--log-level", "warning", anew=signals == 1) as server:
         with server.stubs() as root:
             key = root.keys.CreateKey(keys_pb2.CreateKeyRequest()).key_metadata.key_id
         connections = [server.stubs() for _ in range(CALLERS)]
@@ -115,12 +115,12 @@ def test_sigterm_under_load(tmp_path: Path, signals: int) -> None:
 
 def test_nohup_is_respected(tmp_path: Path) -> None:
     """SIGHUP ends the server, as a terminal's end does, unless whoever started it had it ignored."""
-    with OperatedServer(tmp_path / "data", "--log-level", "warning") as server:
+    with OperatedServer(tmp_path / "data", "--log-level", "warning", anew=True) as server:
         server.process.send_signal(signal.SIGHUP)
         assert server.ended() == 0
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        server = OperatedServer(tmp_path / "data", "--log-level", "warning")
+        server = OperatedServer(tmp_path / "data", "--log-level", "warning", anew=True)
     finally:
         signal.signal(signal.SIGHUP, before)
     with server, server.stubs() as root:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -55,6 +56,22 @@ def test_environment_folder_and_arguments_are_the_starters(
         assert service.environment["KAGITORI_REGION"] == "eu-west-1"
         process = Path(f"/proc/{service.process.pid}")
         assert process.joinpath("cwd").readlink() == tmp_path
+
+
+def test_folder_and_file_mode_mask_can_be_others(found: Nursery, tmp_path: Path) -> None:
+    """Whoever asks the nursery itself may name them; this process keeps its own."""
+    (tmp_path / "said").touch()
+    with (tmp_path / "said").open("r+b") as said:
+        forked = found.fork(["dev", "--while-stdin-is-open"], said, os.environ, folder=tmp_path, umask=0o037)
+        assert forked.stdin is not None
+        assert forked.stdout is not None
+        with forked.stdin, forked.stdout:
+            assert json.loads(forked.stdout.readline())["env"]
+            process = Path(f"/proc/{forked.pid}")
+            assert process.joinpath("cwd").readlink() == tmp_path
+            assert "Umask:\t0037\n" in process.joinpath("status").read_text()
+    assert forked.wait(60) == 0
+    assert Path.cwd() != tmp_path
 
 
 def test_a_server_that_does_not_start_tells_why(found: Nursery) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.catalogs import Place
+from tests.support.made_catalogs import put_catalog
 from tests.support.postgres import PostgresCluster
 
 
@@ -23,11 +24,21 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """A place of each kind, empty."""
-    if request.param == "sqlite":
-        location = str(tmp_path / "catalog.db")
+    """A place of each kind, for itself."""
+    kind: str = request.param
+    if kind == "sqlite":
+        path = tmp_path / "catalog.db"
+
+        def make(with_catalog: bool) -> str:
+            if with_catalog:
+                put_catalog(path)
+            return str(path)
     else:
-        location = request.getfixturevalue("postgres_cluster").new_database()
-    here = Place(request.param, location)
+        cluster: PostgresCluster = request.getfixturevalue("postgres_cluster")
+
+        def make(with_catalog: bool) -> str:
+            return cluster.new_database(with_catalog=with_catalog)
+
+    here = Place(kind, make=make)
     yield here
     here.close()

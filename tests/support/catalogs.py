@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from kagitori_server.model.grants import Constraint, ConstraintKind, Grant, GrantOperation, GrantPrincipal
 from kagitori_server.model.keys import (
@@ -35,17 +35,33 @@ LATEST_REVISION = "0009"
 """Of the catalog's schema."""
 
 
-@dataclass
 class Place:
-    """Where catalogs are kept for the length of one test."""
+    """Where catalogs are kept for the length of one test.
 
-    kind: str
-    location: str
-    opened: list[Catalog] = field(default_factory=list)
+    Whoever asks for the location first finds nothing there; whoever opens it first, a catalog that was copied.
+    """
+
+    def __init__(self, kind: str, location: str | None = None, make: Callable[[bool], str] | None = None) -> None:
+        """`location`, or else `make` makes the place when it is first needed, with a catalog in it or without."""
+        self.kind = kind
+        self.opened: list[Catalog] = []
+        self._location = location
+        self._make = make
+
+    @property
+    def location(self) -> str:
+        """A path or a URL."""
+        return self._made(False)
+
+    def _made(self, with_catalog: bool) -> str:
+        if self._location is None:
+            assert self._make is not None
+            self._location = self._make(with_catalog)
+        return self._location
 
     def open(self, options: CatalogOptions | None = None) -> Catalog:
         """A catalog as another process would have it."""
-        catalog = open_catalog(self.location, monotonic=time.monotonic, options=options)
+        catalog = open_catalog(self._made(True), monotonic=time.monotonic, options=options)
         self.opened.append(catalog)
         return catalog
 

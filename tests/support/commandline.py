@@ -8,17 +8,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from kagitori_client.cli.app import run
+from kagitori_client.cli.app import build, run
 
 PROGRAM = (sys.executable, "-c", "from kagitori_client.cli import main; main()")
+
+
+@cache
+def program() -> Callable[..., object]:
+    """The command line, made once for all that is run inside this process."""
+    return typer.main.get_command(build())
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class CommandLine:
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
             with pytest.raises(SystemExit) as ended:
-                run(list(arguments))
+                run(list(arguments), program())
         out.flush()
         err.flush()
         code = ended.value.code

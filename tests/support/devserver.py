@@ -1,24 +1,23 @@
-"""A real server for tests: `kagitori-server dev`, started once per session and stopped at its end.
-"""
+"""A real server for tests: `kagitori-server dev`, started once per session and stopped at its end."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.forked import IMPORT_ROOTS, ForkedServer
 
 from kagitori_client import KmsClient, load_settings
 
+__all__ = ["IMPORT_ROOTS", "DevServer", "devserver", "running_server"]
+
 _ROOT = Path(__file__).parents[2]
-IMPORT_ROOTS = os.pathsep.join(str(_ROOT / name) for name in ("protos", "server", "keystore", "clients"))
 _PATIENCE = 60
 
 
@@ -28,7 +27,7 @@ class DevServer:
 
     addresses: Mapping[str, str]
     variables: Mapping[str, str]
-    process: subprocess.Popen[bytes]
+    process: ForkedServer
 
     def environment(self, **more: str) -> dict[str, str]:
         """A whole environment for a client process, with nothing of the outside that could change it."""
@@ -48,12 +47,8 @@ class DevServer:
 @contextmanager
 def running_server(arguments: Sequence[str] = ()) -> Iterator[DevServer]:
     """Starts a server with a folder of its own and stops it as systemd would."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "kagitori_server", "dev", *arguments],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": IMPORT_ROOTS},
-        cwd=_ROOT,
-    ) as process:
+    environment = {**os.environ, "PYTHONPATH": IMPORT_ROOTS}
+    with ForkedServer(["dev", *arguments], environment, folder=_ROOT) as process:
         try:
             if process.stdout is None:
                 raise RuntimeError("no stdout")
@@ -63,7 +58,7 @@ def running_server(arguments: Sequence[str] = ()) -> Iterator[DevServer]:
             ready = json.loads(line)
             yield DevServer(addresses=ready["addresses"], variables=ready["env"], process=process)
         finally:
-            process.send_signal(signal.SIGTERM)
+            process.terminate()
             try:
                 process.wait(_PATIENCE)
             except subprocess.TimeoutExpired:

@@ -16,9 +16,12 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from tests.support.made_catalogs import put_catalog
 
 from kagitori_keystore.rootkey.file import open_file_root
 from kagitori_keystore.software import SoftwareKeyStore
@@ -72,6 +75,12 @@ START = 1_790_000_000.0
 ALLOW_ALL = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
 
 
+@cache
+def _authorities() -> ssl.SSLContext:
+    """Those of the system, which take longer to read than all else that a service does when it is opened."""
+    return ssl.create_default_context()
+
+
 class FakeClock:
     """Shows what it's told to."""
 
@@ -110,8 +119,9 @@ class InProcess:
         self.clock = clock or FakeClock(START)
         self._quotas = quotas or Quotas()
         self._delivered = delivered
-        self.issuer_keys = IssuerKeys(HttpsFetcher(ssl.create_default_context(), fetch_seconds), self.clock, ages)
+        self.issuer_keys = IssuerKeys(HttpsFetcher(_authorities(), fetch_seconds), self.clock, ages)
         self.ids = system_identifiers(os.urandom)
+        put_catalog(folder / "kagitori.db")
         self.catalog = open_catalog(folder / "kagitori.db", monotonic=time.monotonic)
         self.root_keys = open_file_root(folder / "root-key", os.urandom)
         self.store = SoftwareKeyStore(self.root_keys, self.catalog.kek_shelf, os.urandom)

@@ -15,8 +15,7 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
-from tests.support.devserver import IMPORT_ROOTS
-from tests.support.forked_commands import Done, run_forked
+from tests.support.forked import IMPORT_ROOTS, Done, ForkedServer, run_forked
 
 from kagitori.kms.v1 import (
     admin_service_pb2_grpc,
@@ -101,17 +100,28 @@ class Stubs:
 
 
 class OperatedServer:
-    """Starts a server and waits until it listens everywhere. A context manager that ends it."""
+    """Starts a server and waits until it listens everywhere. A context manager that ends it.
 
-    def __init__(self, data: Path, *arguments: str, listen: str = "127.0.0.1:0", **variables: str) -> None:
+    `anew` is for what a program inherits or does before it has loaded anything: not forked, but from the start.
+    """
+
+    process: subprocess.Popen[str] | ForkedServer
+
+    def __init__(
+        self, data: Path, *arguments: str, listen: str = "127.0.0.1:0", anew: bool = False, **variables: str
+    ) -> None:
         self.data = data
         self.stderr = data.parent / f"{data.name}-{next(_numbers)}.stderr"
+        words = ["--data-dir", str(data), "--grpc-listen", listen, *arguments]
+        given = environment(**variables)
+        # The widest mask: modes of files have to be the server's own doing.
         with self.stderr.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*PROGRAM, "--data-dir", str(data), "--grpc-listen", listen, *arguments],
-                # The widest mask: modes of files have to be the server's own doing.
-                stdout=subprocess.PIPE, stderr=log, text=True, env=environment(**variables), umask=0,
-            )
+            if anew:
+                self.process = subprocess.Popen(
+                    [*PROGRAM, *words], stdout=subprocess.PIPE, stderr=log, text=True, env=given, umask=0
+                )
+            else:
+                self.process = ForkedServer(words, given, stderr=log, umask=0)
         wanted = {kind for flag, kind in _FLAGS.items() if flag in arguments} | ({"grpc"} if listen else set())
         self.said: list[str] = []
         self.addresses: dict[str, str] = {}

@@ -20,6 +20,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from kagitori_server.storage import open_catalog
+
 _START_SECONDS = 30.0
 _PORT = 5432
 """Names the socket; nothing listens on the network."""
@@ -33,6 +35,7 @@ class PostgresCluster:
         self._folder = Path(tempfile.mkdtemp(prefix="kagitori-pg-"))
         self._numbers = itertools.count(1)
         self._server: subprocess.Popen[bytes] | None = None
+        self._ready: str | None = None
         self._as_user: list[str] = []
         if os.geteuid() == 0:
             user = pwd.getpwnam("postgres")
@@ -92,12 +95,20 @@ class PostgresCluster:
         """They go on."""
         self._signal_all(signal.SIGCONT)
 
-    def new_database(self) -> str:
-        """The URL of a new, empty database."""
+    def new_database(self, *, with_catalog: bool = False) -> str:
+        """The URL of a new database, empty or with a catalog in which nothing is yet, copied from one made once."""
+        if with_catalog and self._ready is None:
+            self._ready = f"kagitori{next(self._numbers)}"
+            self._create(self._ready, "template0")
+            open_catalog(self._url(self._ready), monotonic=time.monotonic).close()
         name = f"kagitori{next(self._numbers)}"
-        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        self._create(name, self._ready if with_catalog and self._ready else "template0")
         return self._url(name)
+
+    def _create(self, name: str, template: str) -> None:
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
 
     def remove(self) -> None:
         """Stops the server and deletes its files."""

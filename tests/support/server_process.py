@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 from types import TracebackType
 
 import grpc
+from tests.support.forked import ForkedServer
 
 READY_SECONDS = 60
 
@@ -17,13 +17,8 @@ class ServerProcess:
 
     def __init__(self, data: Path, *arguments: str, listeners: int = 1) -> None:
         self.data = data
-        self.process = subprocess.Popen(
-            [
-                sys.executable, "-m", "kagitori_server", "--data-dir", str(data),
-                "--grpc-listen", "127.0.0.1:0", "--log-level", "warning", *arguments,
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
+        self.process = ForkedServer(
+            ["--data-dir", str(data), "--grpc-listen", "127.0.0.1:0", "--log-level", "warning", *arguments], os.environ
         )
         assert self.process.stdout is not None
         self.addresses: dict[str, str] = {}

@@ -30,7 +30,7 @@ def depth(value: object) -> int:
     return 1 + max((depth(inner) for inner in value), default=0) if isinstance(value, list) else 0
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(VALUES)
 def test_what_cbor2_writes_is_read_or_too_deep(value: Value) -> None:
     data = cbor2.dumps(value)

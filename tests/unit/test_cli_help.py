@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.commandline import program
 from tests.support.devserver import IMPORT_ROOTS
 
-from kagitori_client.cli.app import build
 from kagitori_client.cli.session import Options
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": IMPORT_ROOTS, "HOME": "/nonexistent", "COLUMNS": "300"}
@@ -65,7 +65,7 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str], monkeypatch: 
         if words == ["serve"]:
             continue
         with pytest.raises(SystemExit) as ended:
-            build()(args=[*words, "--help"], prog_name="kagitori", obj=Options())
+            program()(args=[*words, "--help"], prog_name="kagitori", obj=Options())
         shown = capsys.readouterr().out
         assert ended.value.code == 0
         assert f"Usage: kagitori {' '.join(words)}" in shown

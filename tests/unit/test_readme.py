@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
+from tests.support.commandline import program
 
-from kagitori_client.cli.app import build
 from kagitori_client.cli.session import Options
 from kagitori_server.commands import _parser
 
@@ -58,7 +57,7 @@ def test_client_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch) -> No
     """With their options; paths are those of a checkout."""
     monkeypatch.chdir(ROOT)
     words = [word for word in shlex.split(line) if not re.match(r"[A-Z_]+=", word)]
-    _resolve(typer.main.get_command(build()), words[0], words[1:])
+    _resolve(program(), words[0], words[1:])
 
 
 @pytest.mark.parametrize("line", SERVER)

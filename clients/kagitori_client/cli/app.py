@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Never
 
@@ -101,13 +102,16 @@ def _shared_options(app: typer.Typer) -> None:
     app.callback()(take)
 
 
-def run(arguments: list[str]) -> Never:
-    """Runs one command and ends the process with its exit code."""
+def run(arguments: list[str], program: Callable[..., object] | None = None) -> Never:
+    """Runs one command and ends the process with its exit code.
+
+    `program` is the command line, for those who run it more than once: making it takes longer than most commands do.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     options = Options()
     try:
-        build()(args=arguments, prog_name="kagitori", obj=options)
+        (program or build())(args=arguments, prog_name="kagitori", obj=options)
     except KagitoriError as error:
         sys.exit(report(error, debug=bool(options.debug)))
     except UnicodeEncodeError:

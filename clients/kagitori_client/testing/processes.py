@@ -91,9 +91,18 @@ class Nursery:
         self._requests = ours
         self._lock = threading.Lock()
 
-    def fork(self, arguments: Sequence[str], said: IO[bytes], environment: Mapping[str, str]) -> Forked:
-        """`kagitori-server` with these arguments, its standard error in `said`. Raises OSError."""
-        request = json.dumps({"arguments": [*arguments], "environment": {**environment}, "folder": str(Path.cwd())})
+    def fork(
+        self, arguments: Sequence[str], said: IO[bytes], environment: Mapping[str, str], *,
+        folder: Path | None = None, umask: int | None = None,
+    ) -> Forked:
+        """`kagitori-server` with these arguments, its standard error in `said`. Raises OSError.
+
+        It works in `folder`, this process's own without it, and with this file mode mask, or the nursery's.
+        """
+        request = json.dumps({
+            "arguments": [*arguments], "environment": {**environment}, "folder": str(folder or Path.cwd()),
+            "umask": umask,
+        })
         inward, stdin = os.pipe()
         stdout, outward = os.pipe()
         report, told = os.pipe()
