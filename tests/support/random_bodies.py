@@ -151,8 +151,9 @@ def _torn(text: str, place: float, inserted: str) -> str:
 
 def _paths(shape: Any, above: _Path = ()) -> Iterator[tuple[_Path, Any]]:
     """Every place of a request, however deep."""
-    for name, inner in shape.members.items():
+    for name, member in shape.members.items():
         here: _Path = (*above, name)
+        inner = member
         yield here, inner
         while inner.type_name in ("list", "map"):
             here = (*here, 0 if inner.type_name == "list" else "a")
