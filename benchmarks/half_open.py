@@ -2,8 +2,8 @@
 
     python -m benchmarks.half_open [--connections N]
 
-Of each way a fourth: TCP without TLS's handshake, TLS without a request, half a head, half a body. Needs a limit of open
-files beyond that number.
+Of each way a fourth: TCP without TLS's handshake, TLS without a request, half a head, half a body. Needs a limit of
+open files beyond that number.
 """
 
 from __future__ import annotations

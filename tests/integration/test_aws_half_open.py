@@ -1,4 +1,4 @@
-"""More half-open connections than the AWS endpoint has places keep nobody out, take little memory, and are let go of."""
+"""More half-open connections than the AWS endpoint has places keep nobody out and take little memory."""
 
 from __future__ import annotations
 
