@@ -16,6 +16,7 @@ from kagitori_client.cli import (
     assume_role,
     audit,
     audit_delivery,
+    aws_env,
     aws_import,
     budgets,
     dev,
@@ -80,6 +81,7 @@ def build() -> typer.Typer:
     encryption.register(app)
     signatures.register(app)
     key_pairs.register(app)
+    aws_env.register(app)
     aws_import.register(app)
     app.add_typer(usage.app, name="usage")
     app.add_typer(dev.app, name="dev")
