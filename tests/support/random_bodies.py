@@ -45,8 +45,10 @@ WRONG: Mapping[str, Sequence[Any]] = {
 }
 """Kind -> JSON values that are wrong, or at least odd, for about any member."""
 
-_EVERYWHERE: tuple[Any, ...] = (None, True, -1, 2**63, 1.5, Raw("1e999"), Raw("NaN"), "", "\x00", Raw('"\\ud800"'), [], [None], {},
-               {"a": None}, Raw('{"a":1,"a":2}'), Raw("[" * 900 + "]" * 900))
+_EVERYWHERE: tuple[Any, ...] = (
+    None, True, -1, 2**63, 1.5, Raw("1e999"), Raw("NaN"), "", "\x00", Raw('"\\ud800"'), [], [None], {}, {"a": None},
+    Raw('{"a":1,"a":2}'), Raw("[" * 900 + "]" * 900),
+)
 _Path = tuple[str | int, ...]
 
 
