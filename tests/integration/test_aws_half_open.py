@@ -10,7 +10,7 @@ from tests.support.half_open import half_open, memory, slowest_call
 
 from kagitori_server.transports.http.host import CONNECTIONS_MAX, HEAD_SECONDS
 
-MANY = CONNECTIONS_MAX + 400
+MANY = CONNECTIONS_MAX + 200
 MEGABYTE = 1_048_576
 
 

@@ -31,7 +31,7 @@ from tests.support.tokens import PIN, fresh_token
 
 MODEL: Any = botocore.session.get_session().get_service_model("kms")
 SEED = int(os.environ.get("KAGITORI_FUZZ_SEED", "2026"))
-EXAMPLES = int(os.environ.get("KAGITORI_FUZZ_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("KAGITORI_FUZZ_EXAMPLES", "15"))
 COMMON = {"ValidationException", "SerializationException", "AccessDeniedException", "RequestEntityTooLargeException"}
 OF_PARAMETERS = {
     "InvalidArnException", "InvalidAliasNameException", "InvalidGrantTokenException", "InvalidMarkerException",
