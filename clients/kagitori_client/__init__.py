@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         NoUsableKey,
         ReceiptInvalid,
         ServiceError,
+        SourceError,
         TooLarge,
         Violation,
     )
@@ -56,6 +57,7 @@ __all__ = [
     "Retries",
     "ServiceError",
     "Settings",
+    "SourceError",
     "TokenFile",
     "TooLarge",
     "Violation",

@@ -25,6 +25,7 @@ _ENVIRONMENT = {
     "cert_file": "KAGITORI_CERT_FILE",
     "key_file": "KAGITORI_KEY_FILE",
     "region": "KAGITORI_REGION",
+    "aws_endpoint": "KAGITORI_AWS_ENDPOINT",
 }
 _MAX_CONFIG = 1 << 20
 
@@ -39,6 +40,8 @@ class Settings:
     cert_file: str | None = None
     key_file: str | None = None
     region: str | None = None
+    aws_endpoint: str | None = None
+    """Where the same service speaks AWS's protocol. The client itself doesn't."""
 
     def overlaid(self, later: Settings) -> Settings:
         """These settings with `later` on top of them, by the rule of this module."""

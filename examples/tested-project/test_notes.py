@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import boto3
 import notes
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -9,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from kagitori.kms.v1.key_material_pb2 import ListKeyRotationsRequest
 from kagitori.kms.v1.keys_pb2 import CreateKeyRequest, ListKeysRequest, ScheduleKeyDeletionRequest
 from kagitori_client import KmsClient, Retries, ServiceError
-from kagitori_client.testing import Account, Service
+from kagitori_client.testing import Account, Aws, Service
 
 TOKEN = "kgt_notes-of-the-example-0000000000000000000000"
 SIGNER = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
@@ -59,3 +60,12 @@ def test_an_account_is_empty_and_forgotten(kagitori_account: Account) -> None:
     made = keys.CreateKey(CreateKeyRequest()).key_metadata
     assert made.aws_account_id == kagitori_account.account_id
     keys.ScheduleKeyDeletion(ScheduleKeyDeletionRequest(key_id=made.key_id, pending_window_in_days=7))
+
+
+def test_programs_that_speak_to_aws(kagitori_aws: Aws, kagitori_account: Account) -> None:
+    """boto3 by the same keys, and by those of an account of this test's own."""
+    kms = boto3.client("kms", **kagitori_aws.for_boto3)
+    assert kms.describe_key(KeyId="alias/notes")["KeyMetadata"]["KeyId"] == "0b8f52c4-9d3e-4a57-8f0c-6f1d4c2f9a10"
+    own = boto3.client("kms", **kagitori_account.aws.for_boto3)
+    assert own.create_key()["KeyMetadata"]["AWSAccountId"] == kagitori_account.account_id
+    assert len(own.list_keys()["Keys"]) == 1

@@ -216,7 +216,9 @@ def _dev(parsed: argparse.Namespace) -> int:
         def say_ready(addresses: Addresses) -> None:
             env = _client_environment(addresses, data, config)
             if addresses.aws is not None:
-                env |= aws_environment(addresses.aws, config, data) | access_key.environment
+                variables = aws_environment(addresses.aws, config, data)
+                env |= variables | access_key.environment
+                env["KAGITORI_AWS_ENDPOINT"] = variables["AWS_ENDPOINT_URL_KMS"]
             line = {"addresses": _listening(addresses), "env": env}
             _say(json.dumps(line))
 

@@ -158,6 +158,7 @@ def test_keys_of_a_catalog_without_usage_get_their_spans(place: Place) -> None:
         for table in (
             "billing_spans", "usage_requests", "key_last_uses", "followed_chains",
             "doomed_materials", "custom_key_stores", "material_uses",
+            "signing_keys", "delivered_chains", "delivered_files", "digest_chains", "trail_state",
         ):
             connection.execute(sqlalchemy.text(f"DROP TABLE {table}"))
         connection.execute(sqlalchemy.text("DROP INDEX ix_keys_store_id"))

@@ -58,7 +58,7 @@ def test_the_example_passes_and_leaves_nothing_behind(temporary: Path, workers: 
     """Session, account and instance fixtures, seed, clock and faults; with a server for each worker of xdist."""
     outcome = run_pytest(EXAMPLE, temporary, "-q", *workers)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert "5 passed" in outcome.stdout
+    assert "6 passed" in outcome.stdout
     assert folders(temporary) == []
 
 

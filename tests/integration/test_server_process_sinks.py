@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from tests.support.forked_commands import run_forked
+from tests.support.forked import run_forked
 from tests.support.operated import OperatedServer, environment
 from tests.support.receivers import Authority, HttpReceiver, SyslogReceiver, until
 

@@ -209,9 +209,11 @@ def read_answer(connection: socket.socket) -> Answered:
 
 
 @contextmanager
-def running_endpoint(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Endpoint]:
+def running_endpoint(
+    folder: Path, arguments: Sequence[str] = (), log: Path | None = None
+) -> Iterator[Endpoint]:
     """Starts a server that listens for gRPC and AWS over TLS."""
-    with ServerProcess(folder, "--aws-listen", "127.0.0.1:0", *arguments, listeners=2) as server:
+    with ServerProcess(folder, "--aws-listen", "127.0.0.1:0", *arguments, listeners=2, log=log) as server:
         file = configparser.ConfigParser()
         file.read(folder / "credentials" / "aws")
         (profile,) = file.sections()

@@ -13,13 +13,20 @@ READY_SECONDS = 60
 
 
 class ServerProcess:
-    """Starts the server and waits until it listens, at so many addresses. A context manager that ends it."""
+    """Starts the server and waits until it listens, at so many addresses. A context manager that ends it.
 
-    def __init__(self, data: Path, *arguments: str, listeners: int = 1) -> None:
+    What it logs is in the file `log`, if one is given, and else on the test's standard error.
+    """
+
+    def __init__(self, data: Path, *arguments: str, listeners: int = 1, log: Path | None = None) -> None:
         self.data = data
+        stderr = None if log is None else log.open("wb")
         self.process = ForkedServer(
-            ["--data-dir", str(data), "--grpc-listen", "127.0.0.1:0", "--log-level", "warning", *arguments], os.environ
+            ["--data-dir", str(data), "--grpc-listen", "127.0.0.1:0", "--log-level", "warning", *arguments], os.environ,
+            stderr=stderr,
         )
+        if stderr is not None:
+            stderr.close()
         assert self.process.stdout is not None
         self.addresses: dict[str, str] = {}
         for line in self.process.stdout:

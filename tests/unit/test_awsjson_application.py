@@ -83,7 +83,7 @@ async def test_what_the_pipeline_is_given() -> None:
     async with running(encrypted) as server:
         answer = await server.send(request())
         assert answer.startswith("HTTP/1.1 200 OK\r\n")
-        assert "\r\nx-amzn-requestid: request-1\r\n" in answer
+        assert "\r\nx-amzn-RequestId: request-1\r\n" in answer
         assert answer.endswith(
             '{"CiphertextBlob":"dGVyY2Vz","KeyId":"alias/app","EncryptionAlgorithm":"SYMMETRIC_DEFAULT"}'
         )

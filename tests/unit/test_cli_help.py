@@ -19,7 +19,7 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": IMPORT_ROOTS, "HOME": "
 MAIN = "from kagitori_client.cli import main; main()"
 
 COMMANDS = """
-init serve status encrypt decrypt data-key random
+init serve status aws-env encrypt decrypt data-key random
 sign verify public-key data-key-pair derive encapsulate decapsulate
 mac: generate verify
 key: create list show last-used describe enable disable delete cancel-deletion set-description

@@ -75,7 +75,7 @@ def test_data_keys(service: InProcess, key: KeyMetadata, size: dict[str, Any], l
         ({"key_spec": "AES_192"}, ValidationException, "'keySpec'"),
         ({"number_of_bytes": 1, "encryption_context": {"": "x"}}, ValidationException, "must not be empty"),
         ({"number_of_bytes": 1, "encryption_context": {"k": "v" * 9000}}, ValidationException, "8192"),
-        ({"number_of_bytes": 1, "grant_tokens": [""]}, ValidationException, "'grantTokens[0]'"),
+        ({"number_of_bytes": 1, "grant_tokens": [""]}, ValidationException, "'grantTokens.1.member'"),
         ({"number_of_bytes": 1, "key_id": None}, ValidationException, "'keyId'"),
     ],
 )

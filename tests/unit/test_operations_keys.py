@@ -122,7 +122,7 @@ def test_the_old_name_of_the_spec(service: InProcess) -> None:
          "one or more invalid principals"),
         ({"policy": delegating(statement("arn:nonsense", "kms:*"))}, InvalidArnException,
          "An ARN in the specified key policy is invalid."),
-        ({"tags": [{"tag_key": "", "tag_value": ""}]}, ValidationException, "'tags[0].tagKey'"),
+        ({"tags": [{"tag_key": "", "tag_value": ""}]}, ValidationException, "'tags.1.member.tagKey'"),
         ({"tags": [{"tag_key": "k" * 129, "tag_value": ""}]}, ValidationException, "128"),
         ({"tags": [{"tag_key": "k", "tag_value": "v" * 257}]}, ValidationException, "256"),
         ({"tags": [{"tag_key": "aws:k", "tag_value": ""}]}, TagException, "Tags beginning with aws: are reserved"),

@@ -18,6 +18,7 @@ from kagitori_client.cli import (
     audit,
     audit_delivery,
     audit_files,
+    aws_env,
     aws_import,
     budgets,
     dev,
@@ -83,6 +84,7 @@ def build() -> typer.Typer:
     encryption.register(app)
     signatures.register(app)
     key_pairs.register(app)
+    aws_env.register(app)
     aws_import.register(app)
     app.add_typer(usage.app, name="usage")
     app.add_typer(dev.app, name="dev")

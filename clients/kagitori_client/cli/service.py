@@ -14,6 +14,7 @@ import typer
 
 from kagitori.kms.v1.credentials_pb2 import GetCallerIdentityRequest
 from kagitori.kms.v1.operation_pb2 import GetServerStatusRequest, ListKeyStoreHealthRequest
+from kagitori_client.aws_endpoint import checked_aws_endpoint
 from kagitori_client.cli.failures import Unhealthy, UsageError
 from kagitori_client.cli.session import Session, command
 from kagitori_client.cli.text import Plain, plain
@@ -59,6 +60,9 @@ def init(
         str | None, typer.Option(help="Client certificate, PEM, instead of a token.", metavar="FILE")
     ] = None,
     key_file: Annotated[str | None, typer.Option(help="Its private key, PEM, mode 0600.", metavar="FILE")] = None,
+    aws_endpoint: Annotated[
+        str | None, typer.Option(help="Where the service speaks AWS's protocol, for aws-env.", metavar="URL")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a profile that exists.")] = False,
 ) -> None:
     """Write a profile for a service, after trying whether it works.
@@ -67,7 +71,10 @@ def init(
     credentials; they stay where they are.
     """
     name = session.options.profile or os.environ.get("KAGITORI_PROFILE") or DEFAULT_PROFILE
-    given = replace(session.options.given(), cert_file=cert_file, key_file=key_file)
+    given = replace(
+        session.options.given(), cert_file=cert_file, key_file=key_file,
+        aws_endpoint=None if aws_endpoint is None else checked_aws_endpoint(aws_endpoint),
+    )
     settings = from_environment(os.environ).overlaid(given)
     path = config_path(os.environ)
     if name in read_profiles(path) and not force:

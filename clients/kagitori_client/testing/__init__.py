@@ -17,9 +17,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kagitori_client.testing.service import Account, NotStarted, Service, nursery, running
+    from kagitori_client.testing.service import Account, Aws, NotStarted, Service, nursery, running
 
-__all__ = ["Account", "NotStarted", "Service", "nursery", "running"]
+__all__ = ["Account", "Aws", "NotStarted", "Service", "nursery", "running"]
 
 
 def __getattr__(name: str) -> object:

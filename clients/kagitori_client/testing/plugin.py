@@ -19,7 +19,7 @@ import pytest
 if TYPE_CHECKING:
     # gRPC takes its time to load; who doesn't use the fixtures needn't wait for it.
     from kagitori_client.testing.processes import Nursery
-    from kagitori_client.testing.service import Account, Service, Spare
+    from kagitori_client.testing.service import Account, Aws, Service, Spare
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,6 +59,12 @@ def kagitori(
     arguments = pytestconfig.getini("kagitori_arguments")
     with running(seed=kagitori_seed, arguments=arguments, nursery=kagitori_nursery) as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def kagitori_aws(kagitori: Service) -> Aws:
+    """The session's server for AWS SDKs, as its administrator: `boto3.client("kms", **kagitori_aws.for_boto3)`."""
+    return kagitori.aws
 
 
 @pytest.fixture

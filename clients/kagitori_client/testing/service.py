@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
-from kagitori.kms.v1.credentials_pb2 import CreateTokenRequest, GetCallerIdentityRequest
+from kagitori.kms.v1.credentials_pb2 import CreateAccessKeyRequest, CreateTokenRequest, GetCallerIdentityRequest
 from kagitori.kms.v1.dev_pb2 import (
     AdvanceClockRequest,
     ClearFaultsRequest,
@@ -27,6 +27,7 @@ from kagitori.kms.v1.dev_pb2 import (
     InjectFaultRequest,
 )
 from kagitori.kms.v1.principals_pb2 import CreateAccountRequest
+from kagitori_client.aws_endpoint import ENDPOINT_VARIABLES
 from kagitori_client.calls import DEFAULT_TIMEOUT, Retries
 from kagitori_client.client import AsyncKmsClient, Connection, KmsClient
 from kagitori_client.errors import KagitoriError
@@ -43,6 +44,33 @@ _SERVER_MODULE, _SERVER_PROGRAM = "kagitori_server", "kagitori-server"
 
 class NotStarted(KagitoriError):
     """The server isn't installed, or ended before it was ready; the message has what it said."""
+
+
+@dataclass(frozen=True)
+class Aws:
+    """What AWS SDKs and the AWS CLI need to call a server as somebody: `boto3.client("kms", **aws.for_boto3)`."""
+
+    endpoint_url: str
+    region: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+
+    @property
+    def for_boto3(self) -> dict[str, str]:
+        """Arguments of a client or resource of boto3."""
+        return {
+            "endpoint_url": self.endpoint_url, "region_name": self.region, "aws_access_key_id": self.access_key_id,
+            "aws_secret_access_key": self.secret_access_key,
+        }
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables for processes and for other SDKs."""
+        return {
+            **dict.fromkeys(ENDPOINT_VARIABLES, self.endpoint_url),
+            "AWS_REGION": self.region, "AWS_DEFAULT_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": self.access_key_id, "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+        }
 
 
 @dataclass(frozen=True)
@@ -81,6 +109,20 @@ class Account:
         """The account, 12 digits."""
         return self.arn.split(":")[4]
 
+    @cached_property
+    def aws(self) -> Aws:
+        """The same caller by AWS's protocol, with an access key that is made when this is first asked for.
+
+        Raises ServiceError where this caller may make none, and for sessions of roles.
+        """
+        made = self.client.admin.CreateAccessKey(CreateAccessKeyRequest(principal_arn=self.arn))
+        return self._aws(made.access_key.access_key_id, made.secret_access_key)
+
+    def _aws(self, access_key_id: str, secret: str) -> Aws:
+        return Aws(
+            self.environment["KAGITORI_AWS_ENDPOINT"], self.environment["KAGITORI_REGION"], access_key_id, secret
+        )
+
     @property
     def token(self) -> str:
         """The token that this caller shows."""
@@ -106,6 +148,13 @@ class Service(Account):
     """A running server, as its administrator."""
 
     process: ServerProcess = field(repr=False, kw_only=True)
+    access_key: tuple[str, str] = field(repr=False, kw_only=True)
+    """Its id and secret."""
+
+    @cached_property
+    def aws(self) -> Aws:
+        """The administrator by AWS's protocol: access key `test`, secret `test`, unless the arguments say otherwise."""
+        return self._aws(*self.access_key)
 
     def new_account(self, account_id: str | None = None, name: str = "test") -> Account:
         """An account of one's own, as its root user; nobody else's keys are in it. A free id when none is given."""
@@ -177,6 +226,8 @@ class Start:
     ) -> None:
         """Doesn't wait, but for the nursery. Raises NotStarted when there is no program to start."""
         command = ["dev", "--while-stdin-is-open"]
+        if not any(argument.partition("=")[0] == "--aws-listen" for argument in arguments):
+            command += ["--aws-listen", "127.0.0.1:0"]
         if seed is not None:
             command += ["--seed", str(seed)]
         if data_dir is not None:
@@ -189,11 +240,16 @@ class Start:
 
     def ready(self) -> Service:
         """The server, once it is. Raises NotStarted."""
-        environment = _ready(self._process, self._said)
+        told = _ready(self._process, self._said)
+        environment = {name: value for name, value in told.items() if name.startswith("KAGITORI_")}
+        access_key = (told["AWS_ACCESS_KEY_ID"], told["AWS_SECRET_ACCESS_KEY"])
         tokens = self._folder / "tokens"
         tokens.mkdir(mode=0o700)
         clients = self._stack.enter_context(ExitStack())
-        return Service(environment["KAGITORI_ENDPOINT"], environment, tokens, clients, process=self._process)
+        return Service(
+            environment["KAGITORI_ENDPOINT"], environment, tokens, clients, process=self._process,
+            access_key=access_key,
+        )
 
     def close(self) -> None:
         """Ends clients and server, and removes what they had."""

@@ -47,7 +47,7 @@ _NOBODYS = "The client certificate belongs to no principal."
 _ONE_PROOF = "A call must carry one identity: a token, a certificate or a signature, not several."
 _UNSIGNED = (
     "The request signature we calculated does not match the signature you provided. "
-    "Check your AWS Secret Access Key and signing method."
+    "Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
 )
 SIGNATURE_SECONDS = 300
 """How far the time of a signed request may be from ours, either way (AWS; XKS proxy specification, appendix A)."""

@@ -25,6 +25,7 @@ from kagitori_server.model.arn import shortened
 from kagitori_server.model.errors import FieldViolation, SerializationException, ValidationException
 
 _METADATA_KEY = "constraint"
+_INDEX = re.compile(r"\[([0-9]+)\]")
 _MAX_REPORTED = 10
 _MOST_ELEMENTS = 1_000
 """Of a list or map that the model doesn't bound. No operation accepts as many, and looking at each costs time."""
@@ -83,6 +84,11 @@ def camel(name: str) -> str:
     return head + "".join(part.capitalize() for part in rest)
 
 
+def _shown(path: str) -> str:
+    """A place in a request as AWS writes it: `tags[0].tag_key` -> `tags.1.member.tagKey`."""
+    return _INDEX.sub(lambda found: f".{int(found[1]) + 1}.member", camel(path))
+
+
 _Report = Callable[[str, Any, str], None]
 _Check = Callable[[str, Any, _Report], Any]
 """(path, raw value, report) -> the value as the shape holds it; a violation is reported, not raised."""
@@ -121,7 +127,7 @@ class Shape(Generic[S]):
             if count > _MAX_REPORTED:
                 return
             value = "" if shown is _ABSENT else f" {_quoted(shown)}"
-            text = f"Value{value} at '{camel(path)}' failed to satisfy constraint: {constraint}"
+            text = f"Value{value} at '{_shown(path)}' failed to satisfy constraint: {constraint}"
             violations.append((FieldViolation(path, constraint), text))
 
         built = self._build(values, "", report)
@@ -134,7 +140,7 @@ class Shape(Generic[S]):
         violations: list[tuple[FieldViolation, str]] = []
 
         def report(path: str, _shown: Any, constraint: str) -> None:
-            violations.append((FieldViolation(path, constraint), f"'{camel(path)}': {constraint}"))
+            violations.append((FieldViolation(path, constraint), f"'{_shown(path)}': {constraint}"))
 
         check = next((check for known, _, check in self._members if known == name), None)
         if check is None:

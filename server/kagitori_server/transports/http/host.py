@@ -8,14 +8,17 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kagitori_server.model.call import TlsFacts
 from kagitori_server.transports.http.messages import HEAD_BYTES_MAX, Application
+from kagitori_server.transports.http.places import Places
 
 HEAD_SECONDS = 5.0
 """Time from a connection, or from the first byte of another request on it, to the end of the request's head."""
@@ -26,7 +29,7 @@ IDLE_SECONDS = 60
 STALL_SECONDS = 20.0
 """How long a client may leave an answer unread that doesn't fit into the buffers on its way."""
 CONNECTIONS_MAX = 1_024
-"""Of a listener, those counted that TLS hasn't agreed on yet; more are closed at once."""
+"""Of a listener, those counted that TLS hasn't agreed on yet. `Places` says what becomes of one more."""
 
 _BACKLOG = 256
 _ACCEPT_AGAIN_SECONDS = 0.1
@@ -105,11 +108,16 @@ class _Connection(H11Protocol):
     client's certificate names."""
 
     client_name = ""
+    places: Places | None = None
+    accepted: socket.socket | None = None
+    """Its own, as `places` knows it."""
     _waiting: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
+        if self.places is not None and self.accepted is not None:
+            self.places.made(self.accepted, self)
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if self.client_name and (tls is None or _name(tls) != self.client_name):
             transport.abort()
@@ -125,11 +133,37 @@ class _Connection(H11Protocol):
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._wait_no_more()
+        if self.conn.their_state in (h11.DONE, h11.MUST_CLOSE):
+            self._hear()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_no_more()
         self._stalled_no_more()
+        if self.places is not None and self.accepted is not None:
+            self.places.leave(self.accepted)
         super().connection_lost(exc)
+
+    def _hear(self) -> None:
+        """A whole request has come."""
+        if self.places is not None and self.accepted is not None:
+            self.places.heard(self.accepted, self)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def abort(self) -> None:
+        """Ends the connection, whatever is on its way."""
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Ends the connection at once if nothing is on its way, else after the answer."""
+        if self.idle and not self.transport.get_write_buffer_size():
+            # TLS would wait for the client to agree, who has nothing to hear and may not listen.
+            self.transport.abort()
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -165,6 +199,7 @@ class _Server(uvicorn.Server):
         self._tls = tls
         self._accepting: list[asyncio.Task[None]] = []
         self._opening: set[asyncio.Task[None]] = set()
+        self._places = Places(CONNECTIONS_MAX)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.servers = []
@@ -188,7 +223,7 @@ class _Server(uvicorn.Server):
                 # The client has gone, or there are no file descriptors left.
                 await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
                 continue
-            if len(self.server_state.connections) + len(self._opening) >= CONNECTIONS_MAX:
+            if not self._places.take(connection):
                 connection.close()
                 continue
             task = loop.create_task(self._open(connection))
@@ -200,16 +235,18 @@ class _Server(uvicorn.Server):
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._protocol, connection, ssl=self._tls,
+                partial(self._protocol, connection), connection, ssl=self._tls,
                 ssl_handshake_timeout=None if self._tls is None else HANDSHAKE_SECONDS,
             )
         except OSError:
             # Among them TLS errors and timeouts. The client's affair.
+            self._places.leave(connection)
             connection.close()
 
-    def _protocol(self) -> asyncio.Protocol:
+    def _protocol(self, accepted: socket.socket) -> asyncio.Protocol:
         connection = _Connection(self.config, self.server_state, {})
         connection.client_name = self._client_name
+        connection.places, connection.accepted = self._places, accepted
         return connection
 
     @contextlib.contextmanager
