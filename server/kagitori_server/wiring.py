@@ -21,7 +21,7 @@ from kagitori_server.asking import lockout_check, may_assume_role
 from kagitori_server.attesting import Attesting
 from kagitori_server.audit.indexing import Indexer, Indexes
 from kagitori_server.audit.keeping import Keeper, Keeping
-from kagitori_server.audit.trail import open_trail
+from kagitori_server.audit.trail import Trail, open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
 from kagitori_server.authn.signatures import Signatures
 from kagitori_server.authn.web_tokens import WebTokens
@@ -190,7 +190,7 @@ class Server:
                 self._catalog, self._store, self._clocks.wall, self._ids, config.service.partition,
                 config.service.account, config.service.region,
             ))
-        self._trail = open_trail(data.audit)
+        self._trail = self._open_trail()
         self._measures = Measures(
             [*self._table, *(row.name for row in NEIGHBOURS.values())],
             in_flight=lambda: self._dispatcher.in_flight + self._aws_calls(),
@@ -347,6 +347,9 @@ class Server:
             self._config, self._services, self._trail, self._data.audit, self._service_keys, clocks.wall,
             clocks.monotonic,
         )
+
+    def _open_trail(self) -> Trail:
+        return open_trail(self._data.audit)
 
     def _make_store(self, root_key: RootKeyProvider) -> SoftwareKeyStore:
         return SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
