@@ -74,9 +74,11 @@ _EXPECTED = (
 )
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Does what `arguments` say and returns the exit status."""
+def run(arguments: Sequence[str], server: type[Server] = Server) -> int:
+    """Does what `arguments` say and returns the exit status. `server` is what serves: tests and benchmarks have parts of
+    it made otherwise."""
     parser = _parser()
+    parser.set_defaults(server=server)
     parsed = parser.parse_args(arguments)
     if parsed.command is not None and arguments[0] != parsed.command:
         # argparse would take them and forget them.
@@ -179,7 +181,7 @@ def _serve(parsed: argparse.Namespace) -> int:
         raise ConfigurationError(f"{data.root} is an instance for tests, for kagitori-server dev alone")
     data.check_root_token()
     _hold_signals()
-    server = Server(config, data)
+    server: Server = parsed.server(config, data)
 
     def say_ready(addresses: Addresses) -> None:
         if server.first_start:

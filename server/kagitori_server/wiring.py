@@ -239,7 +239,7 @@ class Server:
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
         self._keeper = self._make_keeper()
         self._proving = ThreadPoolExecutor(1, "proving")
-        self._followers = self._make_followers()
+        self._followers = Followers(self._make_followers())
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
@@ -328,18 +328,20 @@ class Server:
             lambda name, details: self._recording.of_upkeep(name, details).event, self._clocks.wall,
         )
 
-    def _make_followers(self) -> Followers:
-        limits, transparency = self._config.limits, self._config.transparency
+    def _make_followers(self) -> list[Follower]:
+        limits, audit = self._config.limits, self._config.audit
         followers = [
             Follower("counting usage", self._meter, limits.usage_count_seconds),
             Follower("indexing the audit trail", self._indexer, limits.audit_index_seconds),
-            Follower("keeping the audit trail", self._keeper, self._config.audit.keeping_seconds),
+            Follower("keeping the audit trail", self._keeper, audit.keeping_seconds),
         ]
-        if transparency.update_seconds:
-            followers.append(Follower("adding records to trees", self._transparency, transparency.update_seconds))
+        # Who wants trees when asked only has them kept up with what is removed all the same.
+        seconds = self._config.transparency.update_seconds or (audit.keeping_seconds if audit.retention_days else 0)
+        if seconds:
+            followers.append(Follower("adding records to trees", self._transparency, seconds))
         if self._delivery is not None:
             followers.append(Follower("delivering the audit trail", self._delivery, DELIVERY_LOOK_SECONDS))
-        return Followers(followers)
+        return followers
 
     def _make_delivery(self) -> Delivery | None:
         clocks = self._clocks
