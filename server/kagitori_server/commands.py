@@ -75,8 +75,8 @@ _EXPECTED = (
 
 
 def run(arguments: Sequence[str], server: type[Server] = Server) -> int:
-    """Does what `arguments` say and returns the exit status. `server` is what serves: tests and benchmarks have parts of
-    it made otherwise."""
+    """Does what `arguments` say and returns the exit status. `server` is what serves: tests and benchmarks have parts
+    of it made otherwise."""
     parser = _parser()
     parser.set_defaults(server=server)
     parsed = parser.parse_args(arguments)

@@ -6,7 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -103,12 +103,15 @@ class Stubs:
 class OperatedServer:
     """Starts a server and waits until it listens everywhere. A context manager that ends it."""
 
-    def __init__(self, data: Path, *arguments: str, listen: str = "127.0.0.1:0", **variables: str) -> None:
+    def __init__(
+        self, data: Path, *arguments: str, listen: str = "127.0.0.1:0", program: Sequence[str] = PROGRAM,
+        **variables: str,
+    ) -> None:
         self.data = data
         self.stderr = data.parent / f"{data.name}-{next(_numbers)}.stderr"
         with self.stderr.open("wb") as log:
             self.process = subprocess.Popen(
-                [*PROGRAM, "--data-dir", str(data), "--grpc-listen", listen, *arguments],
+                [*program, "--data-dir", str(data), "--grpc-listen", listen, *arguments],
                 # The widest mask: modes of files have to be the server's own doing.
                 stdout=subprocess.PIPE, stderr=log, text=True, env=environment(**variables), umask=0,
             )

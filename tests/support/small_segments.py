@@ -1,5 +1,5 @@
-"""`kagitori-server` whose audit trail has small segments, so that some can be archived and removed: the program, and the
-same in the test's own process, where followers take their turns by hand."""
+"""`kagitori-server` whose audit trail has small segments, so that some can be archived and removed: as a program, and
+in the test's own process, where followers take their turns by hand."""
 
 from __future__ import annotations
 
