@@ -24,7 +24,7 @@ import uvloop
 
 from kagitori_keystore.base import KeyStoreError
 from kagitori_server.administration_ports import with_trees
-from kagitori_server.audit.verify import verify
+from kagitori_server.audit.verify import report_lines, verify
 from kagitori_server.aws_access import aws_environment, credentials_environment, exports, replace_access_key
 from kagitori_server.bootstrap.certificates import CertificatesRefused, issue_client_certificate, load_authority
 from kagitori_server.bootstrap.data_directory import DataDirectory, open_data_directory, write_private_file
@@ -132,7 +132,10 @@ def _parser() -> argparse.ArgumentParser:
     root = commands.add_parser("root-key", help="make the root key that is configured, or see whether it can be opened")
     _add_settings(root, data_dir_needed=True)
     root.set_defaults(run=_root_key)
-    check = commands.add_parser("verify-audit", help="check the audit trail, its trees, and what was delivered of it")
+    check = commands.add_parser(
+        "verify-audit", help="check the audit trail, its trees, and what was delivered of it",
+        epilog="Exit status: 0 if all is sound, 1 if it can't be examined, 3 if anything is wrong.",
+    )
     _add_settings(check, data_dir_needed=True)
     check.add_argument(
         "--checkpoint", metavar="FILE", type=Path, action="append", default=[],
@@ -381,13 +384,8 @@ def _verify_audit(parsed: argparse.Namespace) -> int:
     report = with_trees(verify(audit), check_trees(audit, remembered))
     if not report.chains and not report.problems:
         raise ConfigurationError(f"there is no audit trail in {audit}")
-    for chain in report.chains:
-        _say(f"{chain.chain}: {chain.records} records, last {chain.last_seq}, head {chain.head}")
-        for problem in chain.problems:
-            _say(f"  PROBLEM {problem.segment or ''}:{problem.line or ''} {problem.description}")
-    for problem in report.problems:
-        _say(f"  PROBLEM {problem.chain}: {problem.description}")
-    _say("The trail is sound." if report.sound else "The trail has problems.")
+    for line in report_lines(report):
+        _say(line)
     config = _configured(parsed)
     delivered = _verify_delivered(config, data)
     return 0 if report.sound and delivered else 3

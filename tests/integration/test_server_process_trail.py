@@ -20,7 +20,7 @@ from tests.support.operated import OperatedServer, Stubs, command
 from tests.support.receivers import Authority, HttpReceiver
 from tests.support.small_segments import PROGRAM
 
-from kagitori.kms.v1 import aliases_pb2, audit_pb2, cryptography_pb2, keys_pb2, transparency_pb2
+from kagitori.kms.v1 import audit_pb2, cryptography_pb2, keys_pb2, transparency_pb2
 from kagitori_client.receipts import TrustedKey, verify_receipt
 from kagitori_server.audit.pruned import read_statements
 
@@ -174,7 +174,6 @@ def test_everything_at_once(place: Place, tmp_path: Path) -> None:
     """Nothing that was answered is lost to anybody, and all of it verifies in the end."""
     with place.server() as server, server.stubs() as root:
         key = root.keys.CreateKey(keys_pb2.CreateKeyRequest(policy=POLICY)).key_metadata.arn
-        root.keys.CreateAlias(aliases_pb2.CreateAliasRequest(alias_name="alias/app", target_key_id=key))
         assert server.terminate() == 0
     place.deliver(key)
     with ExitStack() as stack:
