@@ -1,5 +1,5 @@
-"""Writes many records through the trail of a real server's parts, while everything follows: usage, index, trees, delivery
-to a directory, a webhook sink, and archiving. `python -m benchmarks.sustained --records N` prints JSON.
+"""Writes many records through the trail of a real server's parts, while everything follows: usage, index, trees,
+delivery to a directory, a webhook sink, and archiving. `python -m benchmarks.sustained --records N` prints JSON.
 
 Memory is the process's resident set at the start (after the first twentieth), in the middle and at the end, when all
 followers have caught up. Processor time is that of the threads that do each part.
@@ -64,7 +64,7 @@ class Busy(Server):
                 mark = next(marks, None)
         await asyncio.gather(*waiting)
         seconds = time.perf_counter() - began
-        await self._followed()
+        await asyncio.to_thread(self._followed)
         memory.append(_resident())
         spent = dict(_by_part())
         for task in tasks:
@@ -76,7 +76,7 @@ class Busy(Server):
             "rendering": rendering / records * 1e6,
         }
 
-    async def _followed(self) -> None:
+    def _followed(self) -> None:
         """Returns when everything has dealt with all records, but for those that delivery makes itself."""
         position = self._trail.position()
         chain, seq = position.chain, position.seq
@@ -88,12 +88,8 @@ class Busy(Server):
             (self._meter.counted, seq), (self._indexer.indexed, seq), (self._transparency.kept, seq - 256),
             (delivery.delivered, seq), *((sink.sent, seq) for sink in self._sinks),
         ]
-
-        def behind() -> bool:
-            return any((reached(chain) or 0) < least for reached, least in wanted)
-
-        while await asyncio.to_thread(behind):
-            await asyncio.sleep(0.5)
+        while any((reached(chain) or 0) < least for reached, least in wanted):
+            time.sleep(0.5)
 
     def close(self) -> None:
         """Ends everything."""

@@ -212,7 +212,9 @@ def test_everything_at_once(place: Place, tmp_path: Path) -> None:
         assert "ERROR" not in again.log
     status, text = place.verified("--checkpoint", tmp_path / "seen")
     assert status == 0, text
-    for told in ("pruned up to record", "The trail is sound.", "log files are encrypted", "What was delivered is sound."):
+    for told in (
+        "pruned up to record", "The trail is sound.", "log files are encrypted", "What was delivered is sound.",
+    ):
         assert told in text
     for chain, numbers in place.sent().items():
         # At least once: what was under way when the first one was killed came again.

@@ -248,8 +248,10 @@ def test_a_report_for_people() -> None:
     """Where a problem is, how many there are besides those that are told, and a last line that says it all."""
     whole = ChainReport("chain-00", 3, 20, 11, 30, "ab" * 32, 7, 10, 0, ())
     assert list(report_lines(VerifyReport((whole,), ()))) == [
-        "chain-00: 20 records, 11 to 30, in 3 segments; pruned up to record 10;"
-        " 7 bytes of an unfinished record at the end",
+        (
+            "chain-00: 20 records, 11 to 30, in 3 segments; pruned up to record 10;"
+            " 7 bytes of an unfinished record at the end"
+        ),
         f"  head {'ab' * 32}",
         "The trail is sound.",
     ]
