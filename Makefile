@@ -53,6 +53,7 @@ protos: $(BIN)/.developed
 bench: $(BIN)/.developed
 	tests/install-system-packages
 	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.trail
 	$(BIN)/python -m benchmarks.tokens
 
 soak: $(BIN)/.developed

@@ -78,11 +78,12 @@ class Deployment:
 
 
 @contextmanager
-def deployed(folder: Path, *settings: str) -> Iterator[Deployment]:
-    """Starts everything in `folder`, with settings (`SECTION.NAME=VALUE`), and ends it afterwards."""
+def deployed(folder: Path, *settings: str, program: str = "kagitori_server") -> Iterator[Deployment]:
+    """Starts everything in `folder`, with settings (`SECTION.NAME=VALUE`), and ends it afterwards. `program` is the
+    module that serves."""
     data = folder / "data"
     server = _start(
-        "-m", "kagitori_server", "--data-dir", str(data), "--grpc-listen", "127.0.0.1:0",
+        "-m", program, "--data-dir", str(data), "--grpc-listen", "127.0.0.1:0",
         "--grpc-mtls-listen", "127.0.0.1:0", "--log-level", "warning",
         *(word for setting in settings for word in ("--set", setting)),
     )

@@ -24,7 +24,7 @@ import uvloop
 
 from kagitori_keystore.base import KeyStoreError
 from kagitori_server.administration_ports import with_trees
-from kagitori_server.audit.verify import verify
+from kagitori_server.audit.verify import report_lines, verify
 from kagitori_server.aws_access import aws_environment, credentials_environment, exports, replace_access_key
 from kagitori_server.bootstrap.certificates import CertificatesRefused, issue_client_certificate, load_authority
 from kagitori_server.bootstrap.data_directory import DataDirectory, open_data_directory, write_private_file
@@ -74,9 +74,11 @@ _EXPECTED = (
 )
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Does what `arguments` say and returns the exit status."""
+def run(arguments: Sequence[str], server: type[Server] = Server) -> int:
+    """Does what `arguments` say and returns the exit status. `server` is what serves: tests and benchmarks have parts
+    of it made otherwise."""
     parser = _parser()
+    parser.set_defaults(server=server)
     parsed = parser.parse_args(arguments)
     if parsed.command is not None and arguments[0] != parsed.command:
         # argparse would take them and forget them.
@@ -130,7 +132,10 @@ def _parser() -> argparse.ArgumentParser:
     root = commands.add_parser("root-key", help="make the root key that is configured, or see whether it can be opened")
     _add_settings(root, data_dir_needed=True)
     root.set_defaults(run=_root_key)
-    check = commands.add_parser("verify-audit", help="check the audit trail, its trees, and what was delivered of it")
+    check = commands.add_parser(
+        "verify-audit", help="check the audit trail, its trees, and what was delivered of it",
+        epilog="Exit status: 0 if all is sound, 1 if it can't be examined, 3 if anything is wrong.",
+    )
     _add_settings(check, data_dir_needed=True)
     check.add_argument(
         "--checkpoint", metavar="FILE", type=Path, action="append", default=[],
@@ -179,7 +184,7 @@ def _serve(parsed: argparse.Namespace) -> int:
         raise ConfigurationError(f"{data.root} is an instance for tests, for kagitori-server dev alone")
     data.check_root_token()
     _hold_signals()
-    server = Server(config, data)
+    server: Server = parsed.server(config, data)
 
     def say_ready(addresses: Addresses) -> None:
         if server.first_start:
@@ -381,13 +386,8 @@ def _verify_audit(parsed: argparse.Namespace) -> int:
     report = with_trees(verify(audit), check_trees(audit, remembered))
     if not report.chains and not report.problems:
         raise ConfigurationError(f"there is no audit trail in {audit}")
-    for chain in report.chains:
-        _say(f"{chain.chain}: {chain.records} records, last {chain.last_seq}, head {chain.head}")
-        for problem in chain.problems:
-            _say(f"  PROBLEM {problem.segment or ''}:{problem.line or ''} {problem.description}")
-    for problem in report.problems:
-        _say(f"  PROBLEM {problem.chain}: {problem.description}")
-    _say("The trail is sound." if report.sound else "The trail has problems.")
+    for line in report_lines(report):
+        _say(line)
     config = _configured(parsed)
     delivered = _verify_delivered(config, data)
     return 0 if report.sound and delivered else 3

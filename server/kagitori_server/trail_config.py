@@ -101,7 +101,7 @@ class TransparencyConfig:
     spaces and plus signs. Another name makes other logs of them."""
     update_seconds: float = 5.0
     """How often records that came are added to the trees and, once somebody has asked for a head, checkpoints are
-    published. Who asks doesn't wait for that. 0: when asked only."""
+    published. Who asks doesn't wait for that. 0: when asked only, and before records are removed."""
 
     def __post_init__(self) -> None:
         good = self.log_name.isascii() and self.log_name.isprintable() and not {" ", "+"} & set(self.log_name)

@@ -20,7 +20,7 @@ from kagitori_server.asking import lockout_check, may_assume_role
 from kagitori_server.attesting import Attesting
 from kagitori_server.audit.indexing import Indexer, Indexes
 from kagitori_server.audit.keeping import Keeper, Keeping
-from kagitori_server.audit.trail import open_trail
+from kagitori_server.audit.trail import Trail, open_trail
 from kagitori_server.authn.authenticator import Authenticator, SocketIdentity
 from kagitori_server.authn.signatures import Signatures
 from kagitori_server.authn.web_tokens import WebTokens
@@ -187,7 +187,7 @@ class Server:
                 self._catalog, self._store, self._clocks.wall, self._ids, config.service.partition,
                 config.service.account, config.service.region,
             ))
-        self._trail = open_trail(data.audit)
+        self._trail = self._open_trail()
         self._measures = Measures(
             [*self._table, *(row.name for row in NEIGHBOURS.values())],
             in_flight=lambda: self._dispatcher.in_flight + self._aws_calls(),
@@ -236,7 +236,7 @@ class Server:
         self._issuer_keys = open_issuer_keys(config, self._clocks.monotonic)
         self._keeper = self._make_keeper()
         self._proving = ThreadPoolExecutor(1, "proving")
-        self._followers = self._make_followers()
+        self._followers = Followers(self._make_followers())
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
         self._listening = Listening(config, data, self._clocks.everybody)
         self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
@@ -326,18 +326,20 @@ class Server:
             lambda name, details: self._recording.of_upkeep(name, details).event, self._clocks.wall,
         )
 
-    def _make_followers(self) -> Followers:
-        limits, transparency = self._config.limits, self._config.transparency
+    def _make_followers(self) -> list[Follower]:
+        limits, audit = self._config.limits, self._config.audit
         followers = [
             Follower("counting usage", self._meter, limits.usage_count_seconds),
             Follower("indexing the audit trail", self._indexer, limits.audit_index_seconds),
-            Follower("keeping the audit trail", self._keeper, self._config.audit.keeping_seconds),
+            Follower("keeping the audit trail", self._keeper, audit.keeping_seconds),
         ]
-        if transparency.update_seconds:
-            followers.append(Follower("adding records to trees", self._transparency, transparency.update_seconds))
+        # Who wants trees when asked only has them kept up with what is removed all the same.
+        seconds = self._config.transparency.update_seconds or (audit.keeping_seconds if audit.retention_days else 0)
+        if seconds:
+            followers.append(Follower("adding records to trees", self._transparency, seconds))
         if self._delivery is not None:
             followers.append(Follower("delivering the audit trail", self._delivery, DELIVERY_LOOK_SECONDS))
-        return Followers(followers)
+        return followers
 
     def _make_delivery(self) -> Delivery | None:
         clocks = self._clocks
@@ -345,6 +347,9 @@ class Server:
             self._config, self._services, self._trail, self._data.audit, self._service_keys, clocks.wall,
             clocks.monotonic,
         )
+
+    def _open_trail(self) -> Trail:
+        return open_trail(self._data.audit)
 
     def _make_store(self, root_key: RootKeyProvider) -> SoftwareKeyStore:
         return SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)

@@ -6,7 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -102,13 +102,15 @@ class Stubs:
 class OperatedServer:
     """Starts a server and waits until it listens everywhere. A context manager that ends it.
 
-    `anew` is for what a program inherits or does before it has loaded anything: not forked, but from the start.
+    `anew` is for what a program inherits or does before it has loaded anything: not forked, but from the start; so is
+    another `program`.
     """
 
     process: subprocess.Popen[str] | ForkedServer
 
     def __init__(
-        self, data: Path, *arguments: str, listen: str = "127.0.0.1:0", anew: bool = False, **variables: str
+        self, data: Path, *arguments: str, listen: str = "127.0.0.1:0", anew: bool = False,
+        program: Sequence[str] = PROGRAM, **variables: str,
     ) -> None:
         self.data = data
         self.stderr = data.parent / f"{data.name}-{next(_numbers)}.stderr"
@@ -116,9 +118,9 @@ class OperatedServer:
         given = environment(**variables)
         # The widest mask: modes of files have to be the server's own doing.
         with self.stderr.open("wb") as log:
-            if anew:
+            if anew or program is not PROGRAM:
                 self.process = subprocess.Popen(
-                    [*PROGRAM, *words], stdout=subprocess.PIPE, stderr=log, text=True, env=given, umask=0
+                    [*program, *words], stdout=subprocess.PIPE, stderr=log, text=True, env=given, umask=0
                 )
             else:
                 self.process = ForkedServer(words, given, stderr=log, umask=0)

@@ -65,7 +65,8 @@ def random_record(chance: random.Random, number: int, moment: int) -> bytes:
     }
     return render_record(CallFacts(
         event_id=str(UUID(int=number)), request_id=None if chance.random() < 0.1 else str(UUID(int=number // 2)),
-        event_time=moment, event_name=chance.choice(("Encrypt", "Decrypt", "CreateUser")), region="us-east-1",
+        event_time=moment, event_name=chance.choice(("Encrypt", "Decrypt", "CreateUser")),
+        region=chance.choice(("us-east-1", "eu-west-1")),
         user_identity=_identity(chance, account), source_ip=chance.choice(("192.0.2.7", "2001:db8::1")),
         user_agent="test", read_only=chance.random() < 0.5, recipient_account=account,
         event_source=chance.choice((KMS_SOURCE, ADMIN_SOURCE)), resources=tuple(keys),

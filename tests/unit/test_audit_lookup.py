@@ -212,6 +212,8 @@ def mixed(tmp_path: Path, trails: list[Trail]) -> Path:
         (LookupKey.EVENT_SOURCE, ADMIN_SOURCE, [4]),
         (LookupKey.ACCESS_KEY_ID, "ASIAJOB", [2]),
         (LookupKey.ACCESS_KEY_ID, 'x"', []),
+        (LookupKey.REGION, "us-east-1", [8, 7, 5, 4, 3, 2, 1, 0]),
+        (LookupKey.REGION, "us-east", []),
     ],
 )
 def test_each_attribute_finds_its_records_only(

@@ -12,9 +12,12 @@ from kagitori_server.audit.chain import format_line, line_hash
 from kagitori_server.audit.trail import TrailLimits, open_trail
 from kagitori_server.audit.verify import (
     MAX_PROBLEMS_PER_CHAIN,
+    ChainReport,
     ExpectedHead,
+    Problem,
     Progress,
     VerifyReport,
+    report_lines,
     verify,
 )
 
@@ -239,3 +242,33 @@ def test_problems_are_counted_beyond_those_described(log: Path) -> None:
     (chain,) = verify(log).chains
     assert chain.problem_count >= 1500
     assert len(chain.problems) == MAX_PROBLEMS_PER_CHAIN
+
+
+def test_a_report_for_people() -> None:
+    """Where a problem is, how many there are besides those that are told, and a last line that says it all."""
+    whole = ChainReport("chain-00", 3, 20, 11, 30, "ab" * 32, 7, 10, 0, ())
+    assert list(report_lines(VerifyReport((whole,), ()))) == [
+        (
+            "chain-00: 20 records, 11 to 30, in 3 segments; pruned up to record 10;"
+            " 7 bytes of an unfinished record at the end"
+        ),
+        f"  head {'ab' * 32}",
+        "The trail is sound.",
+    ]
+    problems = (
+        Problem("chain-01", "00000001.jsonl", 4, "altered"), Problem("chain-01", "x", None, "a stranger"),
+        Problem("chain-01", None, None, "cut off"),
+    )
+    empty = ChainReport("chain-01", 0, 0, 0, 0, "cd" * 32, 0, 0, 1_003, problems)
+    lost = Problem("chain-02", None, None, "the chain is missing")
+    assert list(report_lines(VerifyReport((whole, empty), (lost,))))[2:] == [
+        "chain-01: 0 records, in 0 segments",
+        f"  head {'cd' * 32}",
+        "  PROBLEM 00000001.jsonl, line 4: altered",
+        "  PROBLEM x: a stranger",
+        "  PROBLEM cut off",
+        "  and 1000 more",
+        "PROBLEM chain-02: the chain is missing",
+        "20 records in 2 chains",
+        "The trail has problems.",
+    ]

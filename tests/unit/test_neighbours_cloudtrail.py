@@ -94,6 +94,18 @@ def test_pages(service: InProcess) -> None:
             lookup(service, **wanted, next_token=made_up)
 
 
+def test_regions(service: InProcess) -> None:
+    """Each has its own events, and pages go with the Region."""
+    for region in (REGION, "eu-west-1", "eu-west-1"):
+        service.call("ListKeys", {}, region=region)
+    here, there = (service.call(LOOKUP, by("EventName", "ListKeys"), region=each) for each in (REGION, "eu-west-1"))
+    assert (names(here), names(there)) == (["ListKeys"], ["ListKeys", "ListKeys"])
+    assert {json.loads(event.cloud_trail_event)["awsRegion"] for event in there.events} == {"eu-west-1"}
+    first = service.call(LOOKUP, {"max_results": 1}, region="eu-west-1")
+    with pytest.raises(errors.InvalidNextTokenException):
+        lookup(service, max_results=1, next_token=first.next_token)
+
+
 def test_times(service: InProcess) -> None:
     """Both ends count; nothing older than 90 days is found."""
     service.call("ListKeys", {})

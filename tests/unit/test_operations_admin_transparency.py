@@ -18,6 +18,7 @@ from kagitori_server.model.errors import (
     NoSuchEntityException,
     ValidationException,
 )
+from kagitori_server.workers import DeletionWorker
 
 TENANT = "111111111111"
 
@@ -235,6 +236,33 @@ def test_the_callers_own_record_is_proven(service: InProcess, tenant: str) -> No
     assert receipt.record is not None
     assert receipt.record["recipientAccountId"] == TENANT
     assert service.records()[receipt.index + 1]["sharedEventID"] == receipt.record["eventID"]
+
+
+def test_a_call_that_leads_to_other_records(service: InProcess) -> None:
+    """Its own is proven, whatever the service recorded beside it, and wherever that stands."""
+    primary = service.call("CreateKey", {"multi_region": True}).key_metadata.key_id
+    besides = {
+        "ReplicateKey": ({"replica_region": "eu-west-1"}, ["CreateKey"]),
+        "RotateKeyOnDemand": ({}, ["RotateKey", "SynchronizeMultiRegionKey"]),
+    }
+    for operation, (more, names) in besides.items():
+        before = len(service.records())
+        receipt = proven(service, service.with_receipt(operation, {"key_id": primary, **more}))
+        assert receipt.record is not None
+        assert (receipt.record["eventName"], receipt.record["eventType"]) == (operation, "AwsApiCall")
+        left = service.records()[before : before + len(names) + 1]
+        assert sorted(record["eventName"] for record in left) == sorted([*names, operation])
+        assert service.records()[receipt.index] == receipt.record
+        assert "invokedBy" not in receipt.record["userIdentity"]
+        found = service.call("GetInclusionProof", {"request_id": receipt.record["requestID"]}).proofs
+        assert receipt.leaf in {proof.leaf_hash for proof in found}
+    single = service.call("CreateKey").key_metadata.key_id
+    receipt = proven(service, service.with_receipt("ScheduleKeyDeletion", {"key_id": single}))
+    assert receipt.record == service.records()[receipt.index]
+    assert receipt.record["eventName"] == "ScheduleKeyDeletion"
+    service.clock.advance(31 * 86_400)
+    DeletionWorker(service.services, service.events).run_once()
+    assert service.records()[-1]["eventName"] == "DeleteKey"
 
 
 def test_a_trail_that_cannot_be_proven_still_answers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,7 +24,7 @@ from kagitori_server.audit.matching import Filter, LookupKey, attributes, contex
 from kagitori_server.audit.occasions import Occasion, occasion, split_context, with_empty_context
 from kagitori_server.audit.segments import Segment, open_segment
 
-VERSION = 1
+VERSION = 2
 WINDOW_LINES = 1 << 18
 """How many lines are looked through in the index between two chances to stop."""
 _COST_PER_LINE = 4

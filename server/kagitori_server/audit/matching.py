@@ -40,6 +40,8 @@ class LookupKey(enum.StrEnum):
     """A key by its id or ARN, as what the call was about or as the caller named it."""
     KEY_ALIAS = "KeyAlias"
     """An alias by its name (`alias/app`, in any Region) or ARN, as the caller named it."""
+    REGION = "Region"
+    """The Region that the call was made to."""
     ENCRYPTION_CONTEXT = "EncryptionContext"
     """A pair of the encryption context, as `context_pair` writes it."""
 
@@ -91,6 +93,7 @@ _NEEDLES = {
     LookupKey.ERROR_CODE: '"errorCode":{}',
     LookupKey.KEY: "{}",
     LookupKey.KEY_ALIAS: "{}",
+    LookupKey.REGION: '"awsRegion":{}',
     LookupKey.ENCRYPTION_CONTEXT: "{}",
 }
 _WITHIN = frozenset({LookupKey.READ_ONLY, LookupKey.USERNAME, LookupKey.KEY, LookupKey.KEY_ALIAS})
@@ -132,6 +135,7 @@ def attributes(record: Mapping[str, object]) -> set[Filter]:
         (LookupKey.ACCESS_KEY_ID, _text(identity, "accessKeyId")),
         (LookupKey.REQUEST_ID, _text(record, "requestID")),
         (LookupKey.SOURCE_IP_ADDRESS, _text(record, "sourceIPAddress")),
+        (LookupKey.REGION, _text(record, "awsRegion")),
         (LookupKey.PRINCIPAL_ARN, _text(identity, "arn")),
         (LookupKey.PRINCIPAL_ARN, _text(issuer, "arn")),
         (LookupKey.ERROR_CODE, error),

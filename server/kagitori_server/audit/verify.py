@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -299,3 +299,29 @@ def _is_json(event: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def report_lines(report: VerifyReport) -> Iterator[str]:
+    """What a report says, in lines for people; the last one says whether the trail is sound."""
+    for chain in report.chains:
+        span = f", {chain.first_seq} to {chain.last_seq}" if chain.records else ""
+        pruned = f"; pruned up to record {chain.pruned_seq}" if chain.pruned_seq else ""
+        torn = f"; {chain.torn_bytes} bytes of an unfinished record at the end" if chain.torn_bytes else ""
+        yield f"{chain.chain}: {chain.records} records{span}, in {chain.segments} segments{pruned}{torn}"
+        yield f"  head {chain.head}"
+        for problem in chain.problems:
+            yield f"  PROBLEM {_place(problem)}{problem.description}"
+        if chain.problem_count > len(chain.problems):
+            yield f"  and {chain.problem_count - len(chain.problems)} more"
+    for problem in report.problems:
+        yield f"PROBLEM {problem.chain}: {problem.description}"
+    if len(report.chains) > 1:
+        yield f"{sum(chain.records for chain in report.chains)} records in {len(report.chains)} chains"
+    yield "The trail is sound." if report.sound else "The trail has problems."
+
+
+def _place(problem: Problem) -> str:
+    """Where it is, for a line of text; empty if it's about the chain as a whole."""
+    if problem.segment is None:
+        return ""
+    return f"{problem.segment}: " if problem.line is None else f"{problem.segment}, line {problem.line}: "

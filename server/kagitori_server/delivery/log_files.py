@@ -217,7 +217,11 @@ class LogFiles:
 
     def _make_durable(self, chain: str, segment: int) -> None:
         """What a killed process wrote may not be on the disk yet, and mustn't be known elsewhere before."""
-        descriptor = os.open(self._root / chain / segment_name(segment), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(self._root / chain / segment_name(segment), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            # In the archive, where nothing is put that isn't on the disk.
+            return
         try:
             os.fsync(descriptor)
         finally:

@@ -62,6 +62,8 @@ class _LookupAttributeKeyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Lo
     """Name (`alias/...`) or ARN of an alias, as the caller named it."""
     LOOKUP_ATTRIBUTE_KEY_ENCRYPTION_CONTEXT: _LookupAttributeKey.ValueType  # 16
     """A pair of the encryption context: `context_key` and `attribute_value`."""
+    LOOKUP_ATTRIBUTE_KEY_REGION: _LookupAttributeKey.ValueType  # 17
+    """Region that the call was made to."""
 
 class LookupAttributeKey(_LookupAttributeKey, metaclass=_LookupAttributeKeyEnumTypeWrapper):
     """What audit records can be selected by: first what AWS CloudTrail has, then what it has not."""
@@ -100,6 +102,8 @@ LOOKUP_ATTRIBUTE_KEY_KEY_ALIAS: LookupAttributeKey.ValueType  # 15
 """Name (`alias/...`) or ARN of an alias, as the caller named it."""
 LOOKUP_ATTRIBUTE_KEY_ENCRYPTION_CONTEXT: LookupAttributeKey.ValueType  # 16
 """A pair of the encryption context: `context_key` and `attribute_value`."""
+LOOKUP_ATTRIBUTE_KEY_REGION: LookupAttributeKey.ValueType  # 17
+"""Region that the call was made to."""
 Global___LookupAttributeKey: _TypeAlias = LookupAttributeKey  # noqa: Y015
 
 @_typing.final

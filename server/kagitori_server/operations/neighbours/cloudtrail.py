@@ -43,7 +43,7 @@ _ARN = re.compile(
 
 
 def lookup_events(context: Context, request: shapes.LookupEventsRequest) -> shapes.LookupEventsResponse:
-    """Events of the account from the last 90 days, newest first, of all Regions (AWS CloudTrail LookupEvents).
+    """Events of the account from the last 90 days, newest first, of the call's Region (AWS CloudTrail LookupEvents).
 
     A page may hold less than was asked for, even nothing, although there is a token to go on from.
     """
@@ -54,6 +54,7 @@ def lookup_events(context: Context, request: shapes.LookupEventsRequest) -> shap
         attribute=_attribute(request.lookup_attributes),
         max_results=_results(request.max_results),
         next_token=request.next_token,
+        filters=((LookupAttributeKey.REGION, context.region, None),),
         # Not a start time: it moves, and a token goes with one query only.
         not_before=context.now - LOOKUP_DAYS * SECONDS_PER_DAY,
     )

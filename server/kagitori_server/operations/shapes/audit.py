@@ -31,6 +31,7 @@ class LookupAttributeKey(StrEnum):
     KEY = "Key"
     KEY_ALIAS = "KeyAlias"
     ENCRYPTION_CONTEXT = "EncryptionContext"
+    REGION = "Region"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
