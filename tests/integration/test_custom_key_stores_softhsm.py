@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import grpc
 import pytest
 from tests.support.client_certificates import certificate
-from tests.support.tokens import PIN, SO_PIN, Token, fresh_token
+from tests.support.tokens import PIN, SO_PIN, Token, fresh_token, plant_keys
 from tests.support.whole_server import Caller, WholeServer
 
 from kagitori.kms.v1 import resources_pb2
@@ -261,3 +262,26 @@ def test_objects_go_when_their_key_has_gone(place: Place) -> None:
         with pytest.raises(grpc.RpcError) as failed:
             root("DeleteCustomKeyStore", custom_key_store_id=store_id)
         assert code(failed) is grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_a_check_of_ten_thousand_objects(place: Place) -> None:
+    """All are told, once, in bounded time, and keys of the same token are used meanwhile. A search goes through all
+    objects of a token; it is made once for a check, not for each page of its list."""
+    plant_keys(place.tokens[0], 10_000)
+    with place.serving() as root:
+        store_id = made(root)
+        assert act(root, "ConnectCustomKeyStore", store_id) == CONNECTED
+        key = new_key(root, store_id)
+        assert root("Encrypt", key_id=key, plaintext=b"x").ciphertext_blob
+        started = time.monotonic()
+        with ThreadPoolExecutor(1) as pool:
+            checking = pool.submit(root, "CheckCustomKeyStore", custom_key_store_id=store_id)
+            used = 0
+            while not checking.done():
+                assert root("Encrypt", key_id=key, plaintext=b"x").ciphertext_blob
+                used += 1
+            checked = checking.result()
+        assert time.monotonic() - started < 60
+        assert used > 1
+        assert (checked.object_count, checked.orphaned_count, checked.missing_count) == (10_001, 10_000, 0)
+        assert len({found.object_id for found in checked.orphaned}) == len(checked.orphaned) == 1_000
