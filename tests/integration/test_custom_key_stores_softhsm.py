@@ -264,6 +264,40 @@ def test_objects_go_when_their_key_has_gone(place: Place) -> None:
         assert code(failed) is grpc.StatusCode.FAILED_PRECONDITION
 
 
+def test_what_keys_can_t_do_is_known_while_the_token_is_away(place: Place) -> None:
+    """DescribeKey tells the same whether its process has the token open or not; what an older catalog doesn't know of a
+    connected store, it learns when a process opens that."""
+    missing = resources_pb2.ENCRYPTION_ALGORITHM_RSAES_OAEP_SHA_256  # SoftHSM's, whose OAEP is of SHA-1 alone
+
+    def algorithms(root: Caller, key: str) -> list[int]:
+        return list(root("DescribeKey", key_id=key).key_metadata.encryption_algorithms)
+
+    with place.serving() as root:
+        store_id = made(root)
+        assert act(root, "ConnectCustomKeyStore", store_id) == CONNECTED
+        key = new_key(
+            root, store_id, key_spec=resources_pb2.KEY_SPEC_RSA_2048, key_usage=resources_pb2.KEY_USAGE_ENCRYPT_DECRYPT
+        )
+        told = algorithms(root, key)
+        assert told
+        assert missing not in told
+    away = place.folder / "away"
+    shutil.move(place.tokens[0].place / "tokens", away)
+    (place.tokens[0].place / "tokens").mkdir()
+    with place.serving() as root:
+        assert algorithms(root, key) == told
+    with sqlite3.connect(place.folder / "data" / "kagitori.db", timeout=30) as database:
+        database.execute("UPDATE custom_key_stores SET lacking = NULL")
+    database.close()
+    (place.tokens[0].place / "tokens").rmdir()
+    shutil.move(away, place.tokens[0].place / "tokens")
+    with place.serving() as root:
+        end = time.monotonic() + 30
+        while algorithms(root, key) != told:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
 def test_a_check_of_ten_thousand_objects(place: Place) -> None:
     """All are told, once, in bounded time, and keys of the same token are used meanwhile. A search goes through all
     objects of a token; it is made once for a check, not for each page of its list."""

@@ -114,11 +114,6 @@ class StoreRegistry:
             return False
         return not key.materials or self.default.is_at_hand(domain, key.materials[-1].reference)
 
-    def lacking(self, store_id: str) -> frozenset[str]:
-        """Algorithms that the store's keys don't have; see `operations.stores.Stores.lacking`."""
-        found = self._open.get(store_id)
-        return frozenset() if found is None else found.store.describe().lacking
-
     def pool(self, store_id: str) -> StorePool:
         """The threads for calls to a custom key store."""
         with self._guard:
@@ -214,7 +209,15 @@ class StoreRegistry:
             self._failures.pop(store_id, None)
             self._open[store_id] = _Connection(record, opened)
             _log.info("%s is open", store_id)
+            self._note(record, opened)
             return opened
+
+    def _note(self, record: CustomKeyStore, opened: OpenedStore) -> None:
+        """What a store says of itself is told to the catalog; keys can be used without."""
+        try:
+            self._connecting.told(record, opened)
+        except KmsError as error:
+            _log.warning("%s: what it can do isn't noted: %s", record.store_id, error.code())
 
     def _check_failure(self, record: CustomKeyStore) -> None:
         """Refuses to try again what failed just now, or what could lock a user out of the token."""

@@ -77,11 +77,6 @@ class Stores(Protocol):
         or the root key that opens the domain's key-encryption key. Doesn't block."""
         ...
 
-    def lacking(self, store_id: str) -> frozenset[str]:
-        """The algorithms (AWS names) that the store's keys don't have although their spec has them; of one that isn't
-        open in this process, nothing is known and so nothing is told. Doesn't block."""
-        ...
-
     def pool(self, store_id: str) -> Executor:
         """The threads in which calls wait for a key store: no other store waits for them. Beyond a bound it raises
         ThrottlingException instead of taking more."""
