@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from kagitori_keystore.algorithms import KeySpec
 from kagitori_keystore.base import Domain, MaterialRef, StoreLost
@@ -15,6 +17,7 @@ from kagitori_keystore.software.planted import PlantedKeyStore
 from kagitori_server.bootstrap.access_keys import RootAccessKeys
 from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.config import Config, ConfigurationError
+from kagitori_server.custom_stores import ConnectFailed, OpenedStore, Opener
 from kagitori_server.laboratory.clock import TimeMachine, VirtualClock
 from kagitori_server.laboratory.faults import Faults
 from kagitori_server.laboratory.memory import Memory
@@ -22,6 +25,7 @@ from kagitori_server.laboratory.naming import FixedIdentifiers
 from kagitori_server.laboratory.planting import Planter
 from kagitori_server.laboratory.regions import AWS_REGIONS
 from kagitori_server.laboratory.seed import Seed
+from kagitori_server.model.custom_key_stores import ConnectionErrorCode, CustomKeyStore, CustomKeyStoreType
 from kagitori_server.operations.context import Identifiers
 from kagitori_server.operations.dev_table import dev_table
 from kagitori_server.operations.row import Operation
@@ -49,6 +53,71 @@ class LosableKeyStore(PlantedKeyStore):
         if self._faults.key_store_is_lost(domain, key_id):
             raise StoreLost("the key store is lost by a fault that was injected")
         return super().generate(spec, domain, key_id)
+
+
+class _LosableConnection:
+    """A connection to a custom key store that is lost while a fault says so. All else is the connection's own."""
+
+    def __init__(self, opened: OpenedStore, faults: Faults) -> None:
+        self._opened = opened
+        self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._opened, name)
+
+    def health(self) -> None:
+        """Raises `StoreLost` while all stores are lost."""
+        self._check()
+        self._opened.health()
+
+    def generate(self, spec: KeySpec, domain: Domain, key_id: str) -> MaterialRef:
+        """Raises `StoreLost` while the store is lost for that key."""
+        if self._faults.key_store_is_lost(domain, key_id):
+            raise StoreLost("the key store is lost by a fault that was injected")
+        return self._opened.generate(spec, domain, key_id)
+
+    def destroy(self, ref: MaterialRef) -> None:
+        """Raises `StoreLost` while all stores are lost: what is to be destroyed waits."""
+        self._check()
+        self._opened.destroy(ref)
+
+    def _check(self) -> None:
+        if self._faults.key_store_is_lost():
+            raise StoreLost("the key store is lost by a fault that was injected")
+
+
+class LosableOpener:
+    """An `Opener` whose custom key stores can't be reached while a fault says that all key stores are lost."""
+
+    def __init__(self, opener: Opener, faults: Faults) -> None:
+        self._opener = opener
+        self._faults = faults
+
+    def verify(self, store: CustomKeyStore, secret: bytes | None) -> None:
+        """As the opener does."""
+        self._opener.verify(store, secret)
+
+    def same_cluster(self, cluster_id: str, other: str) -> bool:
+        """As the opener does."""
+        return self._opener.same_cluster(cluster_id, other)
+
+    def owns_secret(self, store: CustomKeyStore) -> bool:
+        """As the opener does."""
+        return self._opener.owns_secret(store)
+
+    def open(self, store: CustomKeyStore, secret: bytes) -> OpenedStore:
+        """Raises ConnectFailed as for a token or proxy that doesn't answer."""
+        if self._faults.key_store_is_lost():
+            raise ConnectFailed(_UNREACHABLE[store.kind])
+        losable: Any = _LosableConnection(self._opener.open(store, secret), self._faults)
+        opened: OpenedStore = losable
+        return opened
+
+
+_UNREACHABLE = {
+    CustomKeyStoreType.AWS_CLOUDHSM: ConnectionErrorCode.NETWORK_ERRORS,
+    CustomKeyStoreType.EXTERNAL_KEY_STORE: ConnectionErrorCode.XKS_PROXY_NOT_REACHABLE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +196,9 @@ class DevelopmentServer(Server):
     def _make_store(self, root_key: RootKeyProvider) -> PlantedKeyStore:
         self._planted = LosableKeyStore(root_key, self._catalog.kek_shelf, os.urandom, self._losses)
         return self._planted
+
+    def _make_openers(self) -> Mapping[CustomKeyStoreType, Opener]:
+        return {kind: LosableOpener(opener, self._losses) for kind, opener in super()._make_openers().items()}
 
     def _make_identifiers(self) -> Identifiers:
         return self._names.identifiers()

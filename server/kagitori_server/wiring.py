@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ from kagitori_server.configured import (
     open_sinks,
 )
 from kagitori_server.counting import Limiter, counted_actions
-from kagitori_server.custom_stores import CatalogUses, StoreRegistry
+from kagitori_server.custom_stores import CatalogUses, Opener, StoreRegistry
 from kagitori_server.delivery.running import Delivery
 from kagitori_server.delivery_opener import check_delivered, describe_trail, open_delivery
 from kagitori_server.explaining import Explaining
@@ -51,6 +51,7 @@ from kagitori_server.limiting.leases import Leases
 from kagitori_server.listening import Listening
 from kagitori_server.log_keys import LogKeys
 from kagitori_server.metering import Meter
+from kagitori_server.model.custom_key_stores import CustomKeyStoreType
 from kagitori_server.model.errors import KmsError
 from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
@@ -361,12 +362,15 @@ class Server:
     def _open_stores(self) -> StoreRegistry:
         return StoreRegistry(
             catalog=self._catalog, default=self._store, secrets=self._store,
-            openers=openers(
-                self._config, self._data.run, CatalogUses(self._catalog), self._store, self._clocks.wall,
-                root_token=self._root_key.token_serial,
-            ),
-            clock=self._clocks.wall, monotonic=self._clocks.monotonic, worker=self._ids.uuid(),
-            new_secret=self._ids.secret,
+            openers=self._make_openers(), clock=self._clocks.wall, monotonic=self._clocks.monotonic,
+            worker=self._ids.uuid(), new_secret=self._ids.secret,
+        )
+
+    def _make_openers(self) -> Mapping[CustomKeyStoreType, Opener]:
+        """How custom key stores are reached."""
+        return openers(
+            self._config, self._data.run, CatalogUses(self._catalog), self._store, self._clocks.wall,
+            root_token=self._root_key.token_serial,
         )
 
     def _make_services(self, root_key: RootKeyProvider) -> Services:

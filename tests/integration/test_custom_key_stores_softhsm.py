@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import grpc
 import pytest
 from tests.support.client_certificates import certificate
-from tests.support.tokens import PIN, SO_PIN, Token, fresh_token
+from tests.support.tokens import PIN, SO_PIN, Token, fresh_token, plant_keys
 from tests.support.whole_server import Caller, WholeServer
 
 from kagitori.kms.v1 import resources_pb2
@@ -261,3 +262,60 @@ def test_objects_go_when_their_key_has_gone(place: Place) -> None:
         with pytest.raises(grpc.RpcError) as failed:
             root("DeleteCustomKeyStore", custom_key_store_id=store_id)
         assert code(failed) is grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_what_keys_can_t_do_is_known_while_the_token_is_away(place: Place) -> None:
+    """DescribeKey tells the same whether its process has the token open or not; what an older catalog doesn't know of a
+    connected store, it learns when a process opens that."""
+    missing = resources_pb2.ENCRYPTION_ALGORITHM_RSAES_OAEP_SHA_256  # SoftHSM's, whose OAEP is of SHA-1 alone
+
+    def algorithms(root: Caller, key: str) -> list[int]:
+        return list(root("DescribeKey", key_id=key).key_metadata.encryption_algorithms)
+
+    with place.serving() as root:
+        store_id = made(root)
+        assert act(root, "ConnectCustomKeyStore", store_id) == CONNECTED
+        key = new_key(
+            root, store_id, key_spec=resources_pb2.KEY_SPEC_RSA_2048, key_usage=resources_pb2.KEY_USAGE_ENCRYPT_DECRYPT
+        )
+        told = algorithms(root, key)
+        assert told
+        assert missing not in told
+    away = place.folder / "away"
+    shutil.move(place.tokens[0].place / "tokens", away)
+    (place.tokens[0].place / "tokens").mkdir()
+    with place.serving() as root:
+        assert algorithms(root, key) == told
+    with sqlite3.connect(place.folder / "data" / "kagitori.db", timeout=30) as database:
+        database.execute("UPDATE custom_key_stores SET lacking = NULL")
+    database.close()
+    (place.tokens[0].place / "tokens").rmdir()
+    shutil.move(away, place.tokens[0].place / "tokens")
+    with place.serving() as root:
+        end = time.monotonic() + 30
+        while algorithms(root, key) != told:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
+def test_a_check_of_ten_thousand_objects(place: Place) -> None:
+    """All are told, once, in bounded time, and keys of the same token are used meanwhile. A search goes through all
+    objects of a token; it is made once for a check, not for each page of its list."""
+    plant_keys(place.tokens[0], 10_000)
+    with place.serving() as root:
+        store_id = made(root)
+        assert act(root, "ConnectCustomKeyStore", store_id) == CONNECTED
+        key = new_key(root, store_id)
+        assert root("Encrypt", key_id=key, plaintext=b"x").ciphertext_blob
+        started = time.monotonic()
+        with ThreadPoolExecutor(1) as pool:
+            checking = pool.submit(root, "CheckCustomKeyStore", custom_key_store_id=store_id)
+            used = 0
+            while not checking.done():
+                assert root("Encrypt", key_id=key, plaintext=b"x").ciphertext_blob
+                used += 1
+            checked = checking.result()
+        assert time.monotonic() - started < 60
+        assert used > 1
+        assert (checked.object_count, checked.orphaned_count, checked.missing_count) == (10_001, 10_000, 0)
+        assert len({found.object_id for found in checked.orphaned}) == len(checked.orphaned) == 1_000

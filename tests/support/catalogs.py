@@ -31,7 +31,7 @@ REGION = "us-east-1"
 OTHER_REGION = "eu-central-1"
 ROOT_ARN = f"arn:aws:iam::{ACCOUNT}:root"
 
-LATEST_REVISION = "0009"
+LATEST_REVISION = "0010"
 """Of the catalog's schema."""
 
 

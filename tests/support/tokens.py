@@ -131,3 +131,35 @@ def gone(process: int, seconds: float = 10.0) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+_PLANT = """
+import os, pkcs11
+from pkcs11 import Attribute, KeyType, MechanismFlag
+token = pkcs11.lib(os.environ["MODULE"]).get_token(token_label=os.environ["LABEL"])
+with token.open(rw=True, user_pin=os.environ["PIN"]) as session:
+    session.generate_key(
+        KeyType.GENERIC_SECRET, 256, id=bytes.fromhex(os.environ["ID"]), label="kagitori HMAC_256 planted", store=True,
+        capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY, template={Attribute.PRIVATE: False},
+    )
+"""
+
+
+def plant_keys(token: Token, count: int) -> None:
+    """Puts keys with our kind of label and unlike ids into a token that no worker has open.
+
+    SoftHSM takes minutes to make 10,000. One that isn't private has its id legible in its file, which is copied.
+    """
+    settings, first = token.settings, b"\xa5" * 16
+    before = token.key_files()
+    environment = {
+        **os.environ, "SOFTHSM2_CONF": str(settings.softhsm_conf), "MODULE": settings.module, "LABEL": LABEL,
+        "PIN": PIN.decode(), "ID": first.hex(),
+    }
+    subprocess.run([sys.executable, "-c", _PLANT], check=True, env=environment)
+    (made,) = token.key_files() - before
+    content = made.read_bytes()
+    assert content.count(first) == 1
+    for number in range(1, count):
+        name = f"00000000-0000-0000-0000-{number:012}.object"
+        (token.folder / name).write_bytes(content.replace(first, number.to_bytes(16)))

@@ -153,6 +153,7 @@ def test_no_call_on_a_store_returns_material(tmp_path: Path) -> None:
         *store.import_parameters(HOME, KEY, WrappingSpec.RSA_2048, b"binding"),
         imported_again(store, keys[2]).reference,
     ]
+    assert store.is_at_hand(HOME, ref.reference) is True
     silent = {"health", "forget", "destroy", "close", "open_domain"}
     assert all(inspect.signature(getattr(store, name)).return_annotation == "None" for name in silent)
     public = {name for name, _ in inspect.getmembers(store) if not name.startswith("_")}
@@ -160,8 +161,8 @@ def test_no_call_on_a_store_returns_material(tmp_path: Path) -> None:
         "close", "decapsulate", "decrypt", "decrypt_asymmetric", "derive_shared_secret", "describe", "destroy",
         "encapsulate", "encrypt", "encrypt_asymmetric", "forget", "generate", "generate_data_key",
         "generate_data_key_pair", "generate_data_key_without_plaintext", "generate_mac", "health", "import_material",
-        "import_parameters", "open_domain", "open_for_proxy", "proxy_nonce_bytes", "public_key", "seal_for_proxy",
-        "random", "replicate", "rewrap_kek", "sign", "unwrap_secret", "verify", "verify_mac", "wrap_secret",
+        "import_parameters", "is_at_hand", "open_domain", "open_for_proxy", "proxy_nonce_bytes", "public_key", "random",
+        "replicate", "rewrap_kek", "seal_for_proxy", "sign", "unwrap_secret", "verify", "verify_mac", "wrap_secret",
     }, "a new public member must be added to the answers above or to those of test_keystore_opened_keys"  # fmt: skip
     for answer in answers:
         raw = answer if isinstance(answer, bytes) else b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ import pytest
 from tests.support.inprocess import ALLOW_ALL, REGION, InProcess
 from tests.support.kms_calls import last_record, new_key, user_arn
 
+from kagitori_server.model.call import Call, Evidence
 from kagitori_server.model.errors import AccessDeniedException, DisabledException, KmsError
 from kagitori_server.model.keys import KeyState
 
@@ -98,3 +100,52 @@ def test_a_permission_that_was_taken_meanwhile(service: InProcess, signer: Signe
     with pytest.raises(AccessDeniedException):
         while_it_waits(service, lambda: take_permission(service), "Sign", signer.request, signer.token)
     assert last_record(service)["errorCode"] == "AccessDenied"
+
+
+# --- a root key that is far away -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", ["Encrypt", "BatchEncrypt", "GenerateDataKeyPair", "Sign"])
+def test_a_root_key_that_takes_its_time_holds_up_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """The first use of an account's key asks root key and catalog, which may be far away, outside the event loop: a
+    call that was sent later ends while the root key waits for exactly that. What is open by then is used at once."""
+    spec = {"key_spec": "ECC_NIST_P256", "key_usage": "SIGN_VERIFY"} if operation == "Sign" else {}
+    with InProcess(tmp_path) as service:
+        key_id = new_key(service, **spec).key_id
+    encrypt: dict[str, Any] = {"key_id": key_id, "plaintext": b"x"}
+    values: dict[str, Any] = {
+        "Encrypt": encrypt,
+        "BatchEncrypt": {"items": [encrypt, encrypt]},
+        "GenerateDataKeyPair": {"key_id": key_id, "key_pair_spec": "ECC_NIST_P256"},
+        "Sign": {"key_id": key_id, "message": b"x", "signing_algorithm": "ECDSA_SHA_256"},
+    }[operation]
+    with InProcess(tmp_path) as service:
+        answered, waited = threading.Event(), []
+        unwrap = type(service.root_keys).unwrap
+
+        def late(keys: Any, blob: bytes, aad: bytes) -> Any:
+            waited.append(answered.wait(10))
+            return unwrap(keys, blob, aad)
+
+        monkeypatch.setattr(type(service.root_keys), "unwrap", late)
+
+        async def both() -> Any:
+            first = asyncio.ensure_future(service.pipeline.handle(a_call(service, operation, values)))
+            await asyncio.sleep(0.1)
+            await service.pipeline.handle(a_call(service, "GenerateRandom", {"number_of_bytes": 8}))
+            answered.set()
+            return await first
+
+        answer = service._runner.run(both())
+        assert waited
+        assert all(waited)
+        assert not [each for each in getattr(answer, "outcomes", ()) if each.error is not None]
+        times = len(waited)
+        service.call(operation, values)
+        assert len(waited) == times
+
+
+def a_call(service: InProcess, operation: str, values: Mapping[str, Any]) -> Call:
+    return Call(operation, service.ids.uuid(), Evidence(token=service.root_token), None, lambda: dict(values))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import queue
+import math
 import socket
 import threading
 import time
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from kagitori_keystore.base import KeyStoreError, RequestRefused, SessionLost, StoreLost, TooSlow
 from kagitori_keystore.pkcs11.meeting import Meeting, Peer
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, Found, TokenSettings
-from kagitori_keystore.pkcs11.starting import decode_found, readable_within
+from kagitori_keystore.pkcs11.starting import decode_found
 from kagitori_keystore.pkcs11.wire import (
     FIELDS,
     HELLO_FIELDS,
@@ -19,6 +19,7 @@ from kagitori_keystore.pkcs11.wire import (
     Disconnected,
     Malformed,
     Op,
+    be_patient,
     decode_answer,
     encode_request,
     peer_of,
@@ -36,6 +37,8 @@ _BACK_OFF = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between starts of workers, by how many of them did not live for `_LIVED_SECONDS`."""
 _LIVED_SECONDS = 10.0
 _PAUSE_SECONDS = 0.01
+_PATIENCE_STEP_SECONDS = 0.1
+"""In which steps a connection's patience is set: most calls then need no system call for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +54,21 @@ class Hello:
 class _Connection:
     """A connection that was let in, and who is at its other end."""
 
-    __slots__ = ("hello", "peer", "socket")
+    __slots__ = ("_patience", "hello", "peer", "socket")
 
     def __init__(self, connection: socket.socket, peer: Peer, hello: Hello) -> None:
         self.socket = connection
         self.peer = peer
         self.hello = hello
+        self._patience = 0.0
+        connection.settimeout(None)  # the kernel keeps the time from here on: Python would ask it before each step
 
-    def is_stale(self) -> bool:
-        """Whether the worker has gone away while nobody was talking to it."""
-        return readable_within(self.socket.fileno(), 0)  # nothing is said unasked, so it can only be the end
+    def wait_at_most(self, seconds: float) -> None:
+        """Bounds each step of the exchange that follows, by a little more than that."""
+        patience = math.ceil(seconds / _PATIENCE_STEP_SECONDS) * _PATIENCE_STEP_SECONDS
+        if patience != self._patience:
+            be_patient(self.socket, patience)
+            self._patience = patience
 
     def close(self) -> None:
         self.socket.close()
@@ -79,7 +87,7 @@ class WorkerClient(Guarded):
         self._meeting = Meeting(settings)
         self._pin = pin
         self._start_seconds = settings.start_seconds
-        self._idle: queue.LifoQueue[_Connection] = queue.LifoQueue()
+        self._idle: list[_Connection] = []  # appending to a list and taking from its end are atomic
         self._places = threading.BoundedSemaphore(CONNECTIONS)
         self._lock = threading.Lock()
         self._deaths = threading.Lock()
@@ -97,13 +105,15 @@ class WorkerClient(Guarded):
 
     def call(self, op: Op, seconds: float, *fields: bytes) -> list[bytes]:
         """The fields of the answer. Raises any `KeyStoreError`, `TooSlow` not later than shortly after `seconds`."""
-        started = time.monotonic()
-        if not self._places.acquire(timeout=seconds):
+        until = time.monotonic() + seconds
+        if not self._places.acquire(blocking=False) and not self._places.acquire(timeout=seconds):
             raise TooSlow("the token was busy for too long")
         try:
-            connection = self._take(seconds)
-            left = seconds - (time.monotonic() - started)
-            return self._call(connection, op, max(left, 0.001), fields)
+            while True:
+                connection = self._take(until - time.monotonic())
+                answer = self._call(connection, op, max(until - time.monotonic(), 0.001), fields)
+                if answer is not None:
+                    return answer
         finally:
             self._places.release()
 
@@ -117,18 +127,23 @@ class WorkerClient(Guarded):
         self._closed = True
         self._drop_idle()
 
-    def _call(self, connection: _Connection, op: Op, seconds: float, fields: tuple[bytes, ...]) -> list[bytes]:
+    def _call(self, connection: _Connection, op: Op, seconds: float, fields: tuple[bytes, ...]) -> list[bytes] | None:
+        """The answer; None if the worker had gone away while nobody was talking to it, and so has heard nothing."""
+        connection.wait_at_most(seconds + GRACE_SECONDS)
+        heard = False
         try:
-            connection.socket.settimeout(seconds + GRACE_SECONDS)
             send(connection.socket, encode_request(op, max(1, int(seconds * 1000)), fields))
-            body = receive(connection.socket)
-            answer = decode_answer(body, FIELDS[op][1])
+            heard = True
+            answer = decode_answer(receive(connection.socket), FIELDS[op][1])
         except TimeoutError:
             # Not even "too slow" came back: the module is stuck, and its process is of no more use to anyone.
             connection.peer.kill()
             self._bury(connection)
             raise TooSlow("the token gave no answer in time") from None
         except (Disconnected, Malformed):
+            if not heard:
+                connection.close()
+                return None
             self._bury(connection)
             raise SessionLost("the token's worker ended") from None
         except KeyStoreError:
@@ -147,25 +162,21 @@ class WorkerClient(Guarded):
         connection.close()
 
     def _take(self, seconds: float) -> _Connection:
-        while True:
-            try:
-                connection = self._idle.get_nowait()
-            except queue.Empty:
-                return self._open(seconds)
-            if not connection.is_stale():
-                return connection
-            connection.close()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._open(seconds)
 
     def _put_back(self, connection: _Connection) -> None:
-        self._idle.put(connection)
+        self._idle.append(connection)
         if self._closed:
             self._drop_idle()
 
     def _drop_idle(self) -> None:
         while True:
             try:
-                self._idle.get_nowait().close()
-            except queue.Empty:
+                self._idle.pop().close()
+            except IndexError:
                 return
 
     def _open(self, seconds: float) -> _Connection:

@@ -7,13 +7,16 @@ binding key, for this owner, and the key that the token holds under its id is th
 from __future__ import annotations
 
 import hmac
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import pkcs11
 from pkcs11 import Attribute, PKCS11Error
+from pkcs11.exceptions import ObjectHandleInvalid
 
 from kagitori_keystore.algorithms import Digest, KeyFamily, KeySpec, SigningScheme
 from kagitori_keystore.base import (
@@ -38,6 +41,8 @@ T = TypeVar("T")
 LABEL_MAX_BYTES = 128
 """Of a label that is listed: ours are shorter, and whoever else writes into the token may write long ones."""
 _KEYS_CACHED = 20_000
+_READ_AT_ONCE = 200
+"""Objects whose id and label are read before others get their turn to find or make some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class Desk:
         """
         self._login = login
         self._keys: HandleCache[bytes, Key] = HandleCache(_KEYS_CACHED)
+        self._listed: list[tuple[bytes, bytes]] | None = None
         try:
             session = login.session()
             mechanisms = login.mechanisms()
@@ -130,18 +136,29 @@ class Desk:
             objects.destroy(session, parsed.spec, parsed.object_id)
 
     def listing(self, deadline: Deadline, after: bytes, most: int) -> list[tuple[bytes, bytes]]:
-        """(CKA_ID, label) of at most so many of this product's keys, in the order of ids, from beyond `after`."""
-        return self._try(deadline, partial(self._listing, deadline, after, most))
+        """(CKA_ID, label) of at most so many of this product's keys, in the order of ids, from beyond `after`.
 
-    def _listing(self, deadline: Deadline, after: bytes, most: int) -> list[tuple[bytes, bytes]]:
+        The token is gone through for the first page, whose list the others are taken from: a token with ten thousand
+        objects takes seconds for that.
+        """
+        listed = self._listed if after else None
+        if listed is None:
+            listed = self._listed = self._try(deadline, partial(self._listing, deadline))
+        begin = bisect_right(listed, after, key=itemgetter(0))
+        page = listed[begin : begin + most]
+        if not page:
+            self._listed = None
+        return page
+
+    def _listing(self, deadline: Deadline) -> list[tuple[bytes, bytes]]:
         found: list[tuple[bytes, bytes]] = []
-        with self._login.catalogue(deadline) as session:
-            for kind in {objects.class_of(spec) for spec in self.abilities.specs}:
-                for key in list(session.get_objects({Attribute.CLASS: kind})):
-                    label, object_id = str(key[Attribute.LABEL]), bytes(key[Attribute.ID])
-                    if label.startswith(objects.LABEL_PREFIX) and object_id > after:
-                        found.append((object_id, label.encode()[:LABEL_MAX_BYTES]))
-        return sorted(found)[:most]
+        for kind in {objects.class_of(spec) for spec in self.abilities.specs}:
+            with self._login.catalogue(deadline) as session:
+                keys = list(session.get_objects({Attribute.CLASS: kind}))
+            for begin in range(0, len(keys), _READ_AT_ONCE):
+                with self._login.catalogue(deadline):  # anew, for others to have their turn
+                    found += filter(None, map(_named, keys[begin : begin + _READ_AT_ONCE]))
+        return sorted(found)
 
     def change_pin(self, deadline: Deadline, new: bytes) -> None:
         """Sets another user PIN, with which the worker's successors log in."""
@@ -306,3 +323,12 @@ class Desk:
             same = False
         if not same:
             raise MaterialCorrupt("the key in the token is not the one it was")
+
+
+def _named(key: Any) -> tuple[bytes, bytes] | None:
+    """CKA_ID and label of a key that was found; None if it isn't one of this product's, or has gone meanwhile."""
+    try:
+        label, object_id = str(key[Attribute.LABEL]), bytes(key[Attribute.ID])
+    except ObjectHandleInvalid:
+        return None
+    return (object_id, label.encode()[:LABEL_MAX_BYTES]) if label.startswith(objects.LABEL_PREFIX) else None

@@ -42,6 +42,7 @@ schemes."""
 
 _HELLO = b"kagitori pkcs11 hello v1\x00"
 _CREDENTIALS = struct.Struct("3i")
+_TIMEVAL = struct.Struct("@ll")
 
 _LENGTH = struct.Struct(">I")
 _REQUEST = struct.Struct(">BI")
@@ -200,19 +201,21 @@ def decode_answer(body: bytes, count: int) -> list[bytes]:
 
 
 def send(connection: socket.socket, body: bytes) -> None:
-    """Sends one frame. Raises `Disconnected`, and `TimeoutError` after the socket's own timeout."""
+    """Sends one frame. Raises `Disconnected`, and `TimeoutError` after the socket's own timeout or patience."""
     if len(body) > FRAME_MAX_BYTES:
         raise RequestRefused("a request is too long for the token")
     try:
         connection.sendall(_LENGTH.pack(len(body)) + body)
     except TimeoutError:
         raise
+    except BlockingIOError:  # what a socket says that the kernel keeps the time of
+        raise TimeoutError from None
     except OSError:
         raise Disconnected from None
 
 
 def receive(connection: socket.socket) -> bytes:
-    """One frame. Raises `Disconnected`, `Malformed`, and `TimeoutError` after the socket's own timeout.
+    """One frame. Raises `Disconnected`, `Malformed`, and `TimeoutError` after the socket's own timeout or patience.
 
     Both ends speak in turns, so whatever is there belongs to this frame: mostly one system call reads it whole.
     """
@@ -234,11 +237,23 @@ def _some(connection: socket.socket) -> bytes:
         data = connection.recv(_READ_BYTES)
     except TimeoutError:
         raise
+    except BlockingIOError:
+        raise TimeoutError from None
     except OSError:
         raise Disconnected from None
     if not data:
         raise Disconnected
     return data
+
+
+def be_patient(connection: socket.socket, seconds: float) -> None:
+    """Lets each step of a socket that blocks take so long at most: then `send` and `receive` raise `TimeoutError`.
+
+    The same as the socket's own timeout, without a system call of its own before every step.
+    """
+    whole, part = divmod(round(seconds * 1_000_000), 1_000_000)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(whole, part))
 
 
 def proof_of(pin: bytes, challenge: bytes) -> bytes:

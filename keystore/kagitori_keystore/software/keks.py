@@ -59,6 +59,10 @@ class KekRing(Guarded):
         """The domain's key, made now if it has none yet."""
         return self._find(domain) or self._first(domain)
 
+    def is_open(self, domain: Domain) -> bool:
+        """Whether the domain's key is had without asking anybody."""
+        return self._opened.get(domain) is not None
+
     def rewrap(self, domain: Domain, wrapped: bytes) -> bytes:
         """Wraps a domain's key under the current root key version; `wrapped` itself if it is under that already."""
         if self._root.version_of(wrapped) == self._root.current_version():

@@ -91,13 +91,24 @@ class Connecting:
             self._settle(store_id, partial(_failed, ConnectionErrorCode.INTERNAL_ERROR))
             raise
         settled = self._settle(store_id, lambda now: replace(
-            now, state=ConnectionState.CONNECTED, wrapped_secret=wrapped, new_secret=None
+            now, state=ConnectionState.CONNECTED, wrapped_secret=wrapped, new_secret=None,
+            lacking=_lacking(opened),
         ))
         if settled is None:
             opened.close()
             return None
         _log.info("%s is connected", store_id)
         return Connected(settled, opened)
+
+    def told(self, record: CustomKeyStore, opened: OpenedStore) -> None:
+        """Keeps what a connected store that was opened anew says of itself, if that is news: its module may be another
+        one than before."""
+        if record.lacking == _lacking(opened):
+            return
+        with self._catalog.write() as writer:
+            now = writer.custom_key_store(record.store_id)
+            if now is not None and now.connected and now.revision == record.revision:
+                writer.put_custom_key_store(replace(now, lacking=_lacking(opened)))
 
     def give_up(self, record: CustomKeyStore) -> None:
         """The process that was to connect a store is gone."""
@@ -170,6 +181,10 @@ class Connecting:
             settled = replace(change(now), changed=self._clock(), worker="")
             writer.put_custom_key_store(settled)
             return settled
+
+
+def _lacking(opened: OpenedStore) -> frozenset[str]:
+    return frozenset(map(str, opened.describe().lacking))
 
 
 def _domain(record: CustomKeyStore) -> Domain:

@@ -23,6 +23,14 @@ class ConnectFailed(Exception):
         return self.code in (ConnectionErrorCode.INVALID_CREDENTIALS, ConnectionErrorCode.USER_LOCKED_OUT)
 
 
+class OwnStore(GeneralKeyStore, Protocol):
+    """The service's own key store, in this process."""
+
+    def is_at_hand(self, domain: Domain, reference: bytes) -> bool:
+        """Whether the material of a reference can be used without asking root key or catalog. Doesn't block."""
+        ...
+
+
 class FoundObject(Protocol):
     """A key object of a token."""
 

@@ -9,11 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 
-from kagitori_keystore.base import KeyStore, KeyStoreError, MaterialRef, SecretWrapping, StoreKind, StoreLost
+from kagitori_keystore.base import Domain, KeyStore, KeyStoreError, MaterialRef, SecretWrapping, StoreKind, StoreLost
 from kagitori_keystore.capabilities import GeneralKeyStore
 from kagitori_server.custom_stores.connecting import Connecting
 from kagitori_server.custom_stores.pools import StorePool
-from kagitori_server.custom_stores.ports import ConnectFailed, OpenedStore, Opener
+from kagitori_server.custom_stores.ports import ConnectFailed, OpenedStore, Opener, OwnStore
 from kagitori_server.model.custom_key_stores import (
     DEFAULT_STORE,
     ConnectionState,
@@ -22,6 +22,7 @@ from kagitori_server.model.custom_key_stores import (
     DoomedMaterial,
 )
 from kagitori_server.model.errors import KmsError, KMSInvalidStateException, UnsupportedOperationException
+from kagitori_server.model.keys import Key
 from kagitori_server.storage.catalog import Catalog
 from kagitori_server.storage.changes import Change, ChangeKind
 
@@ -71,7 +72,7 @@ class StoreRegistry:
     """`operations.stores.Stores`. Thread-safe. `start` follows the catalog in a thread until `close`."""
 
     def __init__(
-        self, *, catalog: Catalog, default: GeneralKeyStore, secrets: SecretWrapping,
+        self, *, catalog: Catalog, default: OwnStore, secrets: SecretWrapping,
         openers: Mapping[CustomKeyStoreType, Opener], clock: Callable[[], float], monotonic: Callable[[], float],
         worker: str, new_secret: Callable[[], str], timing: Timing | None = None,
     ) -> None:
@@ -107,10 +108,11 @@ class StoreRegistry:
         found = self._open.get(store_id)
         return found.store if found is not None else self._open_connected(store_id)
 
-    def lacking(self, store_id: str) -> frozenset[str]:
-        """Algorithms that the store's keys don't have; see `operations.stores.Stores.lacking`."""
-        found = self._open.get(store_id)
-        return frozenset() if found is None else found.store.describe().lacking
+    def at_hand(self, key: Key, domain: Domain) -> bool:
+        """Whether a key can be used without waiting; see `operations.stores.Stores.at_hand`."""
+        if key.store_id != DEFAULT_STORE:
+            return False
+        return not key.materials or self.default.is_at_hand(domain, key.materials[-1].reference)
 
     def pool(self, store_id: str) -> StorePool:
         """The threads for calls to a custom key store."""
@@ -207,7 +209,15 @@ class StoreRegistry:
             self._failures.pop(store_id, None)
             self._open[store_id] = _Connection(record, opened)
             _log.info("%s is open", store_id)
+            self._note(record, opened)
             return opened
+
+    def _note(self, record: CustomKeyStore, opened: OpenedStore) -> None:
+        """What a store says of itself is told to the catalog; keys can be used without."""
+        try:
+            self._connecting.told(record, opened)
+        except KmsError as error:
+            _log.warning("%s: what it can do isn't noted: %s", record.store_id, error.code())
 
     def _check_failure(self, record: CustomKeyStore) -> None:
         """Refuses to try again what failed just now, or what could lock a user out of the token."""

@@ -25,7 +25,7 @@ FAULTS_MAX = 100
 
 _USING_STORE = frozenset({
     "CreateKey", "GetPublicKey", "GenerateRandom", "GetParametersForImport", "ImportKeyMaterial",
-    "RotateKeyOnDemand", "ReplicateKey",
+    "RotateKeyOnDemand", "ReplicateKey", "CheckCustomKeyStore",
 })
 """Operations that need the key store beside those that use key material."""
 

@@ -101,6 +101,8 @@ class CustomKeyStore:
     """AWS_CLOUDHSM only: a certificate, PEM."""
     proxy: XksProxy | None = None
     """EXTERNAL_KEY_STORE only."""
+    lacking: frozenset[str] = frozenset()
+    """Algorithms (AWS names) that its keys don't have although their spec has them, as told when it was last opened."""
 
     @property
     def connected(self) -> bool:

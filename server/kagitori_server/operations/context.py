@@ -12,7 +12,6 @@ from kagitori_keystore.base import Domain
 from kagitori_keystore.capabilities import GeneralKeyStore
 from kagitori_server.attestation import Attestation
 from kagitori_server.model.call import Evidence
-from kagitori_server.model.custom_key_stores import DEFAULT_STORE
 from kagitori_server.model.grants import Grant
 from kagitori_server.model.keys import Key
 from kagitori_server.model.limits import Quotas
@@ -128,12 +127,14 @@ class Context:
         return self.services.stores.of(key.store_id)
 
     def distant_pool(self) -> Executor | None:
-        """Where the call is performed if a custom key store has a part in it; None if none has."""
+        """Where the call is performed if it may have to wait for a key store: a custom one has a part in it, or the
+        service's own has yet to open a key-encryption key. None if it needs no waiting."""
+        stores = self.services.stores
         if self.store_id is not None:
-            return self.services.stores.pool(self.store_id)
+            return stores.pool(self.store_id)
         for key in self.keys.values():
-            if key.store_id != DEFAULT_STORE:
-                return self.services.stores.pool(key.store_id)
+            if not stores.at_hand(key, domain_of(key.account, key.region)):
+                return stores.pool(key.store_id)
         return None
 
 

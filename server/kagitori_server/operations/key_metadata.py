@@ -21,8 +21,9 @@ A = TypeVar("A", bound=StrEnum)
 _CURRENT_SHOWN = frozenset({Origin.AWS_KMS, Origin.EXTERNAL})
 
 
-def metadata(key: Key, partition: str, lacking: frozenset[str] = frozenset()) -> KeyMetadata:
+def metadata(key: Key, partition: str) -> KeyMetadata:
     """The key as CreateKey, DescribeKey and ReplicateKey show it, without the algorithms that its store lacks."""
+    lacking = frozenset() if key.custom_store is None else key.custom_store.lacking
     row = key_specs.KEY_SPECS[key.spec]
     return KeyMetadata(
         aws_account_id=key.account,

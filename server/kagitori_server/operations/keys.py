@@ -189,7 +189,7 @@ def create_key(context: Context, request: CreateKeyRequest) -> CreateKeyResponse
     context.keys["key"] = key
     if key.custom_store is not None and key.custom_store.kind is CustomKeyStoreType.AWS_CLOUDHSM:
         context.extra["backing_key"] = backing_key(key.current_material)
-    return CreateKeyResponse(key_metadata=metadata(key, services.partition, services.stores.lacking(key.store_id)))
+    return CreateKeyResponse(key_metadata=metadata(key, services.partition))
 
 
 def first_version(reference: MaterialRef, now: float) -> MaterialVersion:
@@ -216,10 +216,7 @@ def _tags(request: CreateKeyRequest) -> tuple[Tag, ...]:
 
 def describe_key(context: Context, _request: DescribeKeyRequest) -> DescribeKeyResponse:
     """Tells about a key (AWS DescribeKey)."""
-    key, services = context.key, context.services
-    return DescribeKeyResponse(
-        key_metadata=metadata(key, services.partition, services.stores.lacking(key.store_id))
-    )
+    return DescribeKeyResponse(key_metadata=metadata(context.key, context.services.partition))
 
 
 def list_keys(context: Context, request: ListKeysRequest) -> ListKeysResponse:

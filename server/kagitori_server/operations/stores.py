@@ -72,14 +72,14 @@ class Stores(Protocol):
         """The same, for what custom key stores alone can do."""
         ...
 
-    def lacking(self, store_id: str) -> frozenset[str]:
-        """The algorithms (AWS names) that the store's keys don't have although their spec has them; of one that isn't
-        open in this process, nothing is known and so nothing is told. Doesn't block."""
+    def at_hand(self, key: Key, domain: Domain) -> bool:
+        """Whether a key of that domain can be used without a wait for what is out of this process: a custom key store,
+        or the root key that opens the domain's key-encryption key. Doesn't block."""
         ...
 
     def pool(self, store_id: str) -> Executor:
-        """The threads that calls to a custom key store are made in: no other store waits for them. Beyond a bound it
-        raises ThrottlingException instead of taking more."""
+        """The threads in which calls wait for a key store: no other store waits for them. Beyond a bound it raises
+        ThrottlingException instead of taking more."""
         ...
 
     def verify(self, store: CustomKeyStore, secret: bytes | None) -> None:

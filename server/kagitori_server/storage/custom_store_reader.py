@@ -108,6 +108,7 @@ def store_of(row: Row[Any]) -> CustomKeyStore:
         cluster_id=row.cluster_id,
         trust_anchor=row.trust_anchor,
         proxy=proxy,
+        lacking=frozenset(filter(None, (row.lacking or "").split(","))),
     )
 
 
@@ -133,4 +134,5 @@ def store_values(store: CustomKeyStore) -> dict[str, Any]:
         "uri_endpoint": None if proxy is None else proxy.uri_endpoint,
         "uri_path": None if proxy is None else proxy.uri_path,
         "access_key_id": None if proxy is None else proxy.access_key_id,
+        "lacking": ",".join(sorted(store.lacking)),
     }

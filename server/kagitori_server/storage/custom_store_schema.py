@@ -30,6 +30,7 @@ custom_key_stores = Table(
     Column("uri_endpoint", BoundedText(128)),
     Column("uri_path", BoundedText(128)),
     Column("access_key_id", BoundedText(30)),
+    Column("lacking", BoundedText(2_000)),
     UniqueConstraint("account", "region", "name"),
     CheckConstraint(f"length(wrapped_secret) <= {WRAPPED_MAX}", name="wrapped_secret_length"),
     CheckConstraint(f"new_secret IS NULL OR length(new_secret) <= {WRAPPED_MAX}", name="new_secret_length"),
