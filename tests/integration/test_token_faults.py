@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pytest
 from tests.support.failing_modules import FailingToken, Function, failing
@@ -225,11 +226,20 @@ def test_a_module_that_hangs_is_too_slow_and_replaced(behind: FailingToken, fail
     assert worker_of(behind.token) != worker
 
 
+def stands_still(process: int) -> bool:
+    """Whether every thread of a process is stopped."""
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    return all(task.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+
+
 def test_a_stopped_worker_is_too_slow_and_replaced(behind: FailingToken, failing_store: Pkcs11KeyStore) -> None:
     """As if the machine had swapped it out: nothing in it can say so."""
     ref = failing_store.generate(AES, HOME, KEY)
     worker = worker_of(behind.token)
     os.kill(worker, signal.SIGSTOP)
+    until = time.monotonic() + 5
+    while not stands_still(worker):  # the signal is on its way: on a busy machine, threads may still serve a call
+        assert time.monotonic() < until
     refused({ErrorKind.TOO_SLOW}, partial(encrypt, failing_store, ref))
     assert gone(worker)
     until_served(partial(encrypt, failing_store, ref))
