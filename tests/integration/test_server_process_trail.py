@@ -97,7 +97,7 @@ kms_key = "{key}"
         """How many segments of a chain were removed."""
         return read_statements(self.data / "audit" / chain).segments
 
-    def verified(self, *arguments: object) -> tuple[int, str]:
+    def verified(self, *arguments: object) -> tuple[int | None, str]:
         """What `kagitori-server verify-audit` says."""
         done = command(
             "verify-audit", "--data-dir", self.data, "--config", self.config, *arguments, cwd=self.data.parent
