@@ -1,7 +1,7 @@
 """Writes many records through the trail of a real server's parts, while everything follows: usage, index, trees,
 delivery to a directory, a webhook sink, and archiving. `python -m benchmarks.sustained --records N` prints JSON.
 
-Memory is the process's resident set at the start (after the first twentieth), in the middle and at the end, when all
+Memory is the process's resident set at the start (after the first tenth, when what is remembered of calls is there), in the middle and at the end, when all
 followers have caught up. Processor time is that of the threads that do each part.
 """
 
@@ -45,7 +45,7 @@ class Busy(Server):
         tasks = self._followers.start()
         for sink in self._sinks:
             sink.start()
-        marks, memory = iter((records // 20, records // 2)), list[int]()
+        marks, memory = iter((records // 10, records // 2)), list[int]()
         mark: int | None = next(marks)
         events = calls(records, self._config.service.account, await self._make_keys())
         waiting: set[asyncio.Future[int]] = set()

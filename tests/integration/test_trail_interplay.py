@@ -276,6 +276,34 @@ def test_trees_that_are_lost(scene: Scene) -> None:
     assert verify(scene.folder / "data" / "audit").sound
 
 
+def test_another_processes_tree_goes_on_without_who_looked_at_it(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What one process knew of the other's tree is no hindrance when that has grown and its chain was pruned."""
+    with scene.server() as first, scene.server() as second:
+        first.call("ListKeys")
+        head = first.call("GetTreeHead")
+        first.follow()
+        second.follow()
+        assert second.call("GetTreeHead", origin=head.origin).tree_size >= head.tree_size
+        for _ in range(2):
+            fill(first, scene.clock)
+            first.follow()
+        cursor = second.root / "trees" / "chain-00" / "cursor"
+        before = cursor.read_bytes()
+        first.keep()
+        assert first.pruned() > 20
+        second.follow()
+        assert cursor.read_bytes() == before
+        grown = second.call("GetConsistencyProof", origin=head.origin, first_size=head.tree_size)
+        assert grown.second_size > 2 * CALLS
+        assert grown.first_root_hash == head.root_hash
+    with scene.server() as again:
+        assert again.call("GetTreeHead", origin=head.origin).tree_size > grown.second_size
+        again.follow()
+    assert "isn't carried on" not in caplog.text
+
+
 def test_trees_that_are_kept_when_asked_only(scene: Scene) -> None:
     """Are kept up with what is to be removed."""
     scene.settings["transparency"] = {"update_seconds": 0}
