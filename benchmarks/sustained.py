@@ -1,8 +1,8 @@
 """Writes many records through the trail of a real server's parts, while everything follows: usage, index, trees,
 delivery to a directory, a webhook sink, and archiving. `python -m benchmarks.sustained --records N` prints JSON.
 
-Memory is the process's resident set at the start (after the first tenth, when what is remembered of calls is there), in the middle and at the end, when all
-followers have caught up. Processor time is that of the threads that do each part.
+Memory is the process's resident set at the start (after the first tenth, when what is remembered of calls is there), in
+the middle, and at the end, when all followers have caught up. Processor time is that of the threads that do each part.
 """
 
 from __future__ import annotations

@@ -152,8 +152,20 @@ def test_what_is_asked_of_a_trail_that_was_pruned(scene: Scene) -> None:
         again.keep()
         assert again.pruned() > removed
         ask(again, key, heads, keys, receipts)
+        # Counting goes on behind what was removed.
+        before = keyless(again)
+        renew(again)
+        assert keyless(again) == before + 40
     assert verify(scene.folder / "data" / "audit").sound
     assert check_trees(scene.folder / "data" / "audit") == ()
+
+
+def keyless(server: HeldServer) -> int:
+    """How many calls about no key were counted."""
+    items = server.call(
+        "GetUsage", start_time=START - DAY, end_time=START + 30 * DAY, group_by=("USAGE_TYPE", "KEY")
+    ).items
+    return sum(item.quantity for item in items if item.key_arn is None and str(item.usage_type).startswith("Requests"))
 
 
 def ask(server: HeldServer, key: str, heads: list[str], keys: list[TrustedKey], receipts: list[bytes]) -> None:
