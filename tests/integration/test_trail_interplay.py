@@ -4,15 +4,18 @@ everything that is asked of the trail still works."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.cloudtrail_endpoint import validate_logs
 from tests.support.delivering import delivered
 from tests.support.inprocess import HOME, REGION, START, FakeClock
 from tests.support.receivers import Authority, HttpReceiver
+from tests.support.s3_server import ACCESS_KEY_ID, SECRET, S3Server
 from tests.support.small_segments import HeldServer, held_server
 
 from kagitori_client.receipts import TrustedKey, open_checkpoint, verify_receipt
@@ -253,6 +256,35 @@ def test_every_record_is_delivered_and_sent_once(scene: Scene, monkeypatch: pyte
         assert len(scene.sent()) == len(set(scene.sent()))
         assert set(scene.sent()) <= set(records)
         assert sound(again.call("VerifyAuditTrail", delivered=True))
+
+
+def test_the_aws_cli_finds_everything_valid(scene: Scene, tmp_path: Path) -> None:
+    """What was delivered to a bucket, after the records were removed here, by a process that was started since."""
+    credentials = tmp_path / "credentials"
+    credentials.touch(mode=0o600)
+    credentials.write_text(f"[default]\naws_access_key_id = {ACCESS_KEY_ID}\naws_secret_access_key = {SECRET}\n")
+    with S3Server() as s3:
+        s3.new_bucket("trail")
+        scene.settings["delivery"] = {
+            "s3_bucket": "trail", "s3_endpoint": s3.endpoint, "s3_credentials_file": str(credentials),
+            "period_seconds": 1e-9, "digest_seconds": 86_400,
+        }
+        with scene.server() as server:
+            fill(server, scene.clock)
+            server.follow()
+            server.keep()
+            assert server.pruned() > 10
+        scene.clock.advance(DAY)
+        with scene.server() as server:
+            server.follow()
+            assert server.delivery is not None
+            report = validate_logs(s3, server.delivery, START - 3_600, scene.clock())
+        objects = s3.objects("trail")
+    counts = dict(reversed(pair) for pair in re.findall(r"^(\d+/\d+) (digest|log) files valid", report, re.MULTILINE))
+    for kind, folder in (("digest", "/CloudTrail-Digest/"), ("log", "/CloudTrail/")):
+        stored = sum(folder in key for key in objects)
+        assert counts[kind] == f"{stored}/{stored}" != "0/0", report
+    assert "INVALID" not in report
 
 
 def test_trees_that_are_lost(scene: Scene) -> None:
