@@ -50,7 +50,7 @@ def _inside(account: str) -> dict[str, dict[str, Any]]:
         "TailEvents": {"account_id": account},
         "ExportEvents": {"account_id": account},
         "GetInclusionProof": {"account_id": account, "event_id": "none"},
-        "GetUsage": {"account_id": account, "start_time": 0.0, "end_time": 86_400.0},
+        "GetUsage": {"account_id": account, "start_time": 0.0, "end_time": 31 * 86_400.0},
         "GetUser": {"account_id": account, "user_name": "alice"},
         "ExplainAccess": {"principal_arn": user, "action": "kms:ListKeys", "resource_arn": "*"},
         "SimulatePolicy": {"account_id": account, "identity_policy": {**policy, "policy_document": ALLOW_ALL}},
