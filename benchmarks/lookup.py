@@ -14,7 +14,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -138,27 +138,29 @@ def write_trail(root: Path, records: int) -> None:
             lines, size = [], 0
 
 
-def calls(records: int) -> Iterator[bytes]:
-    """Records as the service writes them; one in a hundred is of a call that failed, others differ by everything."""
+def calls(records: int, account: str = ACCOUNT, arns: Sequence[str] | None = None) -> Iterator[bytes]:
+    """Records as the service writes them; one in a hundred is of a call that failed, others differ by everything. The
+    keys are those of `arns`, or made up."""
+    arns = arns or [f"arn:aws:kms:us-east-1:{account}:key/key-{key}" for key in range(KEYS)]
     chance = random.Random(1)
     identities = [
         render_identity(
-            IdentityType.IAM_USER, principal_id=f"AIDA{user:016}", arn=f"arn:aws:iam::{ACCOUNT}:user/user-{user}",
-            account_id=ACCOUNT, access_key_id=f"AKIA{user:016}", user_name=f"user-{user}",
+            IdentityType.IAM_USER, principal_id=f"AIDA{user:016}", arn=f"arn:aws:iam::{account}:user/user-{user}",
+            account_id=account, access_key_id=f"AKIA{user:016}", user_name=f"user-{user}",
         )
         for user in range(USERS)
     ]
     tls = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "kms.example.net:7700")
-    keys = [Resource(ACCOUNT, f"arn:aws:kms:us-east-1:{ACCOUNT}:key/key-{key}") for key in range(KEYS)]
+    keys = [Resource(account, arn) for arn in arns]
     for number in range(records):
         failed = chance.random() < 0.01
-        key = keys[int(KEYS * chance.random() ** 2)]
+        key = keys[int(len(keys) * chance.random() ** 2)]
         yield render_record(CallFacts(
             event_id=str(UUID(int=number)), request_id=str(UUID(int=number + 2**64)),
             event_time=START + number // PER_SECOND, event_name=chance.choice(NAMES), region="us-east-1",
             user_identity=identities[int(USERS * chance.random() ** 2)],
             source_ip=f"10.0.0.{chance.randrange(ADDRESSES)}",
-            user_agent="grpc-python/1.76.0 grpc-c/51.0.0 (linux; chttp2)", read_only=True, recipient_account=ACCOUNT,
+            user_agent="grpc-python/1.76.0 grpc-c/51.0.0 (linux; chttp2)", read_only=True, recipient_account=account,
             request_parameters={
                 "key_id": key.arn, "encryption_algorithm": "SYMMETRIC_DEFAULT",
                 "encryption_context": {"tenant": f"t{int(TENANTS * chance.random() ** 2)}"},

@@ -1,8 +1,8 @@
 """Writes many records through the trail of a real server's parts, while everything follows: usage, index, trees,
 delivery to a directory, a webhook sink, and archiving. `python -m benchmarks.sustained --records N` prints JSON.
 
-Memory is the process's resident set at the start (after the first twentieth), in the middle and at the end, when all
-followers have caught up. Processor time is that of the threads that do each part.
+Memory is the process's resident set at the start (after the first tenth, when what is remembered of calls is there), in
+the middle, and at the end, when all followers have caught up. Processor time is that of the threads that do each part.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from typing import Any
 from benchmarks.lookup import calls
 from kagitori_server.bootstrap.data_directory import open_data_directory
 from kagitori_server.config import load_config
+from kagitori_server.model.call import Call, Evidence
 from kagitori_server.wiring import Server
 
 GROUP, GROUPS = 64, 32
 """Records that share an append, and appends that wait at once: as many as a loaded server has calls in flight."""
+_KEYS = 200
 _PARTS = {
     "audit-chain": "writer", "counting-usage": "usage", "indexing": "index", "adding-records": "trees",
     "delivering": "delivery", "keeping": "archive", "sink-": "webhook",
@@ -43,9 +45,9 @@ class Busy(Server):
         tasks = self._followers.start()
         for sink in self._sinks:
             sink.start()
-        marks, memory = iter((records // 20, records // 2)), list[int]()
+        marks, memory = iter((records // 10, records // 2)), list[int]()
         mark: int | None = next(marks)
-        events = calls(records)
+        events = calls(records, self._config.service.account, await self._make_keys())
         waiting: set[asyncio.Future[int]] = set()
         written, rendering = 0, 0.0
         began = time.perf_counter()
@@ -75,6 +77,14 @@ class Busy(Server):
             "cpu": {part: took / records * 1e6 for part, took in spent.items()},
             "rendering": rendering / records * 1e6,
         }
+
+    async def _make_keys(self) -> list[str]:
+        """The ARNs of keys that the records are about."""
+        token = self._data.root_token.read_text().strip()
+        return [
+            (await self._pipeline.handle(Call("CreateKey", self._ids.uuid(), Evidence(token=token), None, dict)))
+            .key_metadata.arn for _ in range(_KEYS)
+        ]
 
     def _followed(self) -> None:
         """Returns when everything has dealt with all records, but for those that delivery makes itself."""

@@ -156,6 +156,7 @@ def test_a_restart_goes_on_where_it_was(scene: Scene, receiver: HttpReceiver) ->
     other.close()
     until(lambda: "event-900" in taken(receiver))
     assert sorted(taken(receiver)) == sorted([*scene.appended, "event-900"])
+    # Noted once the receiver has answered.
     until(lambda: follower.sent("chain-00") == left)
     until(lambda: follower.sent("chain-01") == scene.trail.position().seq)
 

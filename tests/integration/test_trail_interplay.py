@@ -4,15 +4,18 @@ everything that is asked of the trail still works."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.cloudtrail_endpoint import validate_logs
 from tests.support.delivering import delivered
 from tests.support.inprocess import HOME, REGION, START, FakeClock
 from tests.support.receivers import Authority, HttpReceiver
+from tests.support.s3_server import ACCESS_KEY_ID, SECRET, S3Server
 from tests.support.small_segments import HeldServer, held_server
 
 from kagitori_client.receipts import TrustedKey, open_checkpoint, verify_receipt
@@ -152,8 +155,20 @@ def test_what_is_asked_of_a_trail_that_was_pruned(scene: Scene) -> None:
         again.keep()
         assert again.pruned() > removed
         ask(again, key, heads, keys, receipts)
+        # Counting goes on behind what was removed.
+        before = keyless(again)
+        renew(again)
+        assert keyless(again) == before + 40
     assert verify(scene.folder / "data" / "audit").sound
     assert check_trees(scene.folder / "data" / "audit") == ()
+
+
+def keyless(server: HeldServer) -> int:
+    """How many calls about no key were counted."""
+    items = server.call(
+        "GetUsage", start_time=START - DAY, end_time=START + 30 * DAY, group_by=("USAGE_TYPE", "KEY")
+    ).items
+    return sum(item.quantity for item in items if item.key_arn is None and str(item.usage_type).startswith("Requests"))
 
 
 def ask(server: HeldServer, key: str, heads: list[str], keys: list[TrustedKey], receipts: list[bytes]) -> None:
@@ -243,6 +258,35 @@ def test_every_record_is_delivered_and_sent_once(scene: Scene, monkeypatch: pyte
         assert sound(again.call("VerifyAuditTrail", delivered=True))
 
 
+def test_the_aws_cli_finds_everything_valid(scene: Scene, tmp_path: Path) -> None:
+    """What was delivered to a bucket, after the records were removed here, by a process that was started since."""
+    credentials = tmp_path / "credentials"
+    credentials.touch(mode=0o600)
+    credentials.write_text(f"[default]\naws_access_key_id = {ACCESS_KEY_ID}\naws_secret_access_key = {SECRET}\n")
+    with S3Server() as s3:
+        s3.new_bucket("trail")
+        scene.settings["delivery"] = {
+            "s3_bucket": "trail", "s3_endpoint": s3.endpoint, "s3_credentials_file": str(credentials),
+            "period_seconds": 1e-9, "digest_seconds": 86_400,
+        }
+        with scene.server() as server:
+            fill(server, scene.clock)
+            server.follow()
+            server.keep()
+            assert server.pruned() > 10
+        scene.clock.advance(DAY)
+        with scene.server() as server:
+            server.follow()
+            assert server.delivery is not None
+            report = validate_logs(s3, server.delivery, START - 3_600, scene.clock())
+        objects = s3.objects("trail")
+    counts = dict(reversed(pair) for pair in re.findall(r"^(\d+/\d+) (digest|log) files valid", report, re.MULTILINE))
+    for kind, folder in (("digest", "/CloudTrail-Digest/"), ("log", "/CloudTrail/")):
+        stored = sum(folder in key for key in objects)
+        assert counts[kind] == f"{stored}/{stored}" != "0/0", report
+    assert "INVALID" not in report
+
+
 def test_trees_that_are_lost(scene: Scene) -> None:
     """Are made anew from the chain; where that has been pruned, nothing is signed any more, calls go on without
     receipts, nothing more is removed, and the verifier says why."""
@@ -274,6 +318,34 @@ def test_trees_that_are_lost(scene: Scene) -> None:
     (problem,) = check_trees(scene.folder / "data" / "audit")
     assert "nothing proves the records before" in problem.description
     assert verify(scene.folder / "data" / "audit").sound
+
+
+def test_another_processes_tree_goes_on_without_who_looked_at_it(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What one process knew of the other's tree is no hindrance when that has grown and its chain was pruned."""
+    with scene.server() as first, scene.server() as second:
+        first.call("ListKeys")
+        head = first.call("GetTreeHead")
+        first.follow()
+        second.follow()
+        assert second.call("GetTreeHead", origin=head.origin).tree_size >= head.tree_size
+        for _ in range(2):
+            fill(first, scene.clock)
+            first.follow()
+        cursor = second.root / "trees" / "chain-00" / "cursor"
+        before = cursor.read_bytes()
+        first.keep()
+        assert first.pruned() > 20
+        second.follow()
+        assert cursor.read_bytes() == before
+        grown = second.call("GetConsistencyProof", origin=head.origin, first_size=head.tree_size)
+        assert grown.second_size > 2 * CALLS
+        assert grown.first_root_hash == head.root_hash
+    with scene.server() as again:
+        assert again.call("GetTreeHead", origin=head.origin).tree_size > grown.second_size
+        again.follow()
+    assert "isn't carried on" not in caplog.text
 
 
 def test_trees_that_are_kept_when_asked_only(scene: Scene) -> None:

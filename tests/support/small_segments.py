@@ -46,6 +46,7 @@ class HeldServer(SmallSegments):
         self.trail = self._trail
         self.root = data.audit
         self.catalog = self._catalog
+        self.delivery = self._delivery
         self.token = data.root_token.read_text().strip()
         self.followers = {
             **{each.name: each.job.run_once for each in self._make_followers() if each.job is not self._keeper},

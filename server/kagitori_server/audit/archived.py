@@ -12,6 +12,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,7 +48,8 @@ class ArchivedSegment:
         self._path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            self._places, self._starts = self._members()
+            found = os.fstat(self._descriptor)
+            self._places, self._starts = _members(path, found.st_ino, found.st_size, found.st_mtime_ns)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -71,27 +73,6 @@ class ArchivedSegment:
         """Gives the file back."""
         os.close(self._descriptor)
 
-    def _members(self) -> tuple[list[int], list[int]]:
-        """Where the members begin in the file, and their contents in the segment; each list has the end besides."""
-        places, starts = [0], [0]
-        length = os.fstat(self._descriptor).st_size
-        while places[-1] < length:
-            header = os.pread(self._descriptor, _HEADER.size, places[-1])
-            if len(header) < _HEADER.size:
-                raise self._damaged()
-            *_, b, c, field, size = fields = _HEADER.unpack(header)
-            end = places[-1] + size + 1
-            if tuple(fields[:4]) != _FIXED[:4] or (b, c, field) != _FIXED[8:] or end > length:
-                raise self._damaged()
-            _, content = _TRAILER.unpack(os.pread(self._descriptor, _TRAILER.size, end - _TRAILER.size))
-            if content > 1 << 16:
-                raise self._damaged()
-            places.append(end)
-            starts.append(starts[-1] + content)
-        if os.pread(self._descriptor, len(_END), max(0, length - len(_END))) != _END:
-            raise self._damaged()
-        return places, starts
-
     def _content(self, member: int) -> bytes:
         if self._held[0] != member:
             begin, end = self._places[member], self._places[member + 1]
@@ -107,4 +88,39 @@ class ArchivedSegment:
         return self._held[1]
 
     def _damaged(self) -> ArchiveDamagedError:
-        return ArchiveDamagedError(f"the archived segment {self._path.name} is damaged")
+        return _damaged(self._path)
+
+
+@lru_cache(maxsize=16)
+def _members(path: Path, inode: int, length: int, changed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where the members of a file begin in it, and their contents in the segment; each has the end besides.
+
+    Finding out takes longer than reading a block, and who follows a chain opens its segments for each. Raises OSError,
+    ArchiveDamagedError.
+    """
+    places, starts = [0], [0]
+    with path.open("rb", buffering=0) as file:
+        descriptor = file.fileno()
+        found = os.fstat(descriptor)
+        if (found.st_ino, found.st_size, found.st_mtime_ns) != (inode, length, changed):
+            raise _damaged(path)
+        while places[-1] < length:
+            header = os.pread(descriptor, _HEADER.size, places[-1])
+            if len(header) < _HEADER.size:
+                raise _damaged(path)
+            *_, b, c, field, size = fields = _HEADER.unpack(header)
+            end = places[-1] + size + 1
+            if tuple(fields[:4]) != _FIXED[:4] or (b, c, field) != _FIXED[8:] or end > length:
+                raise _damaged(path)
+            _, content = _TRAILER.unpack(os.pread(descriptor, _TRAILER.size, end - _TRAILER.size))
+            if content > 1 << 16:
+                raise _damaged(path)
+            places.append(end)
+            starts.append(starts[-1] + content)
+        if os.pread(descriptor, len(_END), max(0, length - len(_END))) != _END:
+            raise _damaged(path)
+    return tuple(places), tuple(starts)
+
+
+def _damaged(path: Path) -> ArchiveDamagedError:
+    return ArchiveDamagedError(f"the archived segment {path.name} is damaged")

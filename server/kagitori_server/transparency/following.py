@@ -135,10 +135,16 @@ class ChainTree:
         self._place = Cursor(1, 0)
         self._full = self._kept = _Saved(0, self._place)
         self._resumed = False
+        # From now on nothing of the chain may be removed, whatever happens.
+        (self._dir / _CURSOR).unlink(missing_ok=True)
 
     def save(self) -> None:
         """Makes durable what is in full tiles, so that a restart continues there."""
         if self._full.size == self._kept.size:
+            return
+        if durable_size(self._dir, self._first) >= self._full.size:
+            # Another process follows a chain that nobody writes, too, and has come further.
+            self._kept = self._full
             return
         self._folder.sync()
         size, place = self._full
@@ -229,6 +235,12 @@ def read_checkpoint(tree_dir: Path) -> Head | None:
             return read_head(file.read(MAX_NOTE_BYTES + 1).decode())
     except (FileNotFoundError, UnicodeDecodeError):
         return None
+
+
+def durable_size(tree_dir: Path, first: str) -> int:
+    """How many leaves of the chain whose first line has that hash are in full tiles on the disk."""
+    saved = _read_cursor(tree_dir / _CURSOR, first)
+    return 0 if saved is None else saved.size
 
 
 def _read_cursor(path: Path, first: str) -> _Saved | None:

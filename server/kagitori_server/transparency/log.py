@@ -31,6 +31,7 @@ from kagitori_server.transparency.following import (
     TREES,
     ChainTree,
     TreeBrokenError,
+    durable_size,
     first_line_hash,
     read_checkpoint,
 )
@@ -96,6 +97,8 @@ class _Goal(NamedTuple):
 
     seq: int | None
     stop: Cursor | None
+    foreign: bool = False
+    """Whether another process writes the chain, and its tree."""
 
 
 class TransparencyLog:
@@ -198,9 +201,9 @@ class TransparencyLog:
 
     def kept(self, chain: str) -> int | None:
         """Up to which record the tree of a chain doesn't need the chain any more; None if the chain has no record."""
-        with self._failing(), self._lock:
-            tree = self._tree(chain)
-            return None if tree is None else tree.kept
+        with self._failing():
+            first = self._first(chain)
+            return None if first is None else durable_size(self._root / TREES / chain, first)
 
     def stop(self) -> None:
         """Lets `run_once` end soon."""
@@ -208,6 +211,8 @@ class TransparencyLog:
 
     def _follow(self, chain: str) -> None:
         goal = self._goal(chain)
+        if goal.foreign:
+            return
         while not self._stopping and self._step(chain, goal):
             self._rest()
         if not self._stopping:
@@ -256,15 +261,34 @@ class TransparencyLog:
         if end is not None:
             return _Goal(None, end)
         published = read_checkpoint(self._root / TREES / chain)
-        return _Goal(0 if published is None else published.size, None)
+        return _Goal(0 if published is None else published.size, None, foreign=True)
 
     def _step(self, chain: str, goal: _Goal) -> bool:
         with self._lock:
             tree = self._tree(chain)
-            return tree is not None and tree.step(goal.seq, goal.stop)
+            if tree is None:
+                return False
+            try:
+                return tree.step(goal.seq, goal.stop)
+            except TreeBrokenError:
+                # As below: said to be so only when the tree as it is on the disk doesn't fit either.
+                del self._trees[chain]
+                tree = self._tree(chain)
+                return tree is not None and tree.step(goal.seq, goal.stop)
 
     def _current(self, chain: str) -> ChainTree:
         """The tree as far as its chain may be read, checked against what was published. Under the lock."""
+        known = chain in self._trees
+        try:
+            return self._brought_up(chain)
+        except TreeBrokenError:
+            if not known:
+                raise
+            # Another process may have gone on with the tree, and have removed what wasn't read here yet.
+            del self._trees[chain]
+            return self._brought_up(chain)
+
+    def _brought_up(self, chain: str) -> ChainTree:
         tree = self._tree(chain)
         if tree is None:
             raise NoSuchEntityException("The audit trail has no record yet.")
