@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -45,6 +45,8 @@ def payload_hash(body: bytes) -> str:
 
 def canonical_path(path: str) -> str:
     """`path` as on the wire, without dot segments and doubled slashes (RFC 3986 section 6.2.2.3), encoded once more."""
+    if path == "/":
+        return path
     kept: list[str] = []
     for segment in path.split("/"):
         if segment == "..":
@@ -70,10 +72,18 @@ def canonical_request(
 
     Values of a name that repeats are joined by commas; runs of spaces become one.
     """
-    lines = []
-    for name in signed:
-        values = [" ".join(value.split()) for each, value in headers if each == name]
-        lines.append(f"{name}:{','.join(values)}\n")
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(value)
+    return canonical_by_name(method, path, query, values, signed, payload)
+
+
+def canonical_by_name(
+    method: str, path: str, query: Iterable[tuple[str, str]], values: Mapping[str, Sequence[str]],
+    signed: Sequence[str], payload: str,
+) -> str:
+    """As `canonical_request`, from the values of each header in the order of the wire."""
+    lines = [f"{name}:{','.join([' '.join(value.split()) for value in values.get(name, ())])}\n" for name in signed]
     return "\n".join((
         method, canonical_path(path), canonical_query(query), "".join(lines), ";".join(signed), payload,
     ))
