@@ -14,6 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+
 ALGORITHM = "AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
 SIGNATURE_CHARACTERS = 64
@@ -105,6 +108,18 @@ def signing_key(secret: bytes, scope: Scope) -> bytes:
 def signature(key: bytes, text: str) -> str:
     """Step 4: the signature of a `string_to_sign` under a `signing_key`."""
     return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+def prepared(key: bytes) -> HMAC:
+    """A `signing_key` made ready for many signatures, in any number of threads: a third of the work of each."""
+    return HMAC(key, SHA256())
+
+
+def prepared_signature(ready: HMAC, text: str) -> str:
+    """As `signature`, with what `prepared` made of the key."""
+    copy = ready.copy()
+    copy.update(text.encode())
+    return copy.finalize().hex()
 
 
 def authorization(access_key_id: str, scope: Scope, signed: Sequence[str], signed_as: str) -> str:
