@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
@@ -45,6 +48,8 @@ def payload_hash(body: bytes) -> str:
 
 def canonical_path(path: str) -> str:
     """`path` as on the wire, without dot segments and doubled slashes (RFC 3986 section 6.2.2.3), encoded once more."""
+    if path == "/":
+        return path
     kept: list[str] = []
     for segment in path.split("/"):
         if segment == "..":
@@ -70,10 +75,18 @@ def canonical_request(
 
     Values of a name that repeats are joined by commas; runs of spaces become one.
     """
-    lines = []
-    for name in signed:
-        values = [" ".join(value.split()) for each, value in headers if each == name]
-        lines.append(f"{name}:{','.join(values)}\n")
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(value)
+    return canonical_by_name(method, path, query, values, signed, payload)
+
+
+def canonical_by_name(
+    method: str, path: str, query: Iterable[tuple[str, str]], values: Mapping[str, Sequence[str]],
+    signed: Sequence[str], payload: str,
+) -> str:
+    """As `canonical_request`, from the values of each header in the order of the wire."""
+    lines = [f"{name}:{','.join([' '.join(value.split()) for value in values.get(name, ())])}\n" for name in signed]
     return "\n".join((
         method, canonical_path(path), canonical_query(query), "".join(lines), ";".join(signed), payload,
     ))
@@ -95,6 +108,18 @@ def signing_key(secret: bytes, scope: Scope) -> bytes:
 def signature(key: bytes, text: str) -> str:
     """Step 4: the signature of a `string_to_sign` under a `signing_key`."""
     return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+def prepared(key: bytes) -> HMAC:
+    """A `signing_key` made ready for many signatures, in any number of threads: a third of the work of each."""
+    return HMAC(key, SHA256())
+
+
+def prepared_signature(ready: HMAC, text: str) -> str:
+    """As `signature`, with what `prepared` made of the key."""
+    copy = ready.copy()
+    copy.update(text.encode())
+    return copy.finalize().hex()
 
 
 def authorization(access_key_id: str, scope: Scope, signed: Sequence[str], signed_as: str) -> str:

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kagitori_server.model.errors import KmsError, SerializationException, ValidationException
+from kagitori_server.model.keys import EncryptionAlgorithm
 from kagitori_server.model.shape import Shape, member
-from kagitori_server.operations.shapes.crypto import EncryptRequest
+from kagitori_server.operations.shapes.crypto import EncryptRequest, EncryptResponse, GenerateDataKeyResponse
 from kagitori_server.operations.shapes.importing import ImportKeyMaterialRequest
 from kagitori_server.operations.shapes.keys import CreateKeyRequest
 from kagitori_server.transports.awsjson.codec import parse_object
-from kagitori_server.transports.awsjson.members import object_reader, object_writer
+from kagitori_server.transports.awsjson.members import object_reader, object_writer, text_writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +158,22 @@ def test_answers() -> None:
     assert write(Outer(aws_account_id="1", truncated=False, items=(inner,), names={})) == {
         "AWSAccountId": "1", "Truncated": False, "Items": [{"Made": 1_700_000_000.123, "Blob": "//4="}], "Names": {},
     }
+
+
+@given(st.binary(max_size=80), st.text(max_size=80), st.booleans())
+def test_texts_and_blobs_are_written_alike(blob: bytes, text: str, part: bool) -> None:
+    """Shapes with nothing else are written without a JSON object in between, and come out the same."""
+    full = EncryptResponse(ciphertext_blob=blob, key_id=text, encryption_algorithm=EncryptionAlgorithm.RSAES_OAEP_SHA_1)
+    key = GenerateDataKeyResponse(
+        ciphertext_blob=blob, plaintext=None if part else blob, key_id=text,
+        ciphertext_for_recipient=blob if part else None, key_material_id=None if part else text,
+    )
+    for answer in (full, key):
+        quick = text_writer(type(answer), {})
+        assert quick is not None
+        plain = object_writer(type(answer), {})(answer)
+        assert quick(answer) == json.dumps(plain, separators=(",", ":"))
+    assert text_writer(Outer, {}) is None
 
 
 def test_shapes_that_json_cannot_hold() -> None:

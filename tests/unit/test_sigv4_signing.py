@@ -76,7 +76,7 @@ def test_signs_as_botocore(path: str, body: bytes, secret: str) -> None:
     canonical = sigv4.canonical_request(
         "POST", f"/{path}", (), headers, ["host", "x-amz-date"], sigv4.payload_hash(body)
     )
-    ours = sigv4.signature(
-        sigv4.signing_key(secret.encode(), scope), sigv4.string_to_sign(SUITE["time"], scope, canonical)
-    )
-    assert ours == theirs
+    key, text = sigv4.signing_key(secret.encode(), scope), sigv4.string_to_sign(SUITE["time"], scope, canonical)
+    assert sigv4.signature(key, text) == theirs
+    ready = sigv4.prepared(key)
+    assert [sigv4.prepared_signature(ready, text) for _ in range(2)] == [theirs, theirs]

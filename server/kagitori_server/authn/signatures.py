@@ -13,11 +13,11 @@ from kagitori_server.model.principals import AccessKeyRecord, access_key_label
 
 
 class _Kept(Guarded):
-    __slots__ = ("key", "record")
+    __slots__ = ("ready", "record")
 
     def __init__(self, record: AccessKeyRecord, key: bytes) -> None:
         self.record = record
-        self.key = key
+        self.ready = sigv4.prepared(key)
 
 
 class Signatures:
@@ -46,7 +46,7 @@ class Signatures:
         kept = self._kept.get(place)
         if kept is None or kept.record is not record:
             kept = _Kept(record, sigv4.signing_key(self._secret(record), scope))
-        expected = sigv4.signature(kept.key, signed.string_to_sign)
+        expected = sigv4.prepared_signature(kept.ready, signed.string_to_sign)
         held = hmac.compare_digest(expected, signed.signature)
         if held and self._kept.get(place) is not kept:
             self._kept.put(place, kept, drops)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from kagitori_keystore import sigv4
@@ -31,9 +31,12 @@ EXPIRES_MAX = 604_800
 
 _PARTS = ("Credential", "SignedHeaders", "Signature")
 _CREDENTIAL = re.compile(
-    r"(?P<id>[A-Za-z0-9_]{1,128})/(?P<date>[0-9]{8})/(?P<region>[a-z0-9-]{1,64})/(?P<service>[a-z0-9-]{1,64})/"
-    + sigv4.TERMINATOR
+    r"([A-Za-z0-9_]{1,128})/([0-9]{8})/([a-z0-9-]{1,64})/([a-z0-9-]{1,64})/" + sigv4.TERMINATOR
 )
+_AUTHORIZATION = re.compile(
+    sigv4.ALGORITHM + r" Credential=([!-+\--~]+), ?SignedHeaders=([!-+\--~]+), ?Signature=([!-+\--~]+)"
+)
+"""The header as clients write it, with no comma inside of its parts; it may be written otherwise."""
 _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _SIGNATURE = re.compile(rf"[0-9a-f]{{{sigv4.SIGNATURE_CHARACTERS}}}")
 _TIME = re.compile(r"[0-9]{8}T[0-9]{6}Z")
@@ -44,6 +47,13 @@ _QUERY_PARTS = ("X-Amz-Credential", "X-Amz-SignedHeaders", "X-Amz-Signature")
 _OF_QUERY = frozenset({_ALGORITHM, _DATE, _EXPIRES, _TOKEN, *_QUERY_PARTS})
 
 
+_NEEDED = frozenset({"host", "x-amz-date"})
+_NEEDED_BY_QUERY = frozenset({"host"})
+
+_Present = Mapping[str, Sequence[str]]
+"""The values of each header, by its name."""
+
+
 def is_signature_parameter(name: str) -> bool:
     """Whether a parameter of a query string belongs to its signature."""
     return name in _OF_QUERY
@@ -52,8 +62,9 @@ def is_signature_parameter(name: str) -> bool:
 class _Claims(NamedTuple):
     """What says by whom, when and over what a request is signed."""
 
-    credential: re.Match[str]
-    signed: list[str]
+    credential: tuple[str, ...]
+    """Access key id, date, Region, service."""
+    signed: tuple[str, ...]
     signature: str
     time: str
     session_token: str | None
@@ -73,50 +84,57 @@ def read_signed(
     Raises MissingAuthenticationTokenException without a signature, IncompleteSignatureException for one that is
     malformed or lacks a part, InvalidSignatureException for one that can't hold for this request.
     """
-    by_header = any(name == "authorization" for name, _ in headers)
+    present = _by_name(headers)
     by_query = any(name == _ALGORITHM for name, _ in query)
-    if by_header and by_query:
+    if by_query and "authorization" in present:
         raise IncompleteSignatureException("A request is signed in the Authorization header or in the query string.")
-    claims = _claims_of_query(query) if by_query else _claims_of_header(query, headers)
-    credential, signed = claims.credential, claims.signed
+    claims = _claims_of_query(query) if by_query else _claims_of_header(query, present)
+    access_key_id, date, region, scoped = claims.credential
     moment = _moment(claims.time)
-    if credential["date"] != claims.time[:8]:
+    if date != claims.time[:8]:
         raise InvalidSignatureException("Date in Credential scope does not match YYYYMMDD of X-Amz-Date.")
-    if credential["service"] != service:
+    if scoped != service:
         raise InvalidSignatureException(f"Credential should be scoped to correct service: '{service}'.")
-    present = {name for name, _ in headers}
-    unsigned = {name for name in present if name.startswith(_AMZ)} | claims.needed
-    if not unsigned <= set(signed) <= present:
-        raise InvalidSignatureException("host and all x-amz- headers must be signed, and signed headers be there.")
-    _only(headers, "host")
+    _check_coverage(claims, present)
     payload = sigv4.payload_hash(body)
-    if any(name == "x-amz-content-sha256" and value != payload for name, value in headers):
+    if any(value != payload for value in present.get("x-amz-content-sha256", ())):
         raise InvalidSignatureException("The provided x-amz-content-sha256 header does not match what was computed.")
     if claims.session_token is not None and len(claims.session_token) > SESSION_TOKEN_MAX:
         raise InvalidSignatureException("The session token is too long.")
-    scope = sigv4.Scope(credential["date"], credential["region"], credential["service"])
-    canonical = sigv4.canonical_request(method, path, claims.query, headers, signed, payload)
+    scope = sigv4.Scope(date, region, scoped)
+    canonical = sigv4.canonical_by_name(method, path, claims.query, present, claims.signed, payload)
     return SignedRequest(
-        access_key_id=credential["id"],
-        date=scope.date,
-        region=scope.region,
-        service=scope.service,
-        time=moment,
-        string_to_sign=sigv4.string_to_sign(claims.time, scope, canonical),
-        signature=claims.signature,
-        session_token=claims.session_token,
-        expires=claims.expires,
+        access_key_id, date, region, scoped, moment, sigv4.string_to_sign(claims.time, scope, canonical),
+        claims.signature, claims.session_token, claims.expires,
     )
 
 
-def _claims_of_header(query: Sequence[tuple[str, str]], headers: sigv4.Headers) -> _Claims:
-    credential, signed, signature = _authorization(headers)
-    time = _only(headers, "x-amz-date")
-    tokens = [value for name, value in headers if name == "x-amz-security-token"]
+def _by_name(headers: sigv4.Headers) -> _Present:
+    present: dict[str, list[str]] = {}
+    for name, value in headers:
+        if name in present:
+            present[name].append(value)
+        else:
+            present[name] = [value]
+    return present
+
+
+def _check_coverage(claims: _Claims, present: _Present) -> None:
+    """Raises InvalidSignatureException if less is signed than has to be, or what isn't there."""
+    signed = claims.signed
+    covered = claims.needed.issubset(signed) and all(name in present for name in signed)
+    if not covered or any(name.startswith(_AMZ) and name not in signed for name in present):
+        raise InvalidSignatureException("host and all x-amz- headers must be signed, and signed headers be there.")
+    _only(present, "host")
+
+
+def _claims_of_header(query: Sequence[tuple[str, str]], present: _Present) -> _Claims:
+    credential, signed, signature = _authorization(present)
+    time = _only(present, "x-amz-date")
+    tokens = present.get("x-amz-security-token", ())
     if len(tokens) > 1:
         raise InvalidSignatureException("There is one session token at most.")
-    needed = frozenset({"host", "x-amz-date"})
-    return _Claims(credential, signed, signature, time, tokens[0] if tokens else None, None, needed, query)
+    return _Claims(credential, signed, signature, time, tokens[0] if tokens else None, None, _NEEDED, query)
 
 
 def _claims_of_query(query: Sequence[tuple[str, str]]) -> _Claims:
@@ -133,17 +151,21 @@ def _claims_of_query(query: Sequence[tuple[str, str]]) -> _Claims:
     if not _SECONDS.fullmatch(seconds) or not 1 <= int(seconds) <= EXPIRES_MAX:
         raise IncompleteSignatureException(f"{_EXPIRES} must be 1 to {EXPIRES_MAX} seconds.")
     rest = [(name, value) for name, value in query if name != _QUERY_PARTS[2]]
-    needed = frozenset({"host"})
-    return _Claims(credential, signed, signature, found[_DATE], found.get(_TOKEN), float(seconds), needed, rest)
+    return _Claims(
+        credential, signed, signature, found[_DATE], found.get(_TOKEN), float(seconds), _NEEDED_BY_QUERY, rest
+    )
 
 
-def _authorization(headers: sigv4.Headers) -> tuple[re.Match[str], list[str], str]:
+def _authorization(present: _Present) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """(credential, names of signed headers, signature)."""
-    values = [value for name, value in headers if name == "authorization"]
+    values = present.get("authorization")
     if not values:
         raise MissingAuthenticationTokenException("Missing Authentication Token")
     if len(values) > 1 or len(values[0]) > AUTHORIZATION_MAX:
         raise IncompleteSignatureException("There is one Authorization header, of a bounded length.")
+    usual = _AUTHORIZATION.fullmatch(values[0])
+    if usual is not None:
+        return _well_formed(*usual.groups())
     algorithm, _, rest = values[0].strip().partition(" ")
     if algorithm != sigv4.ALGORITHM:
         raise IncompleteSignatureException(f"The Authorization header does not begin with {sigv4.ALGORITHM}.")
@@ -157,23 +179,28 @@ def _authorization(headers: sigv4.Headers) -> tuple[re.Match[str], list[str], st
     return _well_formed(*(found[name] for name in _PARTS))
 
 
-def _well_formed(credential: str, names: str, signature: str) -> tuple[re.Match[str], list[str], str]:
+def _well_formed(credential: str, names: str, signature: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """(credential, names of signed headers, signature). Raises IncompleteSignatureException."""
     read = _CREDENTIAL.fullmatch(credential)
     if read is None or not _SIGNATURE.fullmatch(signature):
         raise IncompleteSignatureException("The credential or the signature of the request is malformed.")
+    return read.groups(), _signed_headers(names), signature
+
+
+@functools.lru_cache(256)
+def _signed_headers(names: str) -> tuple[str, ...]:
     signed = names.split(";")
     in_order = len(signed) <= SIGNED_HEADERS_MAX and signed == sorted(set(signed))
     if not in_order or not all(map(_HEADER.fullmatch, signed)):
         raise IncompleteSignatureException("SignedHeaders are names in lower case and in order, each once.")
-    return read, signed, signature
+    return tuple(signed)
 
 
-def _only(headers: sigv4.Headers, name: str) -> str:
-    values = [value.strip() for each, value in headers if each == name]
+def _only(present: _Present, name: str) -> str:
+    values = present.get(name, ())
     if len(values) != 1:
         raise IncompleteSignatureException(f"Authorization header requires one '{name}' header.")
-    return values[0]
+    return values[0].strip()
 
 
 @functools.lru_cache(64)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kagitori_server.model.errors import KmsError, SerializationException
 from kagitori_server.transports.awsjson.failures import failure
-from kagitori_server.transports.awsjson.members import object_reader, object_writer
+from kagitori_server.transports.awsjson.members import Write, object_reader, object_writer, text_writer
 from kagitori_server.transports.awsjson.messages import Received, Written
 
 if TYPE_CHECKING:
@@ -40,12 +40,14 @@ class JsonCodec:
         if operation in self._no_output:
             nothing = Written(200, _HEADERS, b"")
             return lambda _answer, _request_id: nothing
-        write = object_writer(response, service.member_names, service.absent_if_empty)
+        text = text_writer(response, service.member_names) or _text_of(
+            object_writer(response, service.member_names, service.absent_if_empty)
+        )
 
         def encode(answer: Any, _request_id: str) -> Written:
             if type(answer) is not response:
                 raise TypeError(f"the answer is no {response.__name__}")
-            return Written(200, _HEADERS, _dumps(write(answer)).encode())
+            return Written(200, _HEADERS, text(answer).encode())
 
         return encode
 
@@ -56,6 +58,10 @@ class JsonCodec:
         if told.retry_after is not None:
             headers = (*headers, (b"retry-after", str(max(1, round(told.retry_after))).encode()))
         return Written(told.status, headers, told.body)
+
+
+def _text_of(write: Write) -> Callable[[Any], str]:
+    return lambda answer: _dumps(write(answer))
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
