@@ -117,6 +117,8 @@ def test_errors(service: Any, row: Operation) -> None:
     never = {
         "RegionDisabledException", "OperationNotPermittedException", "NoManagementAccountSLRExistsException",
         "ThrottledException", "InternalServiceException", "PaginationTokenExpiredException",
+        # Of ProvidedContexts, which is refused.
+        "InvalidContextAssertionException",
     }
     assert {shape.name for shape in _model(service, row).error_shapes} <= known | never
 

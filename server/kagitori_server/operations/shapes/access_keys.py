@@ -114,7 +114,7 @@ class AssumeRoleRequest:
     policy: str | None = member(minimum=1, maximum=2_048, pattern=POLICY_CHARACTERS)
     duration_seconds: int | None = member(minimum=900, maximum=43_200)
     tags: tuple[TagShape, ...] = tags()
-    source_identity: str | None = member(minimum=2, maximum=64, pattern=_SESSION_NAME)
+    source_identity: str | None = member(minimum=2, maximum=256, pattern=_SESSION_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,7 +94,7 @@ class AssumeRoleRequest:
     external_id: str | None = member(minimum=2, maximum=1_224, pattern=_EXTERNAL_ID)
     serial_number: str | None = member(minimum=9, maximum=256, pattern=_SERIAL_NUMBER)
     token_code: str | None = member(minimum=6, maximum=6, pattern="[0-9]*", sensitive=True)
-    source_identity: str | None = member(minimum=2, maximum=64, pattern=_SESSION_NAME)
+    source_identity: str | None = member(minimum=2, maximum=256, pattern=_SESSION_NAME)
     provided_contexts: tuple[ProvidedContext, ...] = member(items_minimum=1, items_maximum=5, default=())
     minimum_session_token_size: int | None = _minimum_session_token_size()
 
