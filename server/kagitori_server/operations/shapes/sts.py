@@ -55,7 +55,7 @@ class ProvidedContext:
     """STS `ProvidedContext`."""
 
     provider_arn: str | None = member(minimum=20, maximum=ARN_MAX, pattern=_ARN_CHARACTERS)
-    context_assertion: str | None = member(minimum=4, maximum=2_048)
+    context_assertion: str | None = member(minimum=4, maximum=3_072)
 
 
 def _role_arn() -> str:
