@@ -30,6 +30,9 @@ _FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS, _FS_IMMUTABLE_FL = 0x80086601, 0x40086602, 0
 _FIFREEZE, _FITHAW = 0xC0045877, 0xC0045878
 REQUEST_ID = "kagitori-request-id"
 
+_QUIET = ("--set", "limits.audit_index_seconds=86400", "--set", "transparency.update_seconds=0")
+"""What follows the trail writes beside it, and gives room back now and then."""
+
 
 class Scene:
     """A server whose audit trail lies on a file system of its own, where one may be mounted, and a key."""
@@ -77,8 +80,12 @@ class Scene:
         assert outcomes.count(False) >= 10
         code, _ = refused(lambda: self.root.keys.CreateKey(keys_pb2.CreateKeyRequest(description="unseen")))
         assert code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
-        code, reason = refused(lambda: self.root.keys.DescribeKey(keys_pb2.DescribeKeyRequest(key_id="alias/none")))
-        assert (code, reason) == (grpc.StatusCode.INTERNAL, "KMS_INTERNAL")
+        call: Any = self.root.keys.DescribeKey.future(keys_pb2.DescribeKeyRequest(key_id="alias/none"), timeout=30)
+        if call.exception() is not None and call.code() is grpc.StatusCode.NOT_FOUND:
+            # So short a record may fit where those before didn't. Then it has to be there.
+            self.acknowledged.add(str(dict(call.trailing_metadata())[REQUEST_ID]))
+        else:
+            assert self.ended(call) is False
 
     def fails_closed_and_resumes(self, begin: Callable[[], object], end: Callable[[], object]) -> None:
         """The first call after it is over is answered."""
@@ -117,7 +124,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     data = tmp_path_factory.mktemp("unrecordable") / "data"
     data.mkdir(mode=0o700)
     with _own_file_system(data / "audit", data.parent / "image") as mounted:
-        opened = Scene(OperatedServer(data), data / "audit", mounted=mounted)
+        opened = Scene(OperatedServer(data, *_QUIET), data / "audit", mounted=mounted)
         try:
             yield opened
         finally:
@@ -214,7 +221,7 @@ def test_a_file_system_that_turned_read_only(scene: Scene) -> None:
     assert scene.server.terminate() == 0
     subprocess.run(["umount", str(scene.audit)], check=True)
     subprocess.run(["mount", "-o", "loop", str(scene.audit.parent.parent / "image"), str(scene.audit)], check=True)
-    scene.server = OperatedServer(scene.audit.parent)
+    scene.server = OperatedServer(scene.audit.parent, *_QUIET)
     scene.root = scene.server.stubs()
     assert scene.encrypt()
 

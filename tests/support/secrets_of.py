@@ -12,10 +12,10 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-PUBLIC = frozenset({"head_hash"})
-"""Members of bytes that tell nothing: the newest hash of the trail stands in the trail."""
-JUDGED = frozenset({"token_id", "next_token"})
-"""Names that sound like secrets and are none: the id of a token, a place in a list."""
+PUBLIC = frozenset({"head_hash", "root_hash", "leaf_hash", "hashes", "first_root_hash", "second_root_hash"})
+"""Members of bytes that tell nothing: the newest hash of the trail stands in it, those of its trees are proofs."""
+JUDGED = frozenset({"token_id", "next_token", "resume_token"})
+"""Names that sound like secrets and are none: the id of a token, a place in a list, one in the trail."""
 _TELLING = re.compile(r"password|secret|token|credential|(^|_)pin(_|$)|private|plaintext|ciphertext|jwks|assertion")
 _ALPHABET = string.ascii_uppercase + "234567"
 """Letters that every pattern of a secret allows."""

@@ -139,7 +139,7 @@ class Shape(Generic[S]):
         """One member's value as `build` would have it. Raises as `build` does, KeyError for a name that it hasn't."""
         violations: list[tuple[FieldViolation, str]] = []
 
-        def report(path: str, _shown: Any, constraint: str) -> None:
+        def report(path: str, _value: Any, constraint: str) -> None:
             violations.append((FieldViolation(path, constraint), f"'{_shown(path)}': {constraint}"))
 
         check = next((check for known, _, check in self._members if known == name), None)
