@@ -127,6 +127,21 @@ def test_a_wholly_foreign_document_is_refused() -> None:
     assert refused(hypervisor().sign(ITEM, hash_algorithm=hashes.SHA256())) is SIGNATURE
 
 
+def test_signatures_are_whole_bytes() -> None:
+    """Their count of unused bits is signed by nobody, and refused when it isn't none."""
+    by = hypervisor()
+    for _ in range(20):
+        certificates = [*by.bundle, by.leaf.der]
+        for which, der in enumerate(certificates[1:], 1):
+            signature = x509.load_der_x509_certificate(der).signature
+            forged = bytearray(der)
+            forged[-len(signature) - 1] = 1
+            changed = [*certificates]
+            changed[which] = bytes(forged)
+            assert refused(by.document(put(certificate=changed[-1], cabundle=changed[:-1]))) is CHAIN
+        by = hypervisor()
+
+
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())

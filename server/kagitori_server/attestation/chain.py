@@ -64,6 +64,9 @@ def _load(der: bytes) -> x509.Certificate:
         extensions = certificate.extensions
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion):
         raise _broken("a certificate is malformed") from None
+    if not der.endswith(b"\0" + certificate.signature):
+        # X.690 section 11.2.1: a signature is whole bytes; another count of unused bits is told by no signature.
+        raise _broken("the signature of a certificate has unused bits")
     if any(extension.critical and extension.oid not in _UNDERSTOOD for extension in extensions):
         raise _broken("a certificate has a critical extension that is not understood")  # RFC 5280 section 4.2
     return certificate
