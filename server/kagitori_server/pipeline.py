@@ -117,13 +117,13 @@ class Pipeline:
         monotonic: Callable[[], float],
         thread_time: Callable[[], float],
         faults: Faults | None = None,
-        proxied: Table | None = None,
+        beside: Table | None = None,
         receipts: ReceiptMaker | None = None,
     ) -> None:
-        """`faults` is for instances for tests alone; `proxied` are rows under names that only transports know which
-        speak neither AWS's operations nor ours."""
+        """`faults` is for instances for tests alone; `beside` are rows under names that no caller can say, for
+        transports that speak other operations than ours."""
         self.table = table
-        self._rows = {**table, **(proxied or {})}
+        self._rows = {**table, **(beside or {})}
         self._services = services
         self._view = services.catalog.view
         self._callers = callers

@@ -437,7 +437,7 @@ class Server:
         return Pipeline(
             table=self._table,
             faults=self._faults,
-            proxied={**PROXIED, **NEIGHBOURS},
+            beside={**PROXIED, **NEIGHBOURS},
             services=self._services,
             callers=self._callers,
             attesting=self._attesting,

@@ -176,7 +176,7 @@ class InProcess:
             observer=observer or Silent(),
             default_region=REGION,
             monotonic=time.monotonic,
-            proxied=NEIGHBOURS,
+            beside=NEIGHBOURS,
             receipts=Receipts(self.transparency, self._proving),
             thread_time=time.thread_time,
         )

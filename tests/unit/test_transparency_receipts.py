@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +109,21 @@ def test_a_caller_that_goes_away(tmp_path: Path, trail: Trail, thread: ThreadPoo
             await gone
 
     asyncio.run(run())
+
+
+def test_an_answer_waits_only_so_long(tmp_path: Path, trail: Trail, thread: ThreadPoolExecutor) -> None:
+    """A tree that takes longer costs a receipt, and the next callers nothing."""
+    log = TransparencyLog(tmp_path / "audit", trail, TestSigner(), "test", time.monotonic, lambda: None)
+    receipts, free = Receipts(log, thread, patience=0.05), threading.Event()
+
+    async def run() -> None:
+        thread.submit(free.wait)
+        assert await _receipt(trail, receipts, 1) is None
+        free.set()
+
+    asyncio.run(run())
+    patient = Receipts(log, thread)
+    assert asyncio.run(_receipt(trail, patient, 2)) is not None
 
 
 def test_the_number_of_a_record(trail: Trail) -> None:

@@ -11,6 +11,9 @@ from kagitori_server.transparency.log import TransparencyLog, Wanted
 
 _log = logging.getLogger(__name__)
 
+RECEIPT_SECONDS = 5.0
+"""How long an answer waits for its receipt. A tree that is far behind the trail goes on without the call."""
+
 _MOST_TOGETHER = 256
 
 
@@ -22,8 +25,10 @@ class _Waiting(NamedTuple):
 class Receipts:
     """Makes receipts in a thread, one signature for all that gathered while the last were made. For one event loop."""
 
-    def __init__(self, log: TransparencyLog, thread: Executor) -> None:
+    def __init__(self, log: TransparencyLog, thread: Executor, patience: float = RECEIPT_SECONDS) -> None:
+        """`patience` is in seconds."""
         self._log = log
+        self._patience = patience
         self._thread = thread
         self._waiting: list[_Waiting] = []
         self._working: asyncio.Task[None] | None = None
@@ -31,15 +36,15 @@ class Receipts:
     async def receipt(self, seq: int, event: bytes, *, shown: bool) -> bytes | None:
         """The receipt for the durable record `seq`, with the record in it if that may be shown and isn't too long.
 
-        None if it can't be made; the log says why. The call it belongs to has been answered by then, and its record
-        can be proven later.
+        None if it can't be made in time; the call is answered all the same, and its record can be proven later.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bytes | None] = loop.create_future()
         self._waiting.append(_Waiting(Wanted(seq, event, shown), future))
         if self._working is None:
             self._working = loop.create_task(self._work())
-        return await future
+        await asyncio.wait((future,), timeout=self._patience)
+        return future.result() if future.done() else None
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
