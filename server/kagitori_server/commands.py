@@ -59,10 +59,8 @@ _FLAGS = {
     "region": ("service", "region", "NAME", "Region of calls that name none"),
     "log_level": ("log", "level", "LEVEL", "debug, info, warning or error"),
 }
-_DEV_ACCESS_KEY = {
-    "--aws-access-key-id": "KAGITORI_DEV_ACCESS_KEY_ID",
-    "--aws-secret-access-key": "KAGITORI_DEV_SECRET_ACCESS_KEY",
-}
+_DEV_KEY_ID, _DEV_SECRET = "KAGITORI_DEV_ACCESS_KEY_ID", "KAGITORI_DEV_SECRET_ACCESS_KEY"
+"""Variables with the root user's access key in an instance for tests. The secret has no flag: others could see it."""
 SWITCH_SECONDS = 0.0005
 """How long a thread of a pool that computes may keep the event loop waiting for the interpreter lock."""
 _COLLECT_AFTER = (20_000, 10, 1_000)
@@ -107,11 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     dev.add_argument(
         "--while-stdin-is-open", action="store_true", help="end, too, when standard input does: with its starter"
     )
-    for flag, variable in _DEV_ACCESS_KEY.items():
-        dev.add_argument(
-            flag, metavar="TEXT", default=os.environ.get(variable, "test"),
-            help=f"the root user's, for --aws-listen (default: {variable} in the environment, else test)",
-        )
+    dev.add_argument(
+        "--aws-access-key-id", metavar="TEXT", default=os.environ.get(_DEV_KEY_ID, "test"),
+        help=f"the root user's, for --aws-listen (default: {_DEV_KEY_ID} in the environment, else test); "
+        f"its secret is {_DEV_SECRET} in the environment, else test",
+    )
     dev.set_defaults(run=_dev)
     token = commands.add_parser("root-token", help="revoke the root user's tokens and write a new one")
     _add_settings(token, data_dir_needed=True)
@@ -215,7 +213,7 @@ def _dev(parsed: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         folder = parsed.data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kagitori-dev-")))
         data = open_data_directory(folder)
-        access_key = PlantedAccessKey(parsed.aws_access_key_id, parsed.aws_secret_access_key)
+        access_key = PlantedAccessKey(parsed.aws_access_key_id, os.environ.get(_DEV_SECRET, "test"))
         server = DevelopmentServer(config, data, seed, access_key)
 
         def say_ready(addresses: Addresses) -> None:

@@ -187,12 +187,14 @@ def test_sessions_end_by_the_clock_of_the_instance(dev: DevServer, tmp_path: Pat
         session.list_keys()
 
 
-def test_dev_as_somebody_else() -> None:
-    """Access key, secret and account by flags or environment."""
+def test_dev_as_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Access key and account by flags, the secret by the environment alone."""
+    monkeypatch.setenv("KAGITORI_DEV_SECRET_ACCESS_KEY", "secret/+")
     with running_server((
-        *ANY_PORT, "--aws-access-key-id", "AKIAIOSFODNN7EXAMPLE", "--aws-secret-access-key", "secret/+",
+        *ANY_PORT, "--aws-access-key-id", "AKIAIOSFODNN7EXAMPLE",
         "--account", "123456789012", "--region", "eu-west-1",
     )) as server:
         assert server.variables["AWS_ACCESS_KEY_ID"] == "AKIAIOSFODNN7EXAMPLE"
+        assert server.variables["AWS_SECRET_ACCESS_KEY"] == "secret/+"
         made = client(server).create_key()["KeyMetadata"]["Arn"]
         assert made.startswith("arn:aws:kms:eu-west-1:123456789012:key/")

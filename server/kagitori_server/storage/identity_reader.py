@@ -91,11 +91,6 @@ class IdentityReader(Snapshot):
         """How many managed policies an account has."""
         return self._count(schema.managed_policies, schema.managed_policies.c.account == account)
 
-    def count_attached(self, holder_arn: str) -> int:
-        """How many managed policies are attached to a user, role or group."""
-        own, of_group = schema.principal_attachments, schema.group_attachments
-        return self._count(own, own.c.arn == holder_arn) + self._count(of_group, of_group.c.arn == holder_arn)
-
     # OpenID Connect providers and patterns of SPIFFE IDs.
 
     def get_oidc_provider(self, arn: str) -> OidcProviderRecord | None:
