@@ -1,6 +1,7 @@
 """The items of a batch, taken out of its body unread: reading them all at once could take long, and each has its turn.
 
-Only the outermost fields are looked at (Protocol Buffers' encoding of messages), and no more than `most` of them.
+Only the outermost fields are looked at (Protocol Buffers' encoding of messages), and no more than `most` of them: the
+library can't be told to stop, and two million empty items in four MiB would hold the event loop for 46 ms.
 """
 
 from __future__ import annotations
