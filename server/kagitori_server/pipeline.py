@@ -409,27 +409,20 @@ class Pipeline:
         computed: list[asyncio.Future[None]] = []
         loop, portions = asyncio.get_running_loop(), Portions(self._thread_time)
         before: Precedent | None = None
+        proven, refusal = self._monotonic(), None
         for number in range(len(items)):
             if turn.is_over():
                 await turn.end()
                 before = None
+                if self._monotonic() - proven > _ADMISSION_SECONDS:
+                    refusal, proven = await self._renew(trace), self._monotonic()
             item = Trace(
-                trace.call, operation=batch.item, caller=trace.caller, version=trace.version, attested=trace.attested
+                trace.call, operation=batch.item, caller=trace.caller, version=trace.version, attested=trace.attested,
+                error=refusal,
             )
             begun.append(item)
-            try:
-                if isinstance(items, Unread) and items.is_large(number):
-                    step = partial(self._item, item, batch, items, number, None)
-                    await loop.run_in_executor(self._pools.reads, step, self._view)
-                else:
-                    try:
-                        self._item(item, batch, items, number, before, self._view.kept)
-                    except (NotLoaded, Lengthy):
-                        await self._inline(partial(self._item, item, batch, items, number, None))
-                if item.elsewhere not in (None, self._pools.computing):
-                    computed.append(self._elsewhere(item, self._compute, batch, [item], portions))
-            except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
-                item.error = _as_kms_error(failure)
+            if refusal is None:
+                computed += await self._begin_item(item, batch, items, number, before, portions)
             before = item.precedent
             trace.delay = max(trace.delay, item.delay)
             if item.elsewhere is self._pools.computing:
@@ -439,6 +432,40 @@ class Pipeline:
                 together = []
         await asyncio.gather(*computed)
         return begun
+
+    async def _begin_item(
+        self, item: Trace, batch: BatchOperation, items: Sequence[Any], number: int, before: Precedent | None,
+        portions: Portions,
+    ) -> Sequence[asyncio.Future[None]]:
+        """Admits an item, and performs it unless that is for elsewhere: what has begun there by itself. What it is
+        refused with is its error."""
+        try:
+            if isinstance(items, Unread) and items.is_large(number):
+                step = partial(self._item, item, batch, items, number, None)
+                await asyncio.get_running_loop().run_in_executor(self._pools.reads, step, self._view)
+            else:
+                try:
+                    self._item(item, batch, items, number, before, self._view.kept)
+                except (NotLoaded, Lengthy):
+                    await self._inline(partial(self._item, item, batch, items, number, None))
+            if item.elsewhere not in (None, self._pools.computing):
+                return (self._elsewhere(item, self._compute, batch, [item], portions),)
+        except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
+            item.error = _as_kms_error(failure)
+        return ()
+
+    async def _renew(self, trace: Trace) -> KmsError | None:
+        """Looks again at what a batch rests on that has gone on for a while: why it can't go on, None if it can."""
+        try:
+            if not self._view.prove_now():
+                await self._view.prove()
+            version = self._view.version
+            if version != trace.version:
+                await self._inline(partial(self._establish, trace))
+                trace.version = version
+        except KmsError as failure:
+            return failure
+        return None
 
     def _compute(self, batch: BatchOperation, items: Sequence[Trace], portions: Portions) -> None:
         """What a few admitted items of a batch still lack, one after the other; never raises."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,3 +182,36 @@ def test_contexts_that_are_far_too_large(service: InProcess, key: KeyMetadata) -
     outcomes, records = _batch(service, "BatchEncrypt", items)
     assert {_code(outcome) for outcome in outcomes} == {"ValidationException"}
     assert len(records) == 256
+
+
+@pytest.mark.parametrize("change", ["key disabled", "credential revoked"])
+def test_what_another_process_changed_is_noticed_by_a_batch_under_way(tmp_path: Path, change: str) -> None:
+    """Items that come later than the twentieth of a second in which a decision holds."""
+    with InProcess(tmp_path) as service, InProcess(tmp_path, service.clock) as other:
+        key_id = new_key(service).key_id
+        user = other.call("CreateUser", {"user_name": "user"}).user.arn
+        made = other.call("CreateToken", {"principal_arn": user})
+        other.call("PutIdentityPolicy", {
+            "principal_arn": user, "policy_name": "all", "policy_document": identity_policy("kms:*"),
+        })
+        readings = itertools.count()
+
+        def monotonic() -> float:
+            """Goes on so fast that each item has a turn of its own; the change comes in the midst of them."""
+            if (reading := next(readings)) == 60:
+                with ThreadPoolExecutor(1) as thread:
+                    if change == "key disabled":
+                        thread.submit(other.call, "DisableKey", {"key_id": key_id}).result()
+                    else:
+                        thread.submit(other.call, "RevokeToken", {"token_id": made.token_id}).result()
+            return reading * 0.03
+
+        service.pipeline._monotonic = monotonic
+        items = [{"key_id": key_id, "plaintext": b"x"}] * 50
+        outcomes = service.call("BatchEncrypt", {"items": items}, token=made.token).outcomes
+        codes = [_code(outcome) for outcome in outcomes]
+        wanted = "DisabledException" if change == "key disabled" else "UnrecognizedClientException"
+        assert set(codes) == {None, wanted}
+        assert codes == sorted(codes, key=bool), "nothing succeeds after the change was noticed"
+        recorded = [record.get("errorCode") for record in service.records() if record["eventName"] == "Encrypt"]
+        assert recorded == codes
