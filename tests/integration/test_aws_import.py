@@ -84,7 +84,7 @@ def test_settings_policy_tags_and_aliases_come_along(
     kms: Any, target: DevServer, move: Callable[..., Result]
 ) -> None:
     arn = kms.create_key(
-        Description="orders", Policy=_policy(AWS_ACCOUNT), Tags=[{"TagKey": "team", "TagValue": "shop"}]
+        Description="Aufträge 注文", Policy=_policy(AWS_ACCOUNT), Tags=[{"TagKey": "team", "TagValue": "shop"}]
     )["KeyMetadata"]["Arn"]
     kms.create_alias(AliasName="alias/moved-orders", TargetKeyId=arn)
     kms.enable_key_rotation(KeyId=arn, RotationPeriodInDays=180)
@@ -99,7 +99,7 @@ def test_settings_policy_tags_and_aliases_come_along(
         here = client.keys.DescribeKey(DescribeKeyRequest(key_id="alias/moved-orders")).key_metadata
         assert here.arn == row["arn"]
         assert here.aws_account_id == HERE
-        assert here.description == "orders"
+        assert here.description == "Aufträge 注文"
         policy = client.keys.GetKeyPolicy(GetKeyPolicyRequest(key_id=here.arn)).policy
         assert json.loads(policy) == json.loads(_policy(HERE))
         status = client.keys.GetKeyRotationStatus(GetKeyRotationStatusRequest(key_id=here.arn))

@@ -41,6 +41,38 @@ def test_a_key_keeps_what_it_has_and_the_name_it_had() -> None:
     assert "new key material" in made.notes[0]
 
 
+def test_tags_of_aws_itself_stay_there_and_take_no_room() -> None:
+    reserved = {"aws:cloudformation:stack-name": "shop", "AWS:x": ""}
+    made = plan(replace(KEY, tags={**{str(number): "" for number in range(49)}, **reserved}), Wishes())
+    assert made.skipped is None
+    assert not reserved.keys() & made.tags.keys()
+    assert len(made.tags) == 50
+    assert "tags of AWS itself stay there: AWS:x, aws:cloudformation:stack-name" in made.notes
+
+
+@pytest.mark.parametrize("resource", [ARN, [ARN]])
+@pytest.mark.parametrize("as_list", [True, False])
+def test_a_policy_that_names_its_key_means_the_key_made_of_it(resource: str | list[str], as_list: bool) -> None:
+    statement = {"Effect": "Allow", "Resource": resource, "Condition": {"ArnEquals": {"aws:SourceArn": ARN}}}
+    policy = json.dumps({"Statement": [statement] if as_list else statement})
+    made = plan(replace(KEY, policy=policy), Wishes(accounts={"111122223333": "000000000000"}))
+    assert made.policy is not None
+    found = json.loads(made.policy)["Statement"]
+    found = found[0] if as_list else found
+    assert found["Resource"] == ["*"]
+    assert found["Condition"]["ArnEquals"]["aws:SourceArn"] == ARN.replace("111122223333", "000000000000")
+    assert not any("its policy names" in note for note in made.notes)
+
+
+def test_other_resources_of_a_policy_are_kept_and_told() -> None:
+    other = "arn:aws:kms:eu-west-1:111122223333:key/*"
+    policy = json.dumps({"Statement": [{"Resource": ["*", other]}, {"Resource": "*"}]})
+    made = plan(replace(KEY, policy=policy), Wishes())
+    assert made.policy == policy
+    assert [note for note in made.notes if f"its policy names the resource {other}" in note]
+    assert plan(replace(KEY, policy=policy), Wishes(keep_policies=False)).notes == plan(KEY, Wishes()).notes
+
+
 def test_policies_are_left_out_on_request() -> None:
     assert plan(KEY, Wishes(keep_policies=False)).policy is None
 

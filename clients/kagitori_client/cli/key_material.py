@@ -179,6 +179,7 @@ def import_(
 
 
 def read_material(name: str, form: str | None, passphrase: str | None) -> KeyMaterial:
+    """The key in a file, `-` for stdin. Raises UsageError, KeyMaterialError."""
     # Not above: it loads cryptography, which makes every command start 40 ms later.
     from kagitori_client import importing
 
@@ -194,7 +195,7 @@ def read_material(name: str, form: str | None, passphrase: str | None) -> KeyMat
 
 
 def _wrapped(content: KeyMaterial, public_key: bytes, algorithm: str) -> bytes:
-    # As in `_material`.
+    # As in `read_material`.
     from kagitori_client import importing
 
     return importing.wrap_key_material(content, public_key, importing.WrappingAlgorithm(algorithm.upper()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,9 @@ from kagitori_client.cli.failures import UsageError
 from kagitori_client.cli.files import read_document, read_small, write_output
 from kagitori_client.cli.session import Session, command
 from kagitori_client.cli.text import Plain, plain, printable
-from kagitori_client.receipts import CheckpointFile, Receipt, TrustedKey, verify_receipt
+
+if TYPE_CHECKING:
+    from kagitori_client.receipts import Receipt, TrustedKey
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -89,6 +91,9 @@ def consistency(
 
     Without the file the present checkpoint is kept as the first.
     """
+    # Here and below, not above: it loads cryptography, which makes every command start later.
+    from kagitori_client.receipts import CheckpointFile
+
     kept = CheckpointFile(Path(checkpoint), _trusted(public_key))
     seen = kept.read()
     if seen is not None and origin not in (None, seen.origin):
@@ -116,6 +121,8 @@ def check_receipt(
     ] = None,
 ) -> None:
     """Verify offline that a record is in the audit trail; exit code 4 if it isn't proven."""
+    from kagitori_client.receipts import verify_receipt
+
     known = None if record is None else read_small(record, _MAX_FILE, "audit record").removesuffix(b"\n")
     receipt = read_small(file, _MAX_FILE, "receipt")
     session.record(_shown(verify_receipt(receipt, _trusted(public_key), origin=origin, record=known)))
@@ -140,6 +147,8 @@ def _shown(receipt: Receipt) -> dict[str, Plain]:
 
 def _trusted(given: Sequence[str]) -> list[TrustedKey]:
     """The keys that the user believes: each a verifier key, or a file of them."""
+    from kagitori_client.receipts import TrustedKey
+
     keys = []
     for text in given:
         if "+" in text and not Path(text).exists():

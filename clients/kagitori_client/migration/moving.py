@@ -28,7 +28,7 @@ from kagitori.kms.v1.keys_pb2 import (
 )
 from kagitori.kms.v1.resources_pb2 import ExpirationModel, KeySpec, KeyState, KeyUsage, Origin, Tag
 from kagitori_client.client import KmsClient, pages
-from kagitori_client.errors import KagitoriError, KeyMaterialError, ServiceError
+from kagitori_client.errors import KagitoriError, KeyMaterialError, ServiceError, SourceError
 from kagitori_client.importing import KeyMaterial, wrap_key_material
 from kagitori_client.importing import WrappingAlgorithm as Wrapping
 from kagitori_client.migration.plan import ORIGIN_TAG, Plan
@@ -91,10 +91,16 @@ class Moving:
 
     def _create(self, plan: Plan) -> str:
         source = plan.source
+        try:
+            spec, usage = (
+                KeySpec.Value(f"KEY_SPEC_{source.key_spec}"), KeyUsage.Value(f"KEY_USAGE_{source.key_usage}")
+            )
+        except ValueError:
+            raise SourceError(f"keys of spec {source.key_spec} for {source.key_usage} are not known here") from None
         request = CreateKeyRequest(
             description=source.description,
-            key_spec=KeySpec.Value(f"KEY_SPEC_{source.key_spec}"),
-            key_usage=KeyUsage.Value(f"KEY_USAGE_{source.key_usage}"),
+            key_spec=spec,
+            key_usage=usage,
             origin=Origin.Value(f"ORIGIN_{source.origin}"),
             multi_region=source.multi_region_type is not None or None,
             policy=plan.policy,

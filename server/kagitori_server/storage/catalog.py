@@ -18,7 +18,6 @@ from kagitori_server.storage.database import Database, DatabaseKind, progress_si
 from kagitori_server.storage.failures import CatalogUnusableError, reason, timed_out, translated
 from kagitori_server.storage.kek_shelf import KekShelf
 from kagitori_server.storage.options import CatalogOptions
-from kagitori_server.storage.postgres import PostgresDatabase
 from kagitori_server.storage.reader import Reader
 from kagitori_server.storage.sqlite import SqliteDatabase
 from kagitori_server.storage.view import View
@@ -187,5 +186,12 @@ def _database(location: str | Path, options: CatalogOptions, monotonic: Callable
     if url.drivername == "sqlite" and url.database and not url.query:
         return SqliteDatabase(Path(url.database), options, monotonic)
     if url.drivername in ("postgresql", "postgres"):
+        # Not above: psycopg comes with the extra postgres, and no other catalog needs it.
+        try:
+            from kagitori_server.storage.postgres import PostgresDatabase
+        except ImportError:
+            raise CatalogUnusableError(
+                "a catalog in PostgreSQL needs psycopg: install kagitori-kms with its extra postgres"
+            ) from None
         return PostgresDatabase(url, options, monotonic)
     raise CatalogUnusableError("the catalog's URL must begin with sqlite:/// or postgresql://")
