@@ -16,12 +16,15 @@ from tests.support.devserver import DevServer, running_server
 from kagitori.kms.v1.cryptography_pb2 import DecryptRequest, EncryptRequest
 from kagitori.kms.v1.key_material_pb2 import GetKeyRotationStatusRequest
 from kagitori.kms.v1.keys_pb2 import (
+    CreateKeyRequest,
     DescribeKeyRequest,
     GetKeyPolicyRequest,
+    ListAliasesRequest,
     ListKeysRequest,
     ListResourceTagsRequest,
+    UntagResourceRequest,
 )
-from kagitori.kms.v1.resources_pb2 import KeySpec, KeyState
+from kagitori.kms.v1.resources_pb2 import KeySpec, KeyState, Origin, Tag
 
 AWS_ACCOUNT = "111122223333"
 HERE = "000000000000"
@@ -168,6 +171,30 @@ def test_imported_material_comes_along_where_it_is_supplied(
     with target.client() as client:
         sealed = client.crypto.Encrypt(EncryptRequest(key_id=row["arn"], plaintext=b"x")).ciphertext_blob
         assert client.crypto.Decrypt(DecryptRequest(ciphertext_blob=sealed)).plaintext == b"x"
+
+
+def test_a_key_that_only_says_it_was_moved_gets_nothing(
+    kms: Any, target: DevServer, move: Callable[..., Result], tmp_path: Path
+) -> None:
+    """Somebody who may make keys put the tag on one of theirs."""
+    (tmp_path / "theirs").write_bytes(_MATERIAL[::-1])
+    (tmp_path / "theirs").chmod(0o600)
+    arn = kms.create_key(Origin="EXTERNAL", Policy=_policy(AWS_ACCOUNT))["KeyMetadata"]["Arn"]
+    kms.create_alias(AliasName="alias/coveted", TargetKeyId=arn)
+    with target.client() as client:
+        trap = client.keys.CreateKey(CreateKeyRequest(
+            origin=Origin.ORIGIN_EXTERNAL, tags=[Tag(tag_key="kagitori:imported-from", tag_value=arn)]
+        )).key_metadata.arn
+        refused = move("--key", arn, "--material", f"{arn}=theirs")
+        assert refused.code == 1
+        row = _outcomes(refused)[arn]
+        assert (row["outcome"], row["arn"]) == ("failed", trap)
+        state = client.keys.DescribeKey(DescribeKeyRequest(key_id=trap)).key_metadata.key_state
+        assert state == KeyState.KEY_STATE_PENDINGIMPORT
+        aliases = client.keys.ListAliases(ListAliasesRequest(key_id=trap)).aliases
+        assert not aliases
+        client.keys.UntagResource(UntagResourceRequest(key_id=trap, tag_keys=["kagitori:imported-from"]))
+    assert _outcomes(move("--key", arn, "--material", f"{arn}=theirs"))[arn]["outcome"] == "created"
 
 
 def test_without_the_map_policies_lock_nobody_out(kms: Any, aws: DevServer, target: DevServer, tmp_path: Path,

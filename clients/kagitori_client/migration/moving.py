@@ -5,11 +5,13 @@ missing is added.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from kagitori.kms.v1.grants_pb2 import ListGrantsRequest
 from kagitori.kms.v1.key_material_pb2 import (
     EnableKeyRotationRequest,
     GetParametersForImportRequest,
@@ -22,6 +24,7 @@ from kagitori.kms.v1.keys_pb2 import (
     CreateKeyRequest,
     DescribeKeyRequest,
     DisableKeyRequest,
+    GetKeyPolicyRequest,
     ListAliasesRequest,
     ListKeysRequest,
     ListResourceTagsRequest,
@@ -33,6 +36,10 @@ from kagitori_client.importing import KeyMaterial, wrap_key_material
 from kagitori_client.importing import WrappingAlgorithm as Wrapping
 from kagitori_client.migration.plan import ORIGIN_TAG, Plan
 
+_NOT_OURS = (
+    "a key here has the tag of this one, but another policy or grants: remove the tag if it isn't the one that was "
+    "moved, and finish by hand if it is"
+)
 _PATIENCE = 60.0
 """Seconds for a key whose primes have to be found."""
 
@@ -73,6 +80,8 @@ class Moving:
             if arn is None:
                 arn, outcome = self._create(plan), "created"
                 self._here[source.arn] = arn
+            elif not self._is_ours(plan, arn):
+                return Moved(source.arn, arn, "failed", (_NOT_OURS, *plan.notes))
             notes += self._complete(plan, arn, material)
         except KagitoriError as error:
             return Moved(source.arn, arn, "failed", (f"{error.code}: {error.message}", *plan.notes))
@@ -109,6 +118,20 @@ class Moving:
         )
         arn: str = self._client.keys.CreateKey(request, timeout=_PATIENCE).key_metadata.arn
         return arn
+
+    def _is_ours(self, plan: Plan, arn: str) -> bool:
+        """Whether a key that carries the tag is under those whom the plan names and nobody else. Who may make keys and
+        tag them could have made one to be given aliases and material that aren't theirs."""
+        policy = json.loads(self._client.keys.GetKeyPolicy(GetKeyPolicyRequest(key_id=arn)).policy)
+        if plan.policy is not None:
+            as_planned = policy == json.loads(plan.policy)
+        else:
+            partition, account = arn.split(":")[1], arn.split(":")[4]
+            statements = policy.get("Statement")
+            as_planned = isinstance(statements, list) and [
+                (each.get("Effect"), each.get("Principal")) for each in statements if isinstance(each, dict)
+            ] == [("Allow", {"AWS": f"arn:{partition}:iam::{account}:root"})]
+        return as_planned and not self._client.keys.ListGrants(ListGrantsRequest(key_id=arn)).grants
 
     def _complete(self, plan: Plan, arn: str, material: KeyMaterial | None) -> Sequence[str]:
         """Material, aliases, rotation, state: whatever of them isn't there yet."""
