@@ -28,12 +28,14 @@ IDENTITY = render_identity(
 )
 
 
-def record(number: int, name: str = "Encrypt", moment: float | None = None) -> bytes:
+def record(
+    number: int, name: str = "Encrypt", moment: float | None = None, context: dict[str, str] | None = None
+) -> bytes:
     return render_record(CallFacts(
         event_id=str(UUID(int=number)), request_id=f"r-{number}",
         event_time=START + number if moment is None else moment, event_name=name, region="us-east-1",
         user_identity=IDENTITY, source_ip="192.0.2.7", user_agent="test", read_only=True, recipient_account=ACCOUNT,
-        request_parameters={"encryption_context": {"pad": "x" * 300}},
+        request_parameters={"encryption_context": context or {"pad": "x" * 300}},
     ))
 
 
@@ -179,3 +181,21 @@ def test_tokens_go_with_what_they_came_of(follower: Follower, trails: list[Trail
     ):
         with pytest.raises(ValidationException):
             follower.check(asked)
+
+
+def test_a_backlog_of_long_records_comes_in_messages_that_clients_take(
+    follower: Follower, trails: list[Trail]
+) -> None:
+    for number in range(1, 13):
+        trails[0].append_blocking(record(number, context={"pad": "x" * 60_000}))
+    *backlog, _ = portions(follower, replace(TAIL, backlog=12))
+    assert numbers(backlog) == list(range(1, 13))
+    assert all(
+        sum(len(event.cloud_trail_event) for event in each.events) < reading.MOST_BYTES + 70_000 for each in backlog
+    )
+
+
+def test_nobody_hides_a_record_by_naming_the_request_that_asks(follower: Follower, trails: list[Trail]) -> None:
+    trails[0].append_blocking(record(1, context={"requestID": "r-2"}))
+    trails[0].append_blocking(record(2, "TailEvents"))
+    assert numbers(portions(follower, replace(TAIL, backlog=5, request_id="r-2"))) == [1]

@@ -130,9 +130,16 @@ class Follower:
             page_token = page.next_token
             if page_token is None:
                 break
-        newest = newest[: asked.backlog][::-1]
-        for begin in range(0, len(newest), MOST_EVENTS):
-            yield Portion(tuple(newest[begin : begin + MOST_EVENTS]), token, complete=False)
+        events: list[LookupEvent] = []
+        size = 0
+        for event in reversed(newest[: asked.backlog]):
+            events.append(event)
+            size += len(event.cloud_trail_event)
+            if len(events) >= MOST_EVENTS or size >= MOST_BYTES:
+                yield Portion(tuple(events), token, complete=False)
+                events, size = [], 0
+        if events:
+            yield Portion(tuple(events), token, complete=False)
 
     def _narrowed(self, chain: int, place: Cursor, wanted: Wanted) -> Cursor:
         """A place from which on a chain may be read instead, as the index has no such times before it."""
@@ -201,7 +208,9 @@ class _Reading:
 
 
 def _own(event: LookupEvent, request_id: str | None) -> bool:
-    return request_id is not None and f'"requestID":"{request_id}"' in event.cloud_trail_event
+    # Callers may name such a member in parameters, which stand before the record's own.
+    own = event.cloud_trail_event.rpartition('"requestID":"')[2]
+    return request_id is not None and own.startswith(f'{request_id}"')
 
 
 def _mark(asked: Following) -> str:
