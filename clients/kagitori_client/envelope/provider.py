@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import attr
+from aws_encryption_sdk.exceptions import DecryptKeyError, InvalidKeyIdError
 from aws_encryption_sdk.key_providers.base import (
     MasterKey,
     MasterKeyConfig,
@@ -131,7 +132,8 @@ class ServiceKey(MasterKey):  # type: ignore[misc]  # the library has no types
         )
 
     def _decrypt_data_key(self, *_: Any) -> DataKey:
-        raise NotImplementedError("DecryptingProvider decrypts data keys")
+        # The library asks this of every key; here each direction is a provider's own.
+        raise DecryptKeyError("this key encrypts; DecryptingProvider decrypts")
 
 
 class EncryptingProvider(MasterKeyProvider):  # type: ignore[misc]  # the library has no types
@@ -175,8 +177,9 @@ class DecryptingProvider(MasterKeyProvider):  # type: ignore[misc]  # the librar
         self._choice = choice
         self._required = dict(required)
 
-    def _new_master_key(self, key_id: bytes) -> ServiceKey:
-        raise NotImplementedError("EncryptingProvider encrypts data keys")
+    def _new_master_key(self, *_: Any) -> ServiceKey:
+        # As above, the other way: whoever decrypts takes data keys as they come and has no keys to choose from.
+        raise InvalidKeyIdError("this provider decrypts; EncryptingProvider encrypts")
 
     def decrypt_data_key_from_list(
         self,

@@ -113,6 +113,7 @@ class Nursery:
             if not answer:
                 raise ConnectionResetError("the nursery has ended")
         except OSError:
+            self._requests.close()  # an answer that comes late would be taken for the next request's
             for descriptor in (stdin, stdout, report):
                 os.close(descriptor)
             raise

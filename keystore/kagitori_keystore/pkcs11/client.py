@@ -183,7 +183,7 @@ class WorkerClient(Guarded):
         if self._closed:
             raise StoreLost("the key store is closed")
         until = time.monotonic() + seconds
-        if not self._lock.acquire(timeout=seconds):
+        if not self._lock.acquire(timeout=max(seconds, 0.0)):
             raise TooSlow("the token's worker is being started")
         try:
             self._hold_back(until)

@@ -180,7 +180,7 @@ class _Connection:
 
     def _connect(self, left: Callable[[], float]) -> _Deadlined:
         host = self._http.host
-        plain = socket.create_connection((host, self._http.port), timeout=left())
+        plain = _reached(host, self._http.port, left)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.settimeout(left())
@@ -188,6 +188,25 @@ class _Connection:
         except BaseException:
             plain.close()
             raise
+
+
+def _reached(host: str, port: int, left: Callable[[], float]) -> socket.socket:
+    """A connection to the first address of a host that takes one. Raises OSError; TimeoutError when no time is left.
+
+    `socket.create_connection` gives each address the whole of the time.
+    """
+    failure = OSError("the host has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        plain = socket.socket(family, kind, protocol)
+        try:
+            plain.settimeout(left())
+            plain.connect(address)
+        except OSError as error:
+            plain.close()
+            failure = error
+        else:
+            return plain
+    raise failure
 
 
 class _Deadlined:
