@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import itertools
 import json
 import logging
 import re
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -248,6 +251,39 @@ def test_a_sink_that_hangs_is_in_nobodys_way(scene: Scene, receiver: HttpReceive
         until(lambda: hanging.status().lag == 0)
         assert set(taken(slow)) == set(scene.appended)
         assert working.status().failures == 0
+
+
+@pytest.mark.parametrize("secured", [True, False])
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
+def test_a_receiver_that_never_comes_to_an_end_is_given_up(scene: Scene, head: bytes, *, secured: bool) -> None:
+    """Though no single wait for it is long: a header without an end, a body that drips."""
+    ending = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError), scene.authority.context.wrap_socket(
+            connection, server_side=True
+        ) if secured else connection as taken_up:
+            taken_up.recv(65_536)
+            taken_up.sendall(head)
+            while not ending.wait(0.05):
+                taken_up.sendall(b"x")
+
+    def serve(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(listening.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        scheme = "https" if secured else "http"
+        follower = scene.follow(f"{scheme}://127.0.0.1:{listening.getsockname()[1]}/", seconds=0.4)
+        scene.append(1)
+        try:
+            until(lambda: follower.status().failures > 1, 5)
+        finally:
+            ending.set()
+            listening.shutdown(socket.SHUT_RDWR)
+        assert follower.status().delivered == 0
 
 
 def test_one_process_at_a_time_follows_a_chain(scene: Scene, receiver: HttpReceiver) -> None:

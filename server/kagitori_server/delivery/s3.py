@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import botocore.config
@@ -16,8 +18,12 @@ from kagitori_server.delivery.destination import OBJECT_MAX_BYTES, DestinationFa
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 30
+_CALL_SECONDS = 75.0
+"""How long a call may take with all that belongs to it. botocore's timeouts are those of single waits, of which a
+server that sends a byte now and then makes as many as it likes."""
 _ABSENT = frozenset({"NoSuchKey", "404"})
 _FAILURES = (BotoCoreError, ClientError, HTTPClientError)
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,13 @@ class S3Destination:
     """Objects of a bucket. With `kms_key` (an ARN), log files are put with that key for the bucket's own encryption
     (SSE-KMS) and `trail_arn` in the encryption context, for a service that knows the key."""
 
-    def __init__(self, bucket: Bucket, kms_key: str = "", trail_arn: str = "") -> None:
+    def __init__(
+        self, bucket: Bucket, kms_key: str = "", trail_arn: str = "", seconds: float = _CALL_SECONDS
+    ) -> None:
         self._bucket = bucket.name
+        self._seconds = seconds
+        self._left: threading.Thread | None = None
+        """A call that was given up and goes on."""
         self._encryption: dict[str, str] = {}
         if kms_key:
             context = json.dumps({"aws:cloudtrail:arn": trail_arn}, separators=(",", ":"))
@@ -66,37 +77,61 @@ class S3Destination:
         """One PutObject, which is all or nothing."""
         encryption = {} if metadata else self._encryption
         try:
-            self._client.put_object(
+            self._in_time(lambda: self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=content, Metadata=dict(metadata), ContentType="application/json",
                 ContentEncoding="gzip", **encryption,
-            )
+            ))
         except _FAILURES as error:
             raise self._failed(error) from None
 
     def get(self, key: str) -> Stored | None:
         """One GetObject."""
-        try:
+        def ask() -> Stored:
             found = self._client.get_object(Bucket=self._bucket, Key=key)
-            content: bytes = found["Body"].read(OBJECT_MAX_BYTES + 1)
+            return Stored(found["Body"].read(OBJECT_MAX_BYTES + 1), found["Metadata"])
+
+        try:
+            stored = self._in_time(ask)
         except ClientError as error:
             if _code(error) in _ABSENT:
                 return None
             raise self._failed(error) from None
         except _FAILURES as error:
             raise self._failed(error) from None
-        if len(content) > OBJECT_MAX_BYTES:
+        if len(stored.content) > OBJECT_MAX_BYTES:
             raise DestinationFailed(f"{key} is larger than {OBJECT_MAX_BYTES} bytes")
-        return Stored(content, found["Metadata"])
+        return stored
 
     def keys(self, prefix: str) -> Iterator[str]:
         """ListObjectsV2, page after page."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+        pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix))
         try:
-            for page in pages:
+            while (page := self._in_time(lambda: next(pages, None))) is not None:
                 for found in page.get("Contents", ()):
                     yield found["Key"]
         except _FAILURES as error:
             raise self._failed(error) from None
+
+    def _in_time(self, ask: Callable[[], _Found]) -> _Found:
+        """What `ask` gives, or raises. On a thread that nobody waits for at the end; of those that were given up there
+        is one at most."""
+        answer: Future[_Found] = Future()
+        if self._left is not None and self._left.is_alive():
+            raise DestinationFailed(f"bucket {self._bucket}: an earlier call has no end yet")
+
+        def run() -> None:
+            try:
+                answer.set_result(ask())
+            except BaseException as error:  # noqa: BLE001 - it is raised to who asked
+                answer.set_exception(error)
+
+        thread = threading.Thread(target=run, name="s3-call", daemon=True)
+        thread.start()
+        try:
+            return answer.result(self._seconds)
+        except TimeoutError:
+            self._left = thread
+            raise DestinationFailed(f"bucket {self._bucket}: it took too long") from None
 
     def _failed(self, error: Exception) -> DestinationFailed:
         # What errors say in full may quote requests, with their headers.

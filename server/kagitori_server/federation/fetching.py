@@ -10,14 +10,12 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import re
-import socket
 import ssl
-import threading
-from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
 from kagitori_server.federation.keys import DOCUMENT_MAX
 from kagitori_server.policy.strict_json import PolicyJsonError, read_json
+from kagitori_server.timed_http import Deadline, TimedConnection
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 """OpenID Connect Discovery 1.0, section 4."""
@@ -39,14 +37,14 @@ class HttpsFetcher:
 
     def __call__(self, issuer: str) -> str:
         """The issuer's key set, not yet looked into. Blocks. Raises FetchFailed."""
-        with _Deadline(self._seconds) as deadline:
+        with Deadline(self._seconds) as deadline:
             try:
                 return self._fetch(issuer, deadline)
             except (OSError, http.client.HTTPException, UnicodeError) as error:
                 what = "it took too long" if deadline.passed else type(error).__name__
                 raise FetchFailed(f"{issuer} can't be asked: {what}") from None
 
-    def _fetch(self, issuer: str, deadline: _Deadline) -> str:
+    def _fetch(self, issuer: str, deadline: Deadline) -> str:
         plain = issuer.startswith("http://")
         discovery = self._get(issuer.removesuffix("/") + DISCOVERY_PATH, deadline, plain=plain)
         try:
@@ -60,12 +58,14 @@ class HttpsFetcher:
             raise FetchFailed(f"the discovery document of {issuer} names no key set")
         return self._get(address, deadline, plain=plain)
 
-    def _get(self, url: str, deadline: _Deadline, *, plain: bool) -> str:
+    def _get(self, url: str, deadline: Deadline, *, plain: bool) -> str:
         parts = fetchable(url, plain=plain)
         if parts is None:
             raise FetchFailed("an address isn't one that keys may be fetched from")
-        connection = _Connection(parts, None if parts.scheme == "http" else self._trusted, self._seconds, deadline)
+        trusted, port = (None, 80) if parts.scheme == "http" else (self._trusted, 443)
+        connection = TimedConnection(parts.hostname or "", parts.port or port, trusted, self._seconds)
         try:
+            connection.within(deadline)
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", target, headers={"Accept": "application/json", "Accept-Encoding": "identity"})
             answer = connection.getresponse()
@@ -98,69 +98,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-class _Deadline:
-    """Shuts the connections of a fetch when its time is over, so that no read outlasts it."""
-
-    def __init__(self, seconds: float) -> None:
-        self.passed = False
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
-        self._lock = threading.Lock()
-        self._shut: Callable[[], None] | None = None
-
-    def __enter__(self) -> _Deadline:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def watch(self, shut: Callable[[], None]) -> None:
-        """From now on it is `shut` that ends what is going on. Raises TimeoutError when the time is over."""
-        with self._lock:
-            self._shut = shut
-            if self.passed:
-                raise TimeoutError
-
-    def _end(self) -> None:
-        with self._lock:
-            self.passed = True
-            if self._shut is not None:
-                self._shut()
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection that a deadline watches from the first byte of the TLS handshake."""
-
-    sock: socket.socket | None
-
-    def __init__(
-        self, parts: SplitResult, trusted: ssl.SSLContext | None, seconds: float, deadline: _Deadline
-    ) -> None:
-        port = parts.port or (80 if trusted is None else 443)
-        super().__init__(parts.hostname or "", port, timeout=seconds)
-        self._trusted = trusted
-        self._deadline = deadline
-
-    def connect(self) -> None:
-        """TCP, and TLS where it is wanted. The TCP connection's own timeout bounds how long it takes."""
-        super().connect()
-        plain = self.sock
-        if plain is None:
-            raise ConnectionError
-        secured = plain
-        if self._trusted is not None:
-            secured = self._trusted.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
-            self.sock = secured
-        self._deadline.watch(lambda: _shut(secured))
-        if isinstance(secured, ssl.SSLSocket):
-            secured.do_handshake()
-
-
-def _shut(connected: socket.socket) -> None:
-    try:
-        connected.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # the other side was quicker

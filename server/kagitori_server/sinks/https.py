@@ -1,4 +1,4 @@
-"""POST over HTTPS: verified, bounded, and where it was told to, whatever the answer says."""
+"""POST over HTTPS: verified, bounded, in time, and where it was told to, whatever the answer says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from kagitori_server.sinks.delivery import DeliveryFailed
+from kagitori_server.timed_http import Deadline, TimedConnection
 
 ANSWER_BYTES_MAX = 64 * 1024
 _TOO_LARGE = 413
@@ -41,28 +42,36 @@ class Poster:
     """One connection, opened when it's needed, kept, and opened anew after a failure. Follows no redirects."""
 
     def __init__(self, target: Target, tls: ssl.SSLContext, seconds: float, headers: Mapping[str, str]) -> None:
-        """`seconds` is how long connecting, and each wait for the receiver, may take."""
+        """`seconds` is how long connecting may take, and the whole of an exchange."""
         self._target = target
         self._tls = tls
         self._seconds = seconds
         self._headers = dict(headers)
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection: TimedConnection | None = None
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> bytes:
         """The body of the answer, whose status is 200 to 299. Raises DeliveryFailed."""
         kept, self._connection = self._connection, None
-        try:
-            connection, answer, content = self._exchange(kept or self._connect(), body, headers)
-        except (OSError, http.client.HTTPException) as problem:
-            if kept is None or not isinstance(problem, (ConnectionError, ssl.SSLError)):
-                # The kind alone: its text may quote what the receiver sent.
-                raise DeliveryFailed(type(problem).__name__) from None
+        connection = kept or self._connect()
+        with Deadline(self._seconds) as deadline:
+            try:
+                answer, content = self._exchange(connection, deadline, body, headers)
+            except (OSError, http.client.HTTPException) as problem:
+                lost = isinstance(problem, (ConnectionError, ssl.SSLError)) and not deadline.passed
+                if kept is None or not lost:
+                    # The kind alone: its text may quote what the receiver sent.
+                    raise DeliveryFailed("TimeoutError" if deadline.passed else type(problem).__name__) from None
+                answer = None
+        if answer is None:
             # The receiver has closed what was kept meanwhile, as it may: that is no failure.
             return self.post(body, headers)
-        if answer.isclosed() and not answer.will_close:
+        if answer.isclosed() and not answer.will_close and not deadline.passed:
             self._connection = connection
         else:
             connection.close()
+        if deadline.passed:
+            # What was cut off may look like a whole answer.
+            raise DeliveryFailed("TimeoutError")
         if not 200 <= answer.status < 300:
             raise DeliveryFailed(
                 f"status {answer.status}", retry_after=_seconds(answer.getheader("Retry-After")),
@@ -71,12 +80,13 @@ class Poster:
         return content[:ANSWER_BYTES_MAX]
 
     def _exchange(
-        self, connection: http.client.HTTPConnection, body: bytes, headers: Mapping[str, str]
-    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, bytes]:
+        self, connection: TimedConnection, deadline: Deadline, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
         try:
+            connection.within(deadline)
             connection.request("POST", self._target.path, body, {**self._headers, **headers})
             answer = connection.getresponse()
-            return connection, answer, answer.read(ANSWER_BYTES_MAX + 1)
+            return answer, answer.read(ANSWER_BYTES_MAX + 1)
         except BaseException:
             connection.close()
             raise
@@ -87,11 +97,9 @@ class Poster:
         if connection is not None:
             connection.close()
 
-    def _connect(self) -> http.client.HTTPConnection:
+    def _connect(self) -> TimedConnection:
         target = self._target
-        if target.tls:
-            return http.client.HTTPSConnection(target.host, target.port, timeout=self._seconds, context=self._tls)
-        return http.client.HTTPConnection(target.host, target.port, timeout=self._seconds)
+        return TimedConnection(target.host, target.port, self._tls if target.tls else None, self._seconds)
 
 
 def _seconds(value: str | None) -> float | None:
