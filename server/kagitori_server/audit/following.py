@@ -6,14 +6,16 @@ of another process that runs is left to that one: lines may stand there that its
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from kagitori_server.audit.backwards import Cursor, chain_end
+from kagitori_server.audit.chain import LOCK_NAME
 from kagitori_server.audit.forwards import Stretch
-from kagitori_server.audit.opening import chain_is_free
 from kagitori_server.audit.pruned import StatementsDamagedError, chain_beginning
 
 _log = logging.getLogger(__name__)
@@ -42,9 +44,19 @@ def beginning(folder: Path) -> Beginning | None:
 
 
 def abandoned_end(folder: Path) -> Cursor | None:
-    """Where a chain ends that no process holds; None for others."""
-    # Let go of at once: whoever takes the chain from then on changes nothing of the lines before its end.
-    return chain_end(folder) if chain_is_free(folder) else None
+    """Where a chain ends that no process holds; None for one that is held. Raises OSError."""
+    try:
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return chain_end(folder)
+    try:
+        # Read while it is held, then let go of: whoever takes the chain changes nothing of the lines before that end.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return chain_end(folder)
+    except BlockingIOError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def wanted(stretch: Stretch, after: int, until: int | None) -> tuple[Stretch, bool]:

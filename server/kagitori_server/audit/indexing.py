@@ -20,12 +20,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from kagitori_server.audit.backwards import Cursor, chain_end
+from kagitori_server.audit.backwards import Cursor
 from kagitori_server.audit.chain import chain_names, parse_line, segment_name, segment_number, segment_numbers
+from kagitori_server.audit.following import abandoned_end
 from kagitori_server.audit.forwards import Stretch, chain_forwards
 from kagitori_server.audit.index_file import IndexReader, Words, file_hash, means_damage, readable
 from kagitori_server.audit.index_writer import SEAL_SUFFIX, IndexWriter
-from kagitori_server.audit.opening import chain_is_free, lock_chain
+from kagitori_server.audit.opening import lock_chain
 from kagitori_server.audit.trail import Trail
 
 INDEX_NAME = "index"
@@ -151,13 +152,10 @@ class Indexer:
             if self._stopping:
                 return
             if chain == own.chain:
-                goal: _Goal | None = _Goal(chain, own.seq, None)
-            elif chain_is_free(self._root / chain):
-                # Let go of at once: whoever takes it changes nothing of the lines before its end.
-                goal = _Goal(chain, None, chain_end(self._root / chain))
+                self._follow(chain, _Goal(chain, own.seq, None))
             else:
-                goal = None
-            self._follow(chain, goal)
+                end = abandoned_end(self._root / chain)
+                self._follow(chain, None if end is None else _Goal(chain, None, end))
 
     def indexed(self, chain: str) -> int:
         """The number of the last line of a chain before which all that is there is indexed; 0 for none."""

@@ -111,6 +111,7 @@ class Keeper:
             if not link.is_symlink():
                 for each in (directory, target):
                     each.mkdir(mode=0o700, exist_ok=True)
+                    self._disk.sync_directory(each.parent)
                 link.symlink_to(target)
                 self._disk.sync_directory(folder)
             if link.resolve() != target.resolve():
@@ -128,7 +129,8 @@ class Keeper:
                 made.flush()
                 os.fsync(made.fileno())
             new.replace(archived)
-            self._disk.sync_directory(archived.parent)
+        # Also when it was put there by one who was killed before he could say so.
+        self._disk.sync_directory(archived.parent)
         chain_dir, number = plain.parent, int(plain.name[:8])
         with plain.open("rb") as source:
             expected = hashlib.file_digest(source, "sha256").digest()

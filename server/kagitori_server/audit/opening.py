@@ -56,21 +56,6 @@ def lock_chain(chain_dir: Path) -> int | None:
     return descriptor
 
 
-def chain_is_free(chain_dir: Path) -> bool:
-    """Whether no process holds the chain at this moment. Raises OSError."""
-    try:
-        descriptor = os.open(chain_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
-
-
 def find_tail(chain_dir: Path) -> ChainTail:
     """Reads the last segment (and the one before, if the last has no complete line) and checks its links.
 

@@ -23,7 +23,7 @@ from kagitori_server.audit.forwards import Stretch, chain_forwards
 from kagitori_server.audit.pruned import StatementsDamagedError, chain_beginning
 from kagitori_server.transparency import merkle
 from kagitori_server.transparency.notes import MAX_NOTE_BYTES, Head, read_head
-from kagitori_server.transparency.tiles import TILE_WIDTH, TileDamagedError, TileFolder, TileTree
+from kagitori_server.transparency.tiles import TILE_WIDTH, TileDamagedError, TileFolder, TileTree, sync
 
 _log = logging.getLogger(__name__)
 
@@ -266,3 +266,4 @@ def _replace(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(descriptor)
     fresh.replace(path)
+    sync(path.parent)

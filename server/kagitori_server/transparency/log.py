@@ -6,9 +6,7 @@ another process writes it knows what that one has published.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from kagitori_server.audit.backwards import Cursor, chain_end
-from kagitori_server.audit.chain import LOCK_NAME, chain_names
+from kagitori_server.audit.backwards import Cursor
+from kagitori_server.audit.chain import chain_names
+from kagitori_server.audit.following import abandoned_end
 from kagitori_server.audit.trail import Trail
 from kagitori_server.model.errors import (
     DependencyTimeoutException,
@@ -257,7 +256,7 @@ class TransparencyLog:
         position = self._trail.position()
         if chain == position.chain:
             return _Goal(position.seq, None)
-        end = _end_of_abandoned(self._root / chain)
+        end = abandoned_end(self._root / chain)
         if end is not None:
             return _Goal(None, end)
         published = read_checkpoint(self._root / TREES / chain)
@@ -397,19 +396,3 @@ def _receipt(proof: Inclusion, wanted: Wanted) -> bytes:
             return text
     checkpoint = proof.proof.partition("\n\n")[2]
     return proof_text(HASH_ONLY + proof.leaf.hex().encode(), proof.index, proof.hashes, checkpoint).encode()
-
-
-def _end_of_abandoned(folder: Path) -> Cursor | None:
-    """Where a chain ends that no process holds; None for one that is held."""
-    try:
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return chain_end(folder)
-    try:
-        # Let go of at once: whoever takes the chain from then on changes nothing of the lines before its end.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return chain_end(folder)
-    except BlockingIOError:
-        return None
-    finally:
-        os.close(descriptor)

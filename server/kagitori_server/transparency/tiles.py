@@ -86,8 +86,9 @@ class TileFolder:
 
     def sync(self) -> None:
         """Makes durable what was written of full tiles."""
-        for path in (*self._unsynced, *{path.parent for path in self._unsynced}):
-            _sync(path)
+        folders = {above for path in self._unsynced for above in path.parents if above.is_relative_to(self._folder)}
+        for path in (*self._unsynced, *folders):
+            sync(path)
         self._unsynced.clear()
 
     def _partial(self, level: int, tile: int) -> Path:
@@ -201,7 +202,7 @@ def _place(path: Path, data: bytes) -> None:
     fresh.replace(path)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
