@@ -206,6 +206,21 @@ def test_requests_for_nothing(endpoint: Endpoint, changed: dict[str, str | None]
     assert (answer.status, answer.error) == (400, "UnknownOperationException")
 
 
+def test_who_asks_for_nothing_is_recorded_if_signed(endpoint: Endpoint) -> None:
+    """By anybody's access key, rightly or wrongly; a stranger who tries names leaves nothing."""
+    before = len(endpoint.records())
+    good = sign(endpoint, "Peek", b"{}")
+    wrong = sign(endpoint, "Peek", b"{}", AccessKey(endpoint.root.id, "wrong"))
+    for signed in (good.changed(authorization=None), good, wrong):
+        answer = endpoint.send_signed(signed)
+        assert (answer.status, answer.error) == (400, "UnknownOperationException")
+    by_root, by_nobody = endpoint.records()[before:]
+    for record, identity in ((by_root, "Root"), (by_nobody, "Unknown")):
+        assert record["eventName"] == "/TrentService.Peek"
+        assert record["errorCode"] == "UnknownOperationException"
+        assert record["userIdentity"]["type"] == identity
+
+
 @pytest.mark.parametrize(("method", "target"), [
     ("GET", "/"), ("PUT", "/"), ("DELETE", "/"), ("OPTIONS", "/"), ("POST", "/x"), ("POST", "//"), ("POST", "/%2e"),
     ("POST", "/."), ("POST", "http://kms.example/"), ("CONNECT", "kms.example:443"), ("GET", "/?Action=ListKeys"),

@@ -30,7 +30,7 @@ from kagitori_server.model.errors import (
 )
 from kagitori_server.transports.awsjson.codec import MEDIA_TYPES
 from kagitori_server.transports.awsjson.messages import Received, Written
-from kagitori_server.transports.awsjson.services import Codec, Route, Routes
+from kagitori_server.transports.awsjson.services import AwsService, Codec, Route, Routes
 from kagitori_server.transports.http.messages import Bodies, BodyRefused, Receive, Scope, Send, problem_of_head
 
 BODY_BYTES_MAX = 1_048_576
@@ -80,6 +80,15 @@ class _Refused(Exception):
         self.close = close
 
 
+class _Unknown(_Refused):
+    """A request for an operation that isn't served. Whoever signed it is to be found in the trail."""
+
+    def __init__(self, service: AwsService, named: str, message: str) -> None:
+        super().__init__(service.codec, UnknownOperationException(message))
+        self.service = service
+        self.named = named
+
+
 class Application:
     """Answers requests; never raises. One per listener."""
 
@@ -112,7 +121,7 @@ class Application:
             written, close = refused.codec.failure(refused.error, request_id), refused.close
         except Exception as bug:  # noqa: BLE001 - whatever it is, the caller must get an answer that says nothing
             _log_bug(request_id, bug)
-            written = self._routes.default.failure(_internal(), request_id)
+            written = self._routes.default.codec.failure(_internal(), request_id)
         await _respond(send, written, request_id, close=close)
 
     async def _read(self, scope: Scope, receive: Receive, request_id: str) -> Written:
@@ -120,7 +129,7 @@ class Application:
 
         Raises _Refused.
         """
-        default = self._routes.default
+        default = self._routes.default.codec
         problem = problem_of_head(scope)
         if problem is not None:
             raise _Refused(default, SerializationException(problem), close=True)
@@ -142,10 +151,14 @@ class Application:
 
     async def _answered(self, scope: Scope, body: bytes, request_id: str) -> Written:
         """Raises _Refused."""
-        default = self._routes.default
+        default = self._routes.default.codec
         headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
         request = _Request(scope, headers, _query(scope, default), body)
-        route, received = self._route(request)
+        try:
+            route, received = self._route(request)
+        except _Unknown as unknown:
+            await self._record(request, unknown, request_id)
+            raise
         codec = route.service.codec
         if len(body) > LARGE_BYTES:
             evidence = await asyncio.to_thread(_evidence, request, route, received)
@@ -166,10 +179,33 @@ class Application:
             _log_bug(request_id, bug)
             return codec.failure(_internal(), request_id)
 
+    async def _record(self, request: _Request, unknown: _Unknown, request_id: str) -> None:
+        """Has a request recorded that names no operation, if it's signed for the service: strangers who try names can't
+        fill the trail. Raises _Refused if it can't be recorded."""
+        try:
+            signed = read_signed(
+                request.scope["method"], request.scope["raw_path"].decode("latin-1"), request.query, request.headers,
+                request.body, unknown.service.signing_name,
+            )
+        except KmsError:
+            return
+        if signed.region not in self._regions:
+            return
+        evidence = _where_from(request)
+        evidence.signed = signed
+        # With a slash in front it is no name of a row, whatever stands behind.
+        call = Call("/" + shortened(unknown.named), request_id, evidence, signed.region, dict, len(request.body))
+        try:
+            await self._pipeline.handle(call)
+        except UnknownOperationException:
+            return
+        except KmsError as error:
+            raise _Refused(unknown.codec, error) from None
+
     def _route(self, request: _Request) -> tuple[Route, Received]:
         """The operation, and what its codec reads. Raises _Refused."""
         headers = dict(request.headers)
-        default = self._routes.default
+        default = self._routes.default.codec
         names = [name for name, _ in request.headers if name in _SINGLE]
         if len(names) != len(set(names)):
             raise _Refused(default, SerializationException("A header is there twice."), close=True)
@@ -178,10 +214,10 @@ class Application:
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         target = headers.get("x-amz-target")
         if target is not None:
-            codec = self._routes.codec_of_target(target)
             route = self._routes.by_target(target)
             if route is None or media_type not in MEDIA_TYPES or not _is_plain(request.scope, "POST"):
-                raise _Refused(codec, UnknownOperationException(f"{shortened(target)} is no operation here."))
+                service = self._routes.service_of_target(target)
+                raise _Unknown(service, target, f"{shortened(target)} is no operation here.")
             return route, Received(request.body, ())
         parameters = [*request.query]
         if media_type == _FORM:
@@ -194,14 +230,14 @@ class Application:
             raise _Refused(default, UnknownOperationException("The request names no operation of this service."))
         if len({name for name, _ in parameters}) != len(parameters):
             raise _Refused(
-                self._routes.codec_of_version(version), SerializationException("A parameter is there twice.")
+                self._routes.service_of_version(version).codec, SerializationException("A parameter is there twice.")
             )
         route = self._routes.by_action(version, action)
         if route is None:
-            unknown = UnknownOperationException(
-                f"Could not find operation {shortened(action)} for version {shortened(version)}."
+            raise _Unknown(
+                self._routes.service_of_version(version), action,
+                f"Could not find operation {shortened(action)} for version {shortened(version)}.",
             )
-            raise _Refused(self._routes.codec_of_version(version), unknown)
         return route, Received(
             request.body, tuple(pair for pair in parameters if not is_signature_parameter(pair[0]))
         )
@@ -227,15 +263,19 @@ def _pairs(text: str, codec: Codec) -> list[tuple[str, str]]:
         raise _Refused(codec, SerializationException("The parameters can't be read.")) from None
 
 
-def _evidence(request: _Request, route: Route, received: Received) -> Evidence:
+def _where_from(request: _Request) -> Evidence:
     scope, headers = request.scope, dict(request.headers)
     client = scope.get("client")
     tls: TlsFacts | None = scope.get("state", {}).get("tls")
-    evidence = Evidence(
+    return Evidence(
         source_ip=client[0] if client else "",
         user_agent=headers.get("user-agent", "")[:_USER_AGENT_MAX],
         tls=None if tls is None else tls._replace(host=headers.get("host")),
     )
+
+
+def _evidence(request: _Request, route: Route, received: Received) -> Evidence:
+    scope, evidence = request.scope, _where_from(request)
     path: bytes = scope["raw_path"]
     try:
         if route.proof is not None:

@@ -106,15 +106,15 @@ class Routes:
         """Raises KeyError for a row that isn't there, TypeError for one that isn't an operation."""
         self._targets: dict[str, Route] = {}
         self._actions: dict[tuple[str, str], Route] = {}
-        self._prefixes: dict[str, Codec] = {}
-        self._versions: dict[str, Codec] = {}
-        self.default = services[0].codec
+        self._prefixes: dict[str, AwsService] = {}
+        self._versions: dict[str, AwsService] = {}
+        self.default = services[0]
         """Answers requests that name no service."""
         for service in services:
             for prefix in service.target_prefixes:
-                self._prefixes[prefix] = service.codec
+                self._prefixes[prefix] = service
             if service.version:
-                self._versions[service.version] = service.codec
+                self._versions[service.version] = service
             for operation, row_name in service.operations.items():
                 row = rows[row_name]
                 if not isinstance(row, Operation):
@@ -138,11 +138,11 @@ class Routes:
         """The operation that `Action` and `Version` name."""
         return self._actions.get((version, action))
 
-    def codec_of_target(self, target: str) -> Codec:
-        """Whose failures to answer with."""
+    def service_of_target(self, target: str) -> AwsService:
+        """Whose operation it would be, and whose failures to answer with."""
         return self._prefixes.get(target.rpartition(".")[0], self.default)
 
-    def codec_of_version(self, version: str) -> Codec:
-        """Whose failures to answer with: those of another query service for a version that nothing has."""
+    def service_of_version(self, version: str) -> AwsService:
+        """The same of an action: of a version that nothing has it is another query service."""
         found = self._versions.get(version)
         return found if found is not None else next(iter(self._versions.values()), self.default)
