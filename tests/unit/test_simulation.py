@@ -193,6 +193,21 @@ def test_an_identity_policy_less(service: InProcess) -> None:
     assert result.findings[1].resource_arn == f"arn:aws:kms:us-east-1:{HOME}:*"
 
 
+def test_calls_of_the_services_beside_kms(service: InProcess) -> None:
+    """Are decided by their own rows: AdminService has a LookupEvents, too, which is another permission."""
+    document = identity_policy("cloudtrail:LookupEvents", "kagitori:LookupEvents", resource="*")
+    alice = service.new_user("alice", policies={"use": document})
+    service.call("cloudtrail LookupEvents", {}, token=alice)
+    service.call("LookupEvents", {}, token=alice)
+    less = identity_policy("kagitori:LookupEvents", resource="*")
+    assert simulate(service, **identity_change("alice", less)).found == [
+        ("alice", "cloudtrail:LookupEvents", "ALLOWED", "IMPLICIT_DENY", 1),
+    ]
+    assert [found[1] for found in simulate(service, **identity_change("alice", None)).found] == [
+        "cloudtrail:LookupEvents", "kagitori:LookupEvents",
+    ]
+
+
 def test_an_identity_policy_more(service: InProcess) -> None:
     alice = service.new_user("alice")
     key = new_key(service).arn

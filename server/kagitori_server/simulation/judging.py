@@ -27,7 +27,7 @@ from kagitori_server.operations.administration.decisions import decided_by, outc
 from kagitori_server.operations.context import Context, Services
 from kagitori_server.operations.identity_resources import identity_resource
 from kagitori_server.operations.recipients import RECIPIENT, read_shown
-from kagitori_server.operations.row import Operation, Permission, Resource, Table
+from kagitori_server.operations.row import Operation, Permission, Resource
 from kagitori_server.operations.shapes.decisions import Outcome, StatementReference
 from kagitori_server.policy.evaluate import Decision
 from kagitori_server.simulation.recorded import DENIED, Reason, RecordedCall, RecordedRequest, Undecidable, Watch
@@ -35,8 +35,9 @@ from kagitori_server.simulation.sessions import PastSessions
 from kagitori_server.simulation.snapshot import Snapshot
 
 _CALLERS = 10_000
-_SKIPPED = ("", "Unknown")
-"""Kinds of identity that no policy is about: the service itself, and who wasn't authenticated."""
+_SKIPPED = ("", "Unknown", "WebIdentityUser")
+"""Kinds of identity that no change here is about: the service itself, who wasn't authenticated, and whom trust policies
+alone admit."""
 _KINDS = ("Root", "IAMUser", "AssumedRole")
 
 _Credential = TokenRecord | CertificateRecord | AccessKeyRecord | SocketIdentity
@@ -70,18 +71,22 @@ class _Both:
     then: Caller
 
 
+Rows = Mapping[tuple[str, str], Operation]
+"""By the event source and name of their records: names of operations aren't told apart by themselves."""
+
+
 class Judge:
     """Decides one call after another. For one thread. `watch` tells what the last decision depended on."""
 
     def __init__(
-        self, services: Services, table: Table, lookup: Lookup, change: Change, past: PastSessions
+        self, services: Services, rows: Rows, lookup: Lookup, change: Change, past: PastSessions
     ) -> None:
         """`past` knows of sessions that the catalog doesn't any more."""
         self.watch = Watch()
         self._past = past
         snapshot = Snapshot(services.catalog, lookup, self.watch)
         self._services = services
-        self._table = table
+        self._rows = rows
         self._change = change
         self._now, self._then = snapshot, snapshot
         if isinstance(change, KeyChange):
@@ -97,9 +102,9 @@ class Judge:
         Raises Undecidable.
         """
         self.watch.begin()
-        row = self._table.get(call.operation)
+        row = self._rows.get((call.source, call.operation))
         kind = str(call.identity.get("type") or "")
-        if not isinstance(row, Operation) or not call.is_of(row) or kind in _SKIPPED or call.asked_nothing:
+        if row is None or kind in _SKIPPED or call.asked_nothing:
             return ()
         if isinstance(self._change, KeyChange) and self._change.now.arn not in call.key_arns:
             return ()

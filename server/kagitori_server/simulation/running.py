@@ -20,7 +20,7 @@ from kagitori_server.model.errors import ThrottlingException
 from kagitori_server.model.principals import GroupRecord, PrincipalKind
 from kagitori_server.operations.administration.changes import Change, HolderChange, KeyChange
 from kagitori_server.operations.context import Context
-from kagitori_server.operations.neighbour_table import ASSUME
+from kagitori_server.operations.neighbour_table import NEIGHBOURS
 from kagitori_server.operations.row import Operation, Table
 from kagitori_server.operations.shapes.simulation import SimulatePolicyResponse, SimulationProgress
 from kagitori_server.operations.streams import Stream
@@ -49,12 +49,11 @@ class Simulations:
     ) -> None:
         """`root` is the folder of the trail. `pause` sleeps."""
         self._root = root
-        self._table = table
-        assume_role = table["AssumeRole"]
-        if not isinstance(assume_role, Operation):
-            message = "AssumeRole is a batch"
-            raise TypeError(message)
-        self._assume_role = assume_role
+        self._rows = {
+            (f"{row.service}.amazonaws.com", row.name): row
+            for row in (*table.values(), *NEIGHBOURS.values()) if isinstance(row, Operation)
+        }
+        self._assuming = [row for (_, name), row in self._rows.items() if name == "AssumeRole"]
         self._monotonic = monotonic
         self._pause = pause
         self._most = most
@@ -98,8 +97,8 @@ class Simulations:
                     return
                 yield from block.lines
 
-        past = PastSessions((self._assume_role, ASSUME), assumptions)
-        judge = Judge(context.services, self._table, context.lookup, change, past)
+        past = PastSessions(self._assuming, assumptions)
+        judge = Judge(context.services, self._rows, context.lookup, change, past)
         period = (second_text(start), None if end is None else second_text(end))
         tally = Tally()
         reading = _Reading(judge, tally, context.account, period)
