@@ -153,7 +153,7 @@ def test_no_call_on_a_store_returns_material(tmp_path: Path) -> None:
         *store.import_parameters(HOME, KEY, WrappingSpec.RSA_2048, b"binding"),
         imported_again(store, keys[2]).reference,
     ]
-    assert store.is_at_hand(HOME, ref.reference) is True
+    assert store.is_at_hand(HOME, [ref.reference]) is True
     silent = {"health", "forget", "destroy", "close", "open_domain"}
     assert all(inspect.signature(getattr(store, name)).return_annotation == "None" for name in silent)
     public = {name for name, _ in inspect.getmembers(store) if not name.startswith("_")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 from typing import TypeVar
 
 from cryptography.exceptions import InvalidTag
@@ -389,9 +390,9 @@ class SoftwareKeyStore(Guarded):
         self._check_open()
         self._keks.existing(domain)
 
-    def is_at_hand(self, domain: Domain, reference: bytes) -> bool:
-        """Whether the material of a reference can be used without asking shelf or root key, which may be far away."""
-        return self._materials.get(reference) is not None or self._keks.is_open(domain)
+    def is_at_hand(self, domain: Domain, references: Iterable[bytes]) -> bool:
+        """Whether these materials can be used without asking shelf or root key, which may be far away."""
+        return self._keks.is_open(domain) or all(self._materials.get(each) is not None for each in references)
 
     def rewrap_kek(self, domain: Domain, wrapped: bytes) -> bytes:
         """Wraps a domain's key-encryption key under the current root key version (step 2 of a rotation).

@@ -26,7 +26,7 @@ class ConnectFailed(Exception):
 class OwnStore(GeneralKeyStore, Protocol):
     """The service's own key store, in this process."""
 
-    def is_at_hand(self, domain: Domain, reference: bytes) -> bool:
+    def is_at_hand(self, domain: Domain, references: Iterable[bytes]) -> bool:
         """Whether the material of a reference can be used without asking root key or catalog. Doesn't block."""
         ...
 

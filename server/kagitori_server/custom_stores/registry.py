@@ -112,7 +112,8 @@ class StoreRegistry:
         """Whether a key can be used without waiting; see `operations.stores.Stores.at_hand`."""
         if key.store_id != DEFAULT_STORE:
             return False
-        return not key.materials or self.default.is_at_hand(domain, key.materials[-1].reference)
+        # Of all materials: what is decrypted may be under an older one.
+        return self.default.is_at_hand(domain, (material.reference for material in key.materials))
 
     def pool(self, store_id: str) -> StorePool:
         """The threads for calls to a custom key store."""

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from kagitori_server.audit.addressed import addressed
 from kagitori_server.audit.backwards import Cursor
@@ -91,17 +91,8 @@ def known_of(catalog: Catalog) -> Known:
         )
 
 
-class Opening(Protocol):
-    """Decrypts log files."""
-
-    def open(self, key: str, content: bytes) -> bytes | None:
-        """What was sealed for the object of that key; None if it can't be opened here."""
-        ...
-
-
 def check_delivery(
-    destination: Destination, description: TrailDescription, learn: Callable[[], Known], audit_root: Path,
-    opening: Opening | None = None,
+    destination: Destination, description: TrailDescription, learn: Callable[[], Known], audit_root: Path
 ) -> DeliveryReport:
     """Verifies all of it, while delivery may go on. Memory grows with the number of records, some 200 bytes each.
 
@@ -109,17 +100,16 @@ def check_delivery(
     """
     # In this order: what is there by now is known afterwards, or known to be on its way.
     keys = list(destination.keys(description.root + "/"))
-    return _Check(destination, description, learn(), opening).run(keys, audit_root)
+    return _Check(destination, description, learn()).run(keys, audit_root)
 
 
 class _Check:
     def __init__(
-        self, destination: Destination, description: TrailDescription, known: Known, opening: Opening | None
+        self, destination: Destination, description: TrailDescription, known: Known
     ) -> None:
         self._destination = destination
         self._description = description
         self._known = known
-        self._opening = opening
         self._keys = {key.fingerprint: key for key in known.keys}
         self._report = DeliveryReport()
         self._listed: set[str] = set()
@@ -227,20 +217,17 @@ class _Check:
             self._report.add(key, "the log file is missing")
             return
         try:
-            text = self._text(key, stored)
+            text = self._text(stored)
             if text is not None:
                 self._check_records(key, text, file, account, region)
         except Unreadable as fault:
             self._report.add(key, str(fault))
 
-    def _text(self, key: str, stored: Stored) -> bytes | None:
-        content: bytes | None = stored.content
+    def _text(self, stored: Stored) -> bytes | None:
         if stored.content.startswith(_SEALED):
-            content = None if self._opening is None else self._opening.open(key, stored.content)
-        if content is None:
             self._report.sealed += 1
             return None
-        return unpack(content)
+        return unpack(stored.content)
 
     def _check_records(self, key: str, text: bytes, file: Mapping[str, str], account: str, region: str) -> None:
         if hashlib.sha256(text).hexdigest() != file["hashValue"]:

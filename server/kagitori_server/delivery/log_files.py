@@ -125,12 +125,6 @@ class LogFiles:
                 delivered += files
         return delivered
 
-    def behind(self) -> int:
-        """How many records of this process's chain aren't delivered yet. Raises KmsError, OSError."""
-        own = self._trail.position()
-        known = self._known(own.chain)
-        return 0 if known is None else own.seq - known.delivered.seq
-
     def delivered(self, chain: str) -> int | None:
         """The number of a chain's last record that was delivered, None while it has none. Raises KmsError, OSError."""
         known = self._known(chain)

@@ -101,7 +101,7 @@ class Context:
         """The context of a call that is as far as this one and like it in all but its request."""
         return Context(
             self.operation, self.caller, request, self.evidence, self.account, self.region, self.services, self.now,
-            lookup, self.keys,
+            lookup, self.keys, request_id=self.request_id,
         )
 
     @property

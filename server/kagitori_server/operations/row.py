@@ -1,4 +1,5 @@
-"""What a row of the operation table says. No column that decides about security has a default.
+"""What a row of the operation table says. No column of a row that decides about security has a default; where its keys
+and permissions leave something out, any origin will do, they are always asked, and bind no encryption context.
 
 A row is read by everything on the way of a call: transports (shapes), authorisation (permissions, grantable,
 cross-account), resolution and the state check (keys), and the audit (what a record shows). No operation repeats
