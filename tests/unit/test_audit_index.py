@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from kagitori_server.audit.backwards import event_time
 from kagitori_server.audit.chain import chain_name
 from kagitori_server.audit.identity import IdentityType, SessionFacts, render_identity
 from kagitori_server.audit.index_file import Words, account_word, word
@@ -236,10 +237,10 @@ def test_words_of_known_calls_are_those_of_any(tmp_path: Path) -> None:
         assert parsed is not None
         account = str(parsed["recipientAccountId"])
         wanted = {account_word(account), *(word(account, found) for found in attributes(parsed))}
-        assert wanted <= set(words.of(line).split())
-        assert len(set(words.of(line).split())) <= len(wanted) + 4, "more only of nested contexts"
+        assert wanted <= set(words.of(line, event_time(line)).split())
+        assert len(set(words.of(line, event_time(line)).split())) <= len(wanted) + 4, "more only of nested contexts"
     for garbage in (b"", b"x", line[:-1], line[1:], line.replace(b'"eventTime":"2', b'"eventTime":"\\'), b'{"seq":1}'):
-        assert parse_record(garbage) is not None or words.of(garbage) == ""
+        assert parse_record(garbage) is not None or words.of(garbage, event_time(garbage)) == ""
 
 
 def test_an_index_is_used_and_stays_behind_by_nothing(log: Log) -> None:

@@ -8,7 +8,6 @@ from the chain and is thrown away when there is any doubt about it.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import sqlite3
@@ -18,13 +17,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from kagitori_server.audit.backwards import Cursor, LineAt, event_time
+from kagitori_server.audit.backwards import Cursor, LineAt
 from kagitori_server.audit.chain import parse_line
 from kagitori_server.audit.matching import Filter, LookupKey, attributes, context_pair, parse_record
 from kagitori_server.audit.occasions import Occasion, occasion, split_context, with_empty_context
 from kagitori_server.audit.segments import Segment, open_segment
 
-VERSION = 2
+VERSION = 3
 WINDOW_LINES = 1 << 18
 """How many lines are looked through in the index between two chances to stop."""
 _COST_PER_LINE = 4
@@ -95,11 +94,13 @@ class Words:
         """Remembers about so many calls."""
         self._most = known
         self._known: dict[bytes, tuple[str, str]] = {}
+        self._request: tuple[tuple[str, ...], str] = (), ""
 
-    def of(self, line: bytes) -> str:
-        """What a line is found by, as the words of its row; empty for what isn't a record."""
+    def of(self, line: bytes, when: str) -> str:
+        """What a line is found by, as the words of its row; empty for what isn't a record. `when` is its
+        `event_time`."""
         seen = occasion(line)
-        if seen is None or seen.when != event_time(line) or not _plain(seen) or parse_line(line) is None:
+        if seen is None or seen.when != when or not _plain(seen) or parse_line(line) is None:
             return _slowly(line)
         call, context = split_context(seen.what)
         known = self._known.get(call)
@@ -112,10 +113,14 @@ class Words:
         account, words = known
         if not words:
             return ""
-        found = [(LookupKey.EVENT_ID, seen.event_id), (LookupKey.REQUEST_ID, seen.request_id)]
         if context:
-            found += [(LookupKey.ENCRYPTION_CONTEXT, context_pair(*pair)) for pair in json.loads(context).items()]
-        return " ".join([words, *(word(account, each) for each in found)])
+            pairs = (context_pair(*pair) for pair in json.loads(context).items())
+            words = " ".join([words, *(_word(account, LookupKey.ENCRYPTION_CONTEXT, pair) for pair in pairs)])
+        request = account, LookupKey.REQUEST_ID, seen.request_id
+        if self._request[0] != request:
+            # The items of a batch share it.
+            self._request = request, _hashed(*request)
+        return f"{words} {_hashed(account, LookupKey.EVENT_ID, seen.event_id)} {self._request[1]}"
 
 
 def _repeated(line: bytes) -> tuple[str, str]:
@@ -155,7 +160,7 @@ def account_word(account: str) -> str:
 
 def _hashed(*parts: str) -> str:
     text = "\0".join(parts).encode("utf-8", "surrogatepass")
-    return base64.b32encode(hashlib.blake2b(text, digest_size=5).digest()).decode("ascii").lower()
+    return hashlib.blake2b(text, digest_size=5).hexdigest()
 
 
 _word = lru_cache(maxsize=100_000)(_hashed)

@@ -57,13 +57,14 @@ class IndexWriter:
         if not lines:
             self.about = self.about._replace(segment=end.segment, offset=end.offset)
             return
+        times = list(map(event_time, lines))
         row = self.about.lines
-        for line in lines:
+        for line, when in zip(lines, times, strict=True):
             row += 1
-            if words := self._words.of(line):
+            if words := self._words.of(line, when):
                 self._pending.append((row, words))
-        size = sum(len(line) + 1 for line in lines)
-        times = [when for when in map(event_time, lines) if when]
+        size = sum(map(len, lines)) + len(lines)
+        times = [when for when in times if when]
         block = Block(
             self.about.lines + 1, len(lines), end.segment, end.offset - size, size,
             min(times, default=None), max(times, default=None),

@@ -289,6 +289,9 @@ def _up_to(stretch: Stretch, seq: int | None) -> tuple[Stretch, bool]:
     """The lines of a stretch numbered up to `seq` (None: all), and whether others came behind."""
     if seq is None or not stretch.lines:
         return stretch, False
+    last = parse_line(stretch.lines[-1])
+    if last is not None and last.seq <= seq:
+        return stretch, False
     offset = stretch.end.offset - sum(len(line) + 1 for line in stretch.lines)
     wanted: list[bytes] = []
     for line in stretch.lines:
