@@ -13,7 +13,8 @@
    11. audit                 the record is durable, whatever became of the call
    12. answer
 
-Nothing else may authorise, perform or audit a call. Refusals are recorded too; if a record can't be made durable
+Nothing but this and its parts (`admission`, `performing`, `batches`, `recording`) may authorise, perform or audit a
+call. Refusals are recorded too; if a record can't be made durable
 the call fails. A write commits its change together with the record it is going to leave, so that a crash in
 between loses neither: what isn't in the trail by then is brought there at the next start. A process that outlives
 the failure of its trail brings it there as soon as it can.
@@ -25,45 +26,27 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from kagitori_keystore.base import KeyStoreError
 from kagitori_server.admission import Admission, Faults
-from kagitori_server.attesting import Attesting, Unverified
+from kagitori_server.attesting import Attesting
 from kagitori_server.audit.trail import Trail
 from kagitori_server.authz.authorizer import Authorizer, Lengthy
-from kagitori_server.batches import Portions, Turn, items_of, outcome_of
+from kagitori_server.batches import Batches
 from kagitori_server.callers import Callers
 from kagitori_server.counting import Limiter
-from kagitori_server.model.call import LARGE_BYTES, Call, Unread
-from kagitori_server.model.errors import (
-    KmsError,
-    KMSInternalException,
-    UnknownOperationException,
-)
-from kagitori_server.model.key_specs import KEY_SPECS
+from kagitori_server.model.call import LARGE_BYTES, Call
+from kagitori_server.model.errors import KmsError, UnknownOperationException
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
 from kagitori_server.operations.row import BatchOperation, Cost, Operation, Prepare, Table
-from kagitori_server.operations.shapes.crypto import BatchOutcome, BatchResponse
-from kagitori_server.operations.store_errors import as_kms_error, of_custom_store
 from kagitori_server.operations.streams import Stream
-from kagitori_server.recording import Precedent, Record, Recording, SettledIntents, Trace
+from kagitori_server.performing import Performing, Pools, as_refusal
+from kagitori_server.recording import Record, Recording, SettledIntents, Trace
 from kagitori_server.storage.view import NotLoaded
 
 _log = logging.getLogger(__name__)
-
-_LOADS_PER_CALL = 16
-"""Records that a call may have fetched one by one before it is moved to a thread."""
-_ADMISSION_SECONDS = 0.05
-"""How long an admitted call may wait for a thread before it is looked whether the catalog has changed meanwhile."""
-_ADMISSION_SECONDS_MAX = 5.0
-"""How long before it is admitted anew though nothing has changed: credentials and material expire by the clock."""
-
-_BY_KEY = (Cost.BY_KEY, Cost.BY_PUBLIC_KEY)
 
 
 class ReceiptMaker(Protocol):
@@ -78,23 +61,6 @@ class Observer(Protocol):
 
     def observed(self, operation: str, error_code: str | None, seconds: float) -> None:
         """A call ended: with an answer (no code), or with the AWS exception of that name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pools:
-    """Where work that blocks is done."""
-
-    reads: Executor
-    writes: Executor
-    """One thread: writes are made one after the other anyway."""
-    deciding: Executor
-    """For decisions by policies made to take long, or long as they are: these hold up nothing but each other."""
-    computing: Executor
-    """A thread per core, for signatures and the like: their computations release the interpreter lock."""
-    generation: Executor
-    """For finding primes and making other keys, which can take seconds: nothing else waits behind that."""
-    stores: Executor
-    """For trying key stores that aren't connected yet; those that are have threads of their own."""
 
 
 class Pipeline:
@@ -127,15 +93,21 @@ class Pipeline:
         self._services = services
         self._view = services.catalog.view
         self._callers = callers
-        self._limiter = limiter
         self._admission = Admission(services, attesting, authorizer, limiter, default_region, faults)
+        self._performing = Performing(
+            view=self._view, callers=callers, admission=self._admission, limiter=limiter, pools=pools,
+            monotonic=monotonic,
+        )
+        self._batches = Batches(
+            performing=self._performing, view=self._view, admission=self._admission, recording=recording, pools=pools,
+            monotonic=monotonic, thread_time=thread_time,
+        )
         self._recording = recording
         self._trail = trail
         self._pools = pools
         self._observer = observer
         self._monotonic = monotonic
         self._receipts = receipts
-        self._thread_time = thread_time
         self._settled = SettledIntents()
         self._owed: deque[Record] = deque()
 
@@ -152,13 +124,13 @@ class Pipeline:
             records = await self._perform(trace)
             error = None
         except Exception as failure:  # noqa: BLE001 - whatever it is, the call is recorded and answered
-            error = trace.error = _as_kms_error(failure)
+            error = trace.error = as_refusal(failure)
             trace.answer = None
         try:
             records = records or self._recording.of_call(trace)
             seq = await self._trail.append_all([record.event for record in records])
         except Exception as failure:  # noqa: BLE001 - an answer without a record must not leave
-            error = _as_kms_error(failure)
+            error = as_refusal(failure)
             if trace.error is None and trace.writes:
                 self._owed.extend(records)
         else:
@@ -213,7 +185,7 @@ class Pipeline:
             await self._callers.meet(trace.call)
         loop = asyncio.get_running_loop()
         if isinstance(row, BatchOperation):
-            return await self._batch(trace, row)
+            return await self._batches.perform(trace, row)
         if row.writes:
             if row.prepare is not None:
                 await self._prepare(trace, row, row.prepare)
@@ -226,9 +198,9 @@ class Pipeline:
             try:
                 self._run(trace, row, self._view.kept)
             except (NotLoaded, Lengthy):
-                await self._inline(partial(self._run, trace, row))
+                await self._performing.inline(partial(self._run, trace, row))
         if trace.elsewhere is not None:
-            trace.answer = await self._elsewhere(trace, self._perform_elsewhere, trace, row)
+            trace.answer = await self._performing.elsewhere(trace, self._performing.perform, trace, row)
         return ()
 
     async def _recognise(self, trace: Trace) -> None:
@@ -238,33 +210,9 @@ class Pipeline:
                 await self._callers.meet(trace.call)
             if not self._view.prove_now():
                 await self._view.prove()
-            await self._inline(partial(self._establish, trace))
+            await self._performing.inline(partial(self._performing.establish, trace))
         except KmsError as refusal:
             _log.debug("a caller of what isn't served is not known: %s", refusal.code())
-
-    def _establish(self, trace: Trace, lookup: Lookup) -> None:
-        trace.caller = self._callers.establish(trace.call, lookup)
-
-    async def _inline(self, step: Callable[[Lookup], None]) -> None:
-        """Runs `step` in the event loop, fetching what it needs of the catalog in a thread first."""
-        loop = asyncio.get_running_loop()
-        for _ in range(_LOADS_PER_CALL):
-            try:
-                step(self._view.kept)
-            except NotLoaded as missing:
-                if isinstance(missing, Unverified):
-                    await loop.run_in_executor(self._pools.computing, missing.load)
-                    # There may have been a queue, and what is decided next must not rest on what was known before it.
-                    if not self._view.prove_now():
-                        await self._view.prove()
-                    continue
-                pool = self._pools.writes if missing.writes else self._pools.reads
-                await loop.run_in_executor(pool, self._view.load, missing)
-            except Lengthy:
-                return await loop.run_in_executor(self._pools.deciding, step, self._view)
-            else:
-                return None
-        return await loop.run_in_executor(self._pools.reads, step, self._view)
 
     def _blocking(self, trace: Trace, row: Operation) -> None:
         self._view.prove_blocking()
@@ -272,59 +220,9 @@ class Pipeline:
 
     def _run(self, trace: Trace, row: Operation, lookup: Lookup) -> None:
         trace.version = self._view.version
-        trace.caller = self._callers.establish(trace.call, lookup)
+        self._performing.establish(trace, lookup)
         trace.request = row.request.build(trace.call.decode())
-        self._begin(trace, self._admission.admit(trace, row, lookup))
-
-    def _begin(self, trace: Trace, context: Context) -> None:
-        """Performs what was admitted, unless that takes too long for here: then `trace.elsewhere` says where."""
-        row, cost = context.operation, context.operation.cost
-        distant = context.distant_pool() if row.uses_keys or cost in _BY_KEY else None
-        if distant is not None:
-            self._defer(trace, distant)
-        elif cost is Cost.GENERATION:
-            self._defer(trace, self._pools.generation)
-        elif context.attestation is not None or (cost in _BY_KEY and not _is_quick(cost, context)):
-            self._defer(trace, self._pools.computing)
-        else:
-            trace.answer = self._handled(context)
-
-    def _defer(self, trace: Trace, pool: Executor) -> None:
-        trace.elsewhere, trace.admitted = pool, self._monotonic()
-
-    def _elsewhere(self, trace: Trace, job: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
-        """Runs what is left of an admitted call in `trace.elsewhere`. Raises ThrottlingException when that takes no
-        more."""
-        try:
-            return asyncio.get_running_loop().run_in_executor(trace.elsewhere, job, *arguments)
-        except BaseException:
-            if trace.context is not None:
-                self._limiter.give_back(trace.context)
-            raise
-
-    def _perform_elsewhere(self, trace: Trace, row: Operation) -> Any:
-        """In `trace.elsewhere`. What an admission some time ago rested on may have changed: then it is made again."""
-        context = trace.context
-        if context is None:
-            message = "a call is performed before it is admitted"
-            raise RuntimeError(message)
-        waited = self._monotonic() - trace.admitted
-        if waited > _ADMISSION_SECONDS:
-            self._view.prove_blocking()
-            if waited > _ADMISSION_SECONDS_MAX or self._view.version != trace.version:
-                self._limiter.give_back(context)
-                trace.caller = self._callers.establish(trace.call, self._view)
-                context = self._admission.admit(trace, row, self._view)
-        return self._handled(context)
-
-    def _handled(self, context: Context) -> Any:
-        try:
-            return context.operation.handler(context, context.request)
-        except BaseException as failure:
-            self._limiter.give_back(context)
-            if isinstance(failure, KeyStoreError) and (found := of_custom_store(failure, context)) is not None:
-                raise found from None
-            raise
+        self._performing.begin(trace, self._admission.admit(trace, row, lookup))
 
     async def _prepare(self, trace: Trace, row: Operation, prepare: Prepare) -> None:
         """What a row that writes does before its transaction: admission, so that nobody who isn't allowed takes a
@@ -338,7 +236,7 @@ class Pipeline:
     def _admit_before(self, trace: Trace, row: Operation) -> Context:
         """Admission of a row that writes before its transaction."""
         self._view.prove_blocking()
-        trace.caller = self._callers.establish(trace.call, self._view)
+        self._performing.establish(trace, self._view)
         trace.request = row.request.build(trace.call.decode())
         return self._admission.admit(trace, row, self._view)
 
@@ -358,10 +256,10 @@ class Pipeline:
     def _transact(self, trace: Trace, row: Operation) -> Sequence[Record]:
         settled = self._settled.peek()
         with self._services.catalog.write() as writer:
-            trace.caller = self._callers.establish(trace.call, self._view)
+            self._performing.establish(trace, self._view)
             context = self._admission.admit(trace, row, self._view, writer)
             context.prepared = trace.prepared
-            trace.answer = self._handled(context)
+            trace.answer = self._performing.handled(context)
             records = self._recording.of_call(trace)
             chain = self._trail.position().chain
             for record in records:
@@ -370,144 +268,3 @@ class Pipeline:
             trace.committing = True
         self._settled.forget(settled)
         return records
-
-    # --- batches ---------------------------------------------------------------------------------------------
-
-    async def _batch(self, trace: Trace, batch: BatchOperation) -> Sequence[Record]:
-        """Each item is admitted and performed like a call of its own and leaves a record of its own. What goes
-        wrong with one is its outcome; only what is wrong with the whole refuses the whole."""
-        if not self._view.prove_now():
-            await self._view.prove()
-        items: Sequence[Any] = ()
-
-        def open_batch(lookup: Lookup) -> None:
-            nonlocal items
-            trace.version = self._view.version
-            trace.caller = self._callers.establish(trace.call, lookup)
-            items = items_of(trace.call)
-
-        await self._inline(open_batch)
-        turn = Turn(self._monotonic)
-        begun = await self._begin_items(trace, batch, items, turn)
-        outcomes: list[BatchOutcome] = []
-        records: list[Record] = []
-        for item in begun:
-            if turn.is_over():
-                await turn.end()
-            outcomes.append(outcome_of(item))
-            records += self._recording.of_item(item)
-        trace.answer = BatchResponse(outcomes=tuple(outcomes))
-        return records
-
-    async def _begin_items(
-        self, trace: Trace, batch: BatchOperation, items: Sequence[Any], turn: Turn
-    ) -> Sequence[Trace]:
-        """Admits and performs the items of a batch; all are done with when it returns. What is decided holds for items
-        in a row that say the same, within one turn."""
-        begun: list[Trace] = []
-        together: list[Trace] = []
-        computed: list[asyncio.Future[None]] = []
-        loop, portions = asyncio.get_running_loop(), Portions(self._thread_time)
-        before: Precedent | None = None
-        proven, refusal = self._monotonic(), None
-        for number in range(len(items)):
-            if turn.is_over():
-                await turn.end()
-                before = None
-                if self._monotonic() - proven > _ADMISSION_SECONDS:
-                    refusal, proven = await self._renew(trace), self._monotonic()
-            item = Trace(
-                trace.call, operation=batch.item, caller=trace.caller, version=trace.version, attested=trace.attested,
-                error=refusal,
-            )
-            begun.append(item)
-            if refusal is None:
-                computed += await self._begin_item(item, batch, items, number, before, portions)
-            before = item.precedent
-            trace.delay = max(trace.delay, item.delay)
-            if item.elsewhere is self._pools.computing:
-                together.append(item)
-            if together and (len(together) >= portions.size or number + 1 == len(items)):
-                computed.append(loop.run_in_executor(self._pools.computing, self._compute, batch, together, portions))
-                together = []
-        await asyncio.gather(*computed)
-        return begun
-
-    async def _begin_item(
-        self, item: Trace, batch: BatchOperation, items: Sequence[Any], number: int, before: Precedent | None,
-        portions: Portions,
-    ) -> Sequence[asyncio.Future[None]]:
-        """Admits an item, and performs it unless that is for elsewhere: what has begun there by itself. What it is
-        refused with is its error."""
-        try:
-            if isinstance(items, Unread) and items.is_large(number):
-                step = partial(self._item, item, batch, items, number, None)
-                await asyncio.get_running_loop().run_in_executor(self._pools.reads, step, self._view)
-            else:
-                try:
-                    self._item(item, batch, items, number, before, self._view.kept)
-                except (NotLoaded, Lengthy):
-                    await self._inline(partial(self._item, item, batch, items, number, None))
-            if item.elsewhere not in (None, self._pools.computing):
-                return (self._elsewhere(item, self._compute, batch, [item], portions),)
-        except Exception as failure:  # noqa: BLE001 - the item fails, the others go on
-            item.error = _as_kms_error(failure)
-        return ()
-
-    async def _renew(self, trace: Trace) -> KmsError | None:
-        """Looks again at what a batch rests on that has gone on for a while: why it can't go on, None if it can."""
-        try:
-            if not self._view.prove_now():
-                await self._view.prove()
-            version = self._view.version
-            if version != trace.version:
-                await self._inline(partial(self._establish, trace))
-                trace.version = version
-        except KmsError as failure:
-            return failure
-        return None
-
-    def _compute(self, batch: BatchOperation, items: Sequence[Trace], portions: Portions) -> None:
-        """What a few admitted items of a batch still lack, one after the other; never raises."""
-        began = portions.thread_time()
-        for item in items:
-            try:
-                item.answer = self._perform_elsewhere(item, batch.item)
-            except Exception as failure:  # noqa: BLE001 - as above
-                item.error = _as_kms_error(failure)
-        portions.measured(len(items), began)
-
-    def _item(
-        self, item: Trace, batch: BatchOperation, items: Sequence[Any], number: int, before: Precedent | None,
-        lookup: Lookup,
-    ) -> None:
-        item.request = batch.item.request.build(items[number])
-        terms, version = batch.terms(item.request), self._view.version
-        if before is not None and before.version == version and before.terms == terms:
-            item.precedent = before
-            context = self._admission.admit_item(item, before, lookup)
-        else:
-            context = self._admission.admit(item, batch.item, lookup)
-            item.precedent = None if terms is None else Precedent(terms, context, version)
-        self._begin(item, context)
-
-
-def _is_quick(cost: Cost, context: Context) -> bool:
-    """Whether what is computed with the keys of a call takes less time than to hand it to another thread."""
-    for key in context.keys.values():
-        spec = KEY_SPECS[key.spec]
-        if not (spec.quick or (spec.quick_public and cost is Cost.BY_PUBLIC_KEY)):
-            return False
-    return True
-
-
-def _as_kms_error(failure: Exception) -> KmsError:
-    if isinstance(failure, KmsError):
-        return failure
-    if isinstance(failure, KeyStoreError):
-        error = as_kms_error(failure)
-        if isinstance(error, KMSInternalException):
-            _log.error("a key store failed", exc_info=failure)
-        return error
-    _log.error("a call failed for an unforeseen reason", exc_info=failure)
-    return KMSInternalException("The request failed because of an internal error; it may be retried.")

@@ -63,7 +63,8 @@ from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.proxied_table import PROXIED
 from kagitori_server.operations.row import Table
 from kagitori_server.operations.table import TABLE
-from kagitori_server.pipeline import Pipeline, Pools
+from kagitori_server.performing import Pools
+from kagitori_server.pipeline import Pipeline
 from kagitori_server.recording import Recording
 from kagitori_server.root_keys import check_root_key, open_ahead, open_root_key
 from kagitori_server.service_events import FreezeEvents, ServiceEvents

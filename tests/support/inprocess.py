@@ -13,7 +13,7 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -57,7 +57,8 @@ from kagitori_server.operations.context import Services
 from kagitori_server.operations.neighbour_table import NEIGHBOURS
 from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.table import TABLE
-from kagitori_server.pipeline import Observer, Pipeline, Pools
+from kagitori_server.performing import Pools
+from kagitori_server.pipeline import Observer, Pipeline
 from kagitori_server.recording import Recording
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
 from kagitori_server.service_keys import ServiceKeys
@@ -106,7 +107,8 @@ class InProcess:
     """Opens (or reopens) a service in `folder`; a context manager that closes it. For one thread.
 
     `account_rates` and `principal_rates` are as in the configuration; `clock` tells their time, too. With `timing` it
-    follows what the catalog says of custom key stores, which `openers` open.
+    follows what the catalog says of custom key stores, which `openers` open. `monotonic` is the clock by which calls
+    wait and have their turns.
     """
 
     def __init__(
@@ -114,7 +116,7 @@ class InProcess:
         account_rates: Sequence[str] = (), principal_rates: Sequence[str] = (), quotas: Quotas | None = None,
         openers: Mapping[CustomKeyStoreType, Opener] | None = None, timing: Timing | None = None,
         attestation: AttestationVerifier | None = None, delivered: DeliveredTrail | None = None,
-        observer: Observer | None = None,
+        observer: Observer | None = None, monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.clock = clock or FakeClock(START)
         self._quotas = quotas or Quotas()
@@ -175,7 +177,7 @@ class InProcess:
             pools=self._pools,
             observer=observer or Silent(),
             default_region=REGION,
-            monotonic=time.monotonic,
+            monotonic=monotonic,
             beside=NEIGHBOURS,
             receipts=Receipts(self.transparency, self._proving),
             thread_time=time.thread_time,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -184,29 +184,45 @@ def test_contexts_that_are_far_too_large(service: InProcess, key: KeyMetadata) -
     assert len(records) == 256
 
 
+class _Hasty:
+    """A clock that stands still at first, then goes on so fast that each item of a batch has a turn of its own."""
+
+    def __init__(self) -> None:
+        self._readings = itertools.count()
+        self._happen: Callable[[], None] | None = None
+
+    def hurry(self, happen: Callable[[], None]) -> None:
+        """From now on it is fast; `happen` is called in the midst of the items."""
+        self._happen = happen
+
+    def __call__(self) -> float:
+        if self._happen is None:
+            return 0.0
+        if (reading := next(self._readings)) == 60:
+            self._happen()
+        return reading * 0.03
+
+
 @pytest.mark.parametrize("change", ["key disabled", "credential revoked"])
 def test_what_another_process_changed_is_noticed_by_a_batch_under_way(tmp_path: Path, change: str) -> None:
     """Items that come later than the twentieth of a second in which a decision holds."""
-    with InProcess(tmp_path) as service, InProcess(tmp_path, service.clock) as other:
+    monotonic = _Hasty()
+    with InProcess(tmp_path, monotonic=monotonic) as service, InProcess(tmp_path, service.clock) as other:
         key_id = new_key(service).key_id
         user = other.call("CreateUser", {"user_name": "user"}).user.arn
         made = other.call("CreateToken", {"principal_arn": user})
         other.call("PutIdentityPolicy", {
             "principal_arn": user, "policy_name": "all", "policy_document": identity_policy("kms:*"),
         })
-        readings = itertools.count()
 
-        def monotonic() -> float:
-            """Goes on so fast that each item has a turn of its own; the change comes in the midst of them."""
-            if (reading := next(readings)) == 60:
-                with ThreadPoolExecutor(1) as thread:
-                    if change == "key disabled":
-                        thread.submit(other.call, "DisableKey", {"key_id": key_id}).result()
-                    else:
-                        thread.submit(other.call, "RevokeToken", {"token_id": made.token_id}).result()
-            return reading * 0.03
+        def happen() -> None:
+            with ThreadPoolExecutor(1) as thread:
+                if change == "key disabled":
+                    thread.submit(other.call, "DisableKey", {"key_id": key_id}).result()
+                else:
+                    thread.submit(other.call, "RevokeToken", {"token_id": made.token_id}).result()
 
-        service.pipeline._monotonic = monotonic
+        monotonic.hurry(happen)
         items = [{"key_id": key_id, "plaintext": b"x"}] * 50
         outcomes = service.call("BatchEncrypt", {"items": items}, token=made.token).outcomes
         codes = [_code(outcome) for outcome in outcomes]
