@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, hmac
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -71,6 +71,11 @@ def _rsa_verify(bits: int) -> Callable[[], object]:
     return lambda: public.verify(signature, MESSAGE, _PSS, _SHA256)
 
 
+def _rsa_encrypt(bits: int) -> Callable[[], object]:
+    public = _rsa(bits).public_key()
+    return lambda: public.encrypt(MESSAGE[:32], _OAEP)
+
+
 def _rsa_decrypt(bits: int) -> Callable[[], object]:
     key = _rsa(bits)
     sealed = key.public_key().encrypt(MESSAGE[:32], _OAEP)
@@ -108,6 +113,31 @@ def _mac() -> Callable[[], object]:
     return make
 
 
+def _check_mac() -> Callable[[], object]:
+    make = hmac.HMAC(b"k" * 32, _SHA256)
+    make.update(MESSAGE)
+    tag = make.finalize()
+
+    def check() -> None:
+        mac = hmac.HMAC(b"k" * 32, _SHA256)
+        mac.update(MESSAGE)
+        mac.verify(tag)
+
+    return check
+
+
+def _encapsulate(make: Callable[[], Any]) -> Callable[[], object]:
+    public: Any = make().public_key()
+    encapsulate: Callable[[], object] = public.encapsulate
+    return encapsulate
+
+
+def _decapsulate(make: Callable[[], Any]) -> Callable[[], object]:
+    key = make()
+    _, sealed = key.public_key().encapsulate()
+    return lambda: key.decapsulate(sealed)
+
+
 def _agree(curve: ec.EllipticCurve) -> Callable[[], object]:
     key = ec.generate_private_key(curve)
     peer = ec.generate_private_key(curve).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -127,16 +157,19 @@ def _pair(make: Callable[[], rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey]) ->
 
 _CURVES: dict[str, tuple[ec.EllipticCurve, hashes.HashAlgorithm]] = {
     "ECC_NIST_P256": (ec.SECP256R1(), hashes.SHA256()), "ECC_NIST_P384": (ec.SECP384R1(), hashes.SHA384()),
+    "ECC_NIST_P521": (ec.SECP521R1(), hashes.SHA512()), "ECC_SECG_P256K1": (ec.SECP256K1(), hashes.SHA256()),
 }
 _ML_DSA: dict[str, Any] = {
     "ML_DSA_44": mldsa.MLDSA44PrivateKey, "ML_DSA_65": mldsa.MLDSA65PrivateKey, "ML_DSA_87": mldsa.MLDSA87PrivateKey,
 }
+_ML_KEM: dict[str, Any] = {"ML_KEM_768": mlkem.MLKEM768PrivateKey, "ML_KEM_1024": mlkem.MLKEM1024PrivateKey}
 
 
 def _rows() -> Iterator[Row]:
     for bits in (2048, 3072, 4096):
         yield Row(f"RSA_{bits} Sign", "Sign", partial(_rsa_sign, bits))
         yield Row(f"RSA_{bits} Verify", "Verify", partial(_rsa_verify, bits))
+        yield Row(f"RSA_{bits} Encrypt", "Encrypt", partial(_rsa_encrypt, bits))
         yield Row(f"RSA_{bits} Decrypt", "Decrypt", partial(_rsa_decrypt, bits))
     for spec, terms in _CURVES.items():
         yield Row(f"{spec} Sign", "Sign", partial(_ecdsa_sign, *terms))
@@ -148,7 +181,11 @@ def _rows() -> Iterator[Row]:
         yield Row(f"{spec} Sign", "Sign", partial(_message_sign, kind.generate))
         yield Row(f"{spec} Verify", "Verify", partial(_message_verify, kind.generate))
     yield Row("HMAC_256 GenerateMac", "GenerateMac", _mac)
-    for spec in _CURVES:
+    yield Row("HMAC_256 VerifyMac", "VerifyMac", _check_mac, batched=False)
+    for spec, kind in _ML_KEM.items():
+        yield Row(f"{spec} Encapsulate", "Encapsulate", partial(_encapsulate, kind.generate), batched=False)
+        yield Row(f"{spec} Decapsulate", "Decapsulate", partial(_decapsulate, kind.generate), batched=False)
+    for spec in ("ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521"):
         agreed = _CURVES[spec][0]
         yield Row(f"{spec} DeriveSharedSecret", "DeriveSharedSecret", partial(_agree, agreed), batched=False)
     yield Row("RSA_2048 GenerateDataKeyPair", "GenerateDataKeyPair", partial(_pair, partial(_rsa, 2048)), batched=False)
@@ -187,17 +224,37 @@ class Requests:
             if operation == "Sign":
                 return request
             return cryptography_pb2.VerifyRequest(**terms, signature=self._crypto.Sign(request).signature)
-        if operation == "Decrypt":
+        if operation in ("Encrypt", "Decrypt"):
             terms = {
                 "key_id": self._key(spec, "ENCRYPT_DECRYPT"),
                 "encryption_algorithm": r.ENCRYPTION_ALGORITHM_RSAES_OAEP_SHA_256,
             }
-            sealed = self._crypto.Encrypt(cryptography_pb2.EncryptRequest(**terms, plaintext=MESSAGE[:32]))
-            return cryptography_pb2.DecryptRequest(**terms, ciphertext_blob=sealed.ciphertext_blob)
-        if operation == "GenerateMac":
-            return cryptography_pb2.GenerateMacRequest(
-                key_id=self._key(spec, "GENERATE_VERIFY_MAC"), message=MESSAGE,
-                mac_algorithm=r.MAC_ALGORITHM_HMAC_SHA_256,
+            encrypt = cryptography_pb2.EncryptRequest(**terms, plaintext=MESSAGE[:32])
+            if operation == "Encrypt":
+                return encrypt
+            return cryptography_pb2.DecryptRequest(
+                **terms, ciphertext_blob=self._crypto.Encrypt(encrypt).ciphertext_blob
+            )
+        if operation in ("GenerateMac", "VerifyMac"):
+            terms = {
+                "key_id": self._key(spec, "GENERATE_VERIFY_MAC"), "message": MESSAGE,
+                "mac_algorithm": r.MAC_ALGORITHM_HMAC_SHA_256,
+            }
+            make = cryptography_pb2.GenerateMacRequest(**terms)
+            if operation == "GenerateMac":
+                return make
+            return cryptography_pb2.VerifyMacRequest(**terms, mac=self._crypto.GenerateMac(make).mac)
+        if operation in ("Encapsulate", "Decapsulate"):
+            terms = {
+                "key_id": self._key(spec, "ENCAPSULATE_DECAPSULATE"),
+                "encapsulation_algorithm": r.ENCAPSULATION_ALGORITHM_ML_KEM,
+            }
+            encapsulate = cryptography_pb2.EncapsulateRequest(**terms)
+            if operation == "Encapsulate":
+                return encapsulate
+            return cryptography_pb2.DecapsulateRequest(
+                **terms,
+                shared_secret_ciphertext_blob=self._crypto.Encapsulate(encapsulate).shared_secret_ciphertext_blob,
             )
         if operation == "DeriveSharedSecret":
             key = self._key(spec, "KEY_AGREEMENT")
@@ -226,5 +283,6 @@ def _algorithm(spec: str) -> r.SigningAlgorithm.ValueType:
         return r.SIGNING_ALGORITHM_ML_DSA_SHAKE_256
     return {
         "ECC_NIST_P256": r.SIGNING_ALGORITHM_ECDSA_SHA_256, "ECC_NIST_P384": r.SIGNING_ALGORITHM_ECDSA_SHA_384,
+        "ECC_NIST_P521": r.SIGNING_ALGORITHM_ECDSA_SHA_512, "ECC_SECG_P256K1": r.SIGNING_ALGORITHM_ECDSA_SHA_256,
         "ECC_NIST_EDWARDS25519": r.SIGNING_ALGORITHM_ED25519_SHA_512,
     }[spec]
