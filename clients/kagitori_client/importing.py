@@ -60,6 +60,10 @@ _OTHER_SPECS = (
     (mlkem.MLKEM768PrivateKey, "ML_KEM_768"),
     (mlkem.MLKEM1024PrivateKey, "ML_KEM_1024"),
 )
+_ML_KEM_512_HEAD = bytes.fromhex("300b06096086480165030404010442")
+"""In PKCS#8 (RFC 9935), which `cryptography` doesn't read for this parameter set: the algorithm, then 66 bytes ..."""
+_ML_KEM_512_SEED = bytes.fromhex("8040")
+"""... that are a seed of 64."""
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----.*?-----END \1-----", re.DOTALL)
 _HEXADECIMAL = re.compile(rb"(?:[0-9A-Fa-f]{2})+")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
