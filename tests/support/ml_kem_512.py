@@ -7,19 +7,29 @@ import importlib.metadata
 import os
 from functools import cache
 
+from cryptography.hazmat.primitives.asymmetric import mlkem
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_private_key,
+    load_der_public_key,
+)
 from cryptography.x509 import ObjectIdentifier
+from tests.support.fips203 import PUBLIC_BYTES, encapsulate
 from tests.support.foreign_keys import PlainAlgorithm, wrapped_info
 
 from kagitori_keystore.software.libcrypto import LibCrypto
 
 ALGORITHM = PlainAlgorithm(algorithm=ObjectIdentifier("2.16.840.1.101.3.4.4.1"))
 EXPANDED_BYTES = 1632
+_HEAD = bytes.fromhex("30820332300b06096086480165030404010382032100")
+"""SubjectPublicKeyInfo (RFC 9935) up to the 800 bytes of the key."""
 
 
 @cache
@@ -32,6 +42,34 @@ def carried() -> str:
 @cache
 def libcrypto() -> LibCrypto:
     return LibCrypto(carried())
+
+
+class Peer:
+    """Who has the public key: what `cryptography`'s public keys are for the other parameter sets."""
+
+    def __init__(self, spki: bytes) -> None:
+        assert spki[:-PUBLIC_BYTES] == _HEAD
+        self._key = spki[-PUBLIC_BYTES:]
+
+    def encapsulate(self) -> tuple[bytes, bytes]:
+        return encapsulate(self._key)
+
+
+def peer_of(spki: bytes) -> Peer | mlkem.MLKEM768PublicKey | mlkem.MLKEM1024PublicKey:
+    """Who encapsulates under an ML-KEM public key of any parameter set."""
+    if len(spki) == len(_HEAD) + PUBLIC_BYTES:
+        return Peer(spki)
+    public = load_der_public_key(spki)
+    assert isinstance(public, mlkem.MLKEM768PublicKey | mlkem.MLKEM1024PublicKey)
+    return public
+
+
+def spki_of(private: bytes) -> bytes:
+    """The SubjectPublicKeyInfo of a PKCS#8 of any kind of key."""
+    if private == seed_form(private[-64:]):
+        return _HEAD + libcrypto().open_ml_kem_512(private[-64:]).public_bytes()
+    public = load_der_private_key(private, None).public_key()
+    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def seed_form(seed: bytes, *, version: int = 0, attributes: bool = False) -> bytes:
