@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -50,30 +50,35 @@ def open_configured_catalog(config: Config, data: DataDirectory, monotonic: Call
 
 
 def open_libcrypto(config: Config) -> LibCrypto | None:
-    """What serves keys of ML_KEM_512: the library that the configuration names, else the first that is fit of the
-    system's and of those that installed packages carry; None if there is none. Raises ConfigurationError for one that
-    is named and isn't fit."""
-    if config.keystore.libcrypto:
-        try:
-            found = LibCrypto(config.keystore.libcrypto)
-        except LibCryptoUnusable as refusal:
-            raise ConfigurationError(f"keystore.libcrypto: {refusal}") from None
-    else:
-        for name in (_SYSTEM_LIBCRYPTO, *_carried()):
-            try:
-                found = LibCrypto(name)
-                break
-            except LibCryptoUnusable as refusal:
-                _log.debug("%s", refusal)
-        else:
-            _log.info("keys of ML_KEM_512 are not served: no OpenSSL of 3.5 or newer was found")
-            return None
-    _log.info("keys of ML_KEM_512 are served by OpenSSL %s, %s", found.version, found.name)
+    """What serves keys of ML_KEM_512: the library that the configuration names, else the first that is fit of those
+    that are on the machine. Raises ConfigurationError for one that is named and isn't fit."""
+    if not config.keystore.libcrypto:
+        return first_libcrypto(known_libcryptos())
+    try:
+        found = LibCrypto(config.keystore.libcrypto)
+    except LibCryptoUnusable as refusal:
+        raise ConfigurationError(f"keystore.libcrypto: {refusal}") from None
+    _log.info("ML_KEM_512 is served by OpenSSL %s, %s", found.version, found.name)
     return found
 
 
-def _carried() -> Iterator[str]:
-    """Paths by the distribution's own list of its files."""
+def first_libcrypto(names: Iterable[str]) -> LibCrypto | None:
+    """The first of these that is fit for ML_KEM_512, None without one. The log says which."""
+    for name in names:
+        try:
+            found = LibCrypto(name)
+        except LibCryptoUnusable as refusal:
+            _log.debug("%s", refusal)
+        else:
+            _log.info("ML_KEM_512 is served by OpenSSL %s, %s", found.version, found.name)
+            return found
+    _log.info("ML_KEM_512 is not served: no OpenSSL of 3.5 or newer was found")
+    return None
+
+
+def known_libcryptos() -> Iterator[str]:
+    """The system's, then those that an installed distribution carries, by its own list of its files."""
+    yield _SYSTEM_LIBCRYPTO
     try:
         files = importlib.metadata.files(_CARRIER) or ()
     except importlib.metadata.PackageNotFoundError:

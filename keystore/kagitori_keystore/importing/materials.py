@@ -56,9 +56,9 @@ _SEEDED_KEYS = (
 )
 
 
-# RFC 9935, which the library doesn't know for this parameter set: the content of an AlgorithmIdentifier with
+# RFC 9935, which the library doesn't know for this parameter set: tag and content of an AlgorithmIdentifier with
 # id-alg-ml-kem-512 (2.16.840.1.101.3.4.4.1) and no parameters, and what is before a seed, [0] of 64 bytes.
-_ML_KEM_512_ALGORITHM = bytes.fromhex("0609608648016503040401")
+_ML_KEM_512_ALGORITHM = (b"\x30", bytes.fromhex("0609608648016503040401"))
 _ML_KEM_512_SEED = bytes.fromhex("8040")
 
 
@@ -114,20 +114,19 @@ def _elliptic(spec: KeySpec, unwrapped: bytes) -> bytearray:
 
 def _seeded(spec: KeySpec, unwrapped: bytes) -> bytearray:
     if spec is KeySpec.ML_KEM_512:
-        return _ml_kem_512(unwrapped)
+        return _ml_kem_512(spec, unwrapped)
     key = _load(unwrapped)
     if not isinstance(key, _SEEDED_KEYS) or not isinstance(key, _SEEDED[spec]):
         raise _wrong()
     return bytearray(key.private_bytes_raw())
 
 
-def _ml_kem_512(unwrapped: bytes) -> bytearray:
+def _ml_kem_512(spec: KeySpec, unwrapped: bytes) -> bytearray:
     """Of RFC 9935's three forms the seed alone, as for the other parameter sets. Every seed of that size is a key."""
     info = _info(unwrapped)
     head, seed = info.private_key[: len(_ML_KEM_512_SEED)], bytearray(info.private_key[len(_ML_KEM_512_SEED) :])
-    if bytes(info.algorithm.data) != _ML_KEM_512_ALGORITHM or head != _ML_KEM_512_SEED:
-        raise _wrong()
-    if len(seed) != KeySpec.ML_KEM_512.material_bytes:
+    algorithm = (bytes(info.algorithm.tag_bytes), bytes(info.algorithm.data))
+    if (algorithm, head, len(seed)) != (_ML_KEM_512_ALGORITHM, _ML_KEM_512_SEED, spec.material_bytes):
         raise _wrong()
     return seed
 
