@@ -162,3 +162,19 @@ def test_nothing_leaks_over_twenty_thousand_operations() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rounds(5_000)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4 * 1024, "KiB"
+
+
+def test_a_forked_process_draws_other_encapsulations() -> None:
+    """OpenSSL sees that it was forked. The service doesn't fork while it serves, whoever uses the store may."""
+    key = libcrypto().open_ml_kem_512(SEED)
+    key.encapsulate()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, key.encapsulate()[0])
+        os._exit(0)
+    secret = key.encapsulate()[0]
+    assert os.waitpid(child, 0)[1] == 0
+    assert secret != os.read(reading, 32)
+    os.close(reading)
+    os.close(writing)
