@@ -60,6 +60,12 @@ _OTHER_SPECS = (
     (mlkem.MLKEM768PrivateKey, "ML_KEM_768"),
     (mlkem.MLKEM1024PrivateKey, "ML_KEM_1024"),
 )
+# PKCS#8 of RFC 9935, which `cryptography` doesn't read for this parameter set: what follows on the outermost header
+# (the version and the algorithm, 2.16.840.1.101.3.4.4.1), and all that comes before a seed of 64 bytes.
+_ML_KEM_512 = bytes.fromhex("020100300b0609608648016503040401")
+_ML_KEM_512_SEED = bytes.fromhex("3054") + _ML_KEM_512 + bytes.fromhex("04428040")
+_ML_KEM_512_SEED_BYTES = 64
+_NOT_ENCRYPTED = "there is a passphrase, and the private key is not encrypted"
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----.*?-----END \1-----", re.DOTALL)
 _HEXADECIMAL = re.compile(rb"(?:[0-9A-Fa-f]{2})+")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
@@ -112,10 +118,11 @@ def read_key_material(
         case KeyFileForm.RAW:
             return _raw(content, certain=form is KeyFileForm.RAW)
         case KeyFileForm.PEM:
-            return _private(_load(load_pem_private_key, _pem_block(content), passphrase))
+            block = _pem_block(content)
+            return _ml_kem_512(_der_of(block), passphrase) or _private(_load(load_pem_private_key, block, passphrase))
         case KeyFileForm.DER:
             _refuse_public_der(content)
-            return _private(_load(load_der_private_key, content, passphrase))
+            return _ml_kem_512(content, passphrase) or _private(_load(load_der_private_key, content, passphrase))
 
 
 def wrap_key_material(
@@ -212,6 +219,29 @@ def _pem_block(content: bytes) -> bytes:
     return keys[0]
 
 
+def _der_of(block: bytes) -> bytes:
+    """What a PEM block holds, empty if that can't be told, as of the older forms with headers."""
+    try:
+        return base64.b64decode(b"".join(block.splitlines()[1:-1]), validate=True)
+    except binascii.Error:
+        return b""
+
+
+def _ml_kem_512(der: bytes, passphrase: bytes | None) -> KeyMaterial | None:
+    """An unencrypted key of ML-KEM-512, None for all else. Raises `KeyMaterialError` for forms other than the seed."""
+    width = der[1] & 0x7F if len(der) > 1 and der[1] > 0x80 else 0
+    if not _is_one_der_sequence(der) or not der[2 + width :].startswith(_ML_KEM_512):
+        return None
+    if passphrase is not None:
+        raise KeyMaterialError(_NOT_ENCRYPTED)
+    if len(der) != len(_ML_KEM_512_SEED) + _ML_KEM_512_SEED_BYTES or not der.startswith(_ML_KEM_512_SEED):
+        raise KeyMaterialError(
+            "the key file holds an ML-KEM-512 key, and not its seed alone",
+            hint="write it anew: openssl pkey -in FILE -provparam ml-kem.output_formats=seed-only -out COPY",
+        )
+    return KeyMaterial(der, ("ML_KEM_512",))
+
+
 def _refuse_public_der(content: bytes) -> None:
     try:
         load_der_public_key(content)
@@ -231,8 +261,13 @@ def _load(
             raise KeyMaterialError(
                 "the private key is encrypted", hint="give its passphrase, or decrypt it with openssl pkcs8"
             ) from None
-        raise KeyMaterialError("there is a passphrase, and the private key is not encrypted") from None
-    except (ValueError, UnsupportedAlgorithm, InternalError, binascii.Error):
+        raise KeyMaterialError(_NOT_ENCRYPTED) from None
+    except UnsupportedAlgorithm:
+        raise KeyMaterialError(
+            "the key file cannot be read: its kind of key, or its encryption, is not known here",
+            hint="of ML-KEM-512 unencrypted keys are read only: decrypt a copy with openssl pkey -in FILE -out COPY",
+        ) from None
+    except (ValueError, InternalError, binascii.Error):
         what = "the passphrase is wrong, or the private key is damaged" if passphrase else "it is no private key"
         raise KeyMaterialError(
             f"the key file cannot be read: {what}", hint="see what it is with: openssl pkey -in FILE -noout -text"

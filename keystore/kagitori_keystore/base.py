@@ -17,6 +17,7 @@ which is all a caller needs to choose between refusing, retrying and raising the
       SessionLost          SESSION_LOST  the session died; one retry on a new session makes sense
       StoreLost            STORE_LOST    the store cannot be reached or trusted
         RootKeyRefused     STORE_LOST    the root key cannot be opened; an operator has to act
+        LibraryLacking     STORE_LOST    this process lacks the library that keys of the spec need; others work
       TooSlow              TOO_SLOW      no answer within the deadline; the operation may have happened
 
 Messages hold no plaintext, no key and no part of either.
@@ -127,6 +128,10 @@ class StoreLost(KeyStoreError):
 
 class RootKeyRefused(StoreLost):
     """The root key cannot be opened: unsafe permissions, wrong passphrase, damaged or missing file."""
+
+
+class LibraryLacking(StoreLost):
+    """Keys of this spec need a library that this process was started without. The key is sound, and others work."""
 
 
 class TooSlow(KeyStoreError):

@@ -152,6 +152,19 @@ class RootKeyConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class KeystoreConfig:
+    """The service's own key store."""
+
+    libcrypto: str = ""
+    """Absolute path of an OpenSSL's libcrypto of 3.5 or newer, which keys of ML_KEM_512 need; empty: one is looked for,
+    and without one there are no such keys."""
+
+    def __post_init__(self) -> None:
+        absolute = Path(self.libcrypto).is_absolute()
+        need(not self.libcrypto or absolute, "keystore.libcrypto", "empty, or an absolute path")
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsConfig:
     """Bounds of one process."""
 
@@ -364,6 +377,7 @@ class Config:
     tls: TlsConfig = field(default_factory=TlsConfig)
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     root_key: RootKeyConfig = field(default_factory=RootKeyConfig)
+    keystore: KeystoreConfig = field(default_factory=KeystoreConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     throttling: ThrottlingConfig = field(default_factory=ThrottlingConfig)

@@ -1,14 +1,17 @@
-"""Parts that the configuration names, opened: catalog, issuers' keys, roots of attestation, files."""
+"""Parts that the configuration names, opened: catalog, libcrypto, issuers' keys, roots of attestation, files."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from kagitori_keystore.software.libcrypto import LibCrypto, LibCryptoUnusable
 from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
 from kagitori_server.audit.trail import Trail
 from kagitori_server.bootstrap.data_directory import DataDirectory
@@ -22,6 +25,10 @@ from kagitori_server.storage.catalog import Catalog, open_catalog
 from kagitori_server.transports.grpc.listeners import Listener, ListenerKind, ListenerRefused
 
 _FILE_MAX = 1_048_576
+_SYSTEM_LIBCRYPTO = "libcrypto.so.3"
+_CARRIER, _CARRIED_IN, _CARRIED = "psycopg-binary", "psycopg_binary.libs", "libcrypto-*.so*"
+"""A distribution whose wheels carry a libcrypto, which is in the process anyway where the catalog is PostgreSQL."""
+_log = logging.getLogger(__name__)
 
 
 def open_configured_catalog(config: Config, data: DataDirectory, monotonic: Callable[[], float]) -> Catalog:
@@ -40,6 +47,45 @@ def open_configured_catalog(config: Config, data: DataDirectory, monotonic: Call
             raise ConfigurationError(f"{config.catalog.password_file} is not UTF-8 text") from None
         url = url.set(password=password)
     return open_catalog(url.render_as_string(hide_password=False), monotonic=monotonic)
+
+
+def open_libcrypto(config: Config) -> LibCrypto | None:
+    """What serves keys of ML_KEM_512: the library that the configuration names, else the first that is fit of those
+    that are on the machine. Raises ConfigurationError for one that is named and isn't fit."""
+    if not config.keystore.libcrypto:
+        return first_libcrypto(known_libcryptos())
+    try:
+        found = LibCrypto(config.keystore.libcrypto)
+    except LibCryptoUnusable as refusal:
+        raise ConfigurationError(f"keystore.libcrypto: {refusal}") from None
+    _log.info("ML_KEM_512 is served by OpenSSL %s, %s", found.version, found.name)
+    return found
+
+
+def first_libcrypto(names: Iterable[str]) -> LibCrypto | None:
+    """The first of these that is fit for ML_KEM_512, None without one. The log says which."""
+    for name in names:
+        try:
+            found = LibCrypto(name)
+        except LibCryptoUnusable as refusal:
+            _log.debug("%s", refusal)
+        else:
+            _log.info("ML_KEM_512 is served by OpenSSL %s, %s", found.version, found.name)
+            return found
+    _log.info("ML_KEM_512 is not served: no OpenSSL of 3.5 or newer was found")
+    return None
+
+
+def known_libcryptos() -> Iterator[str]:
+    """The system's, then those that an installed distribution carries, by its own list of its files."""
+    yield _SYSTEM_LIBCRYPTO
+    try:
+        files = importlib.metadata.files(_CARRIER) or ()
+    except importlib.metadata.PackageNotFoundError:
+        return
+    for file in files:
+        if file.parent.name == _CARRIED_IN and file.match(_CARRIED):
+            yield str(file.locate())
 
 
 def check_metrics_address(config: Config) -> None:

@@ -13,6 +13,7 @@ from kagitori_keystore.base import Domain, MaterialRef, StoreLost
 from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_keystore.secret import RandomSource
 from kagitori_keystore.software.keks import KekShelf
+from kagitori_keystore.software.libcrypto import LibCrypto
 from kagitori_keystore.software.planted import PlantedKeyStore
 from kagitori_server.bootstrap.access_keys import RootAccessKeys
 from kagitori_server.bootstrap.data_directory import DataDirectory
@@ -38,8 +39,11 @@ class LosableKeyStore(PlantedKeyStore):
 
     __slots__ = ("_faults",)
 
-    def __init__(self, root: RootKeyProvider, shelf: KekShelf, random: RandomSource, faults: Faults) -> None:
-        super().__init__(root, shelf, random)
+    def __init__(
+        self, root: RootKeyProvider, shelf: KekShelf, random: RandomSource, faults: Faults, *,
+        libcrypto: LibCrypto | None,
+    ) -> None:
+        super().__init__(root, shelf, random, libcrypto=libcrypto)
         self._faults = faults
 
     def health(self) -> None:
@@ -194,7 +198,9 @@ class DevelopmentServer(Server):
         return False
 
     def _make_store(self, root_key: RootKeyProvider) -> PlantedKeyStore:
-        self._planted = LosableKeyStore(root_key, self._catalog.kek_shelf, os.urandom, self._losses)
+        self._planted = LosableKeyStore(
+            root_key, self._catalog.kek_shelf, os.urandom, self._losses, libcrypto=self._libcrypto
+        )
         return self._planted
 
     def _make_openers(self) -> Mapping[CustomKeyStoreType, Opener]:

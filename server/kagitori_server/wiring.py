@@ -37,6 +37,7 @@ from kagitori_server.configured import (
     open_attestation,
     open_configured_catalog,
     open_issuer_keys,
+    open_libcrypto,
     open_sinks,
 )
 from kagitori_server.counting import Limiter, counted_actions
@@ -167,6 +168,7 @@ class Server:
         check_metrics_address(config)
         check_aws_address(config)
         throttle = configured_throttle(config, self._clocks.monotonic)
+        self._libcrypto = open_libcrypto(config)
         self._attesting = Attesting(open_attestation(config), self._clocks.wall)
         self._catalog = open_configured_catalog(config, data, self._clocks.monotonic)
         self._root_key = open_root_key(config, data)
@@ -354,7 +356,7 @@ class Server:
         return open_trail(self._data.audit)
 
     def _make_store(self, root_key: RootKeyProvider) -> SoftwareKeyStore:
-        return SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom)
+        return SoftwareKeyStore(root_key, self._catalog.kek_shelf, os.urandom, libcrypto=self._libcrypto)
 
     def _make_identifiers(self) -> Identifiers:
         """For the handlers of operations."""

@@ -8,7 +8,7 @@ XAES-256-GCM under nonces of its own (tests/vectors/xaes-256-gcm.json). tests/ve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from tests.support.ml_kem_512 import seed_form
 from tests.support.published_vectors import labelled, lines, records
 from tests.support.whole_server import Caller, WholeServer
 
@@ -232,7 +233,11 @@ def test_ml_dsa(root: Caller, size: str) -> None:
         assert [code(outcome) for outcome in outcomes] == ["", "KMSInvalidSignatureException"]
 
 
-ML_KEM: dict[str, Any] = {"768": mlkem.MLKEM768PrivateKey, "1024": mlkem.MLKEM1024PrivateKey}
+ML_KEM: dict[str, Callable[[bytes], bytes]] = {
+    "512": seed_form,
+    "768": lambda seed: pkcs8(mlkem.MLKEM768PrivateKey.from_seed_bytes(seed)),
+    "1024": lambda seed: pkcs8(mlkem.MLKEM1024PrivateKey.from_seed_bytes(seed)),
+}
 
 
 @pytest.mark.parametrize("size", ML_KEM)
@@ -240,8 +245,7 @@ def test_ml_kem(root: Caller, size: str) -> None:
     """Public keys, secrets and the secrets of implicit rejection come out the same."""
     for _, case in islice(records("asymmetric", "MLKEM", f"kat_MLKEM_{size}.rsp", last="ss"), FEW):
         given = {name: bytes.fromhex(case[name]) for name in ("d", "z", "pk", "ct", "ss", "ct_n", "ss_n")}
-        private = ML_KEM[size].from_seed_bytes(given["d"] + given["z"])
-        key = imported(root, f"ML_KEM_{size}", ENCAPSULATE, pkcs8(private))
+        key = imported(root, f"ML_KEM_{size}", ENCAPSULATE, ML_KEM[size](given["d"] + given["z"]))
         assert root("GetPublicKey", key_id=key).public_key.endswith(given["pk"])
         terms = {"key_id": key, "encapsulation_algorithm": resources_pb2.ENCAPSULATION_ALGORITHM_ML_KEM}
         for blob, secret in (("ct", "ss"), ("ct_n", "ss_n")):

@@ -18,7 +18,7 @@ from kagitori_keystore.capabilities import GeneralKeyStore
 
 
 def software(place: Path) -> AbleStore:
-    """The software store: everything but ML-KEM-512."""
+    """The software store: everything."""
     made: list[Path] = []
 
     def fresh() -> GeneralKeyStore:
@@ -31,7 +31,7 @@ def software(place: Path) -> AbleStore:
         StoreKind.SOFTWARE,
         fresh,
         frozenset(Capability),
-        frozenset(KeySpec) - {KeySpec.ML_KEM_512},
+        frozenset(KeySpec),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from tests.support.foreign_keys import key_of, pkcs8
 from tests.support.inprocess import InProcess
 from tests.support.kms_calls import new_key
+from tests.support.ml_kem_512 import seed_form
 
 from kagitori_client.importing import KeyMaterial, WrappingAlgorithm, wrap_key_material
 from kagitori_keystore.algorithms import KeySpec
@@ -22,7 +23,7 @@ USAGES = {
          "ECC_NIST_EDWARDS25519", "ML_DSA_44", "ML_DSA_65", "ML_DSA_87"),
         "SIGN_VERIFY",
     ),
-    "ML_KEM_768": "ENCAPSULATE_DECAPSULATE", "ML_KEM_1024": "ENCAPSULATE_DECAPSULATE",
+    **dict.fromkeys(("ML_KEM_512", "ML_KEM_768", "ML_KEM_1024"), "ENCAPSULATE_DECAPSULATE"),
 }
 """Every spec whose material can be imported, with a usage of its keys."""
 
@@ -33,6 +34,8 @@ def material_of(spec: str, number: int = 0) -> bytes:
         return bytes((number, *range(1, 32)))
     if spec.startswith("HMAC"):
         return bytes((number, *range(1, int(spec[5:]) // 8)))
+    if spec == "ML_KEM_512":
+        return seed_form(bytes((number, *range(1, 64))))
     return pkcs8(key_of(KeySpec[spec], number))
 
 

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.support.made_catalogs import put_catalog
+from tests.support.ml_kem_512 import libcrypto
 
 from kagitori_keystore.rootkey.file import open_file_root
 from kagitori_keystore.software import SoftwareKeyStore
@@ -117,6 +118,7 @@ class InProcess:
         openers: Mapping[CustomKeyStoreType, Opener] | None = None, timing: Timing | None = None,
         attestation: AttestationVerifier | None = None, delivered: DeliveredTrail | None = None,
         observer: Observer | None = None, monotonic: Callable[[], float] = time.monotonic,
+        observer: Observer | None = None, with_libcrypto: bool = True,
     ) -> None:
         self.clock = clock or FakeClock(START)
         self._quotas = quotas or Quotas()
@@ -126,7 +128,9 @@ class InProcess:
         put_catalog(folder / "kagitori.db")
         self.catalog = open_catalog(folder / "kagitori.db", monotonic=time.monotonic)
         self.root_keys = open_file_root(folder / "root-key", os.urandom)
-        self.store = SoftwareKeyStore(self.root_keys, self.catalog.kek_shelf, os.urandom)
+        self.store = SoftwareKeyStore(
+            self.root_keys, self.catalog.kek_shelf, os.urandom, libcrypto=libcrypto() if with_libcrypto else None
+        )
         self.stores = StoreRegistry(
             catalog=self.catalog, default=self.store, secrets=self.store, openers=openers or {},
             clock=self.clock, monotonic=time.monotonic, worker=self.ids.uuid(),

@@ -6,6 +6,8 @@ import hashlib
 import threading
 from pathlib import Path
 
+from tests.support.ml_kem_512 import libcrypto
+
 from kagitori_keystore.base import Domain
 from kagitori_keystore.rootkey import RootKeyProvider, open_file_root
 from kagitori_keystore.software import SoftwareKeyStore
@@ -67,5 +69,5 @@ class Workshop:
     def another_process(self, root: RootKeyProvider | None = None) -> SoftwareKeyStore:
         """A store over the same root key and shelf that shares no memory with the first."""
         return SoftwareKeyStore(
-            root or self.root, self.shelf, self.random, materials_cached=self.materials_cached
+            root or self.root, self.shelf, self.random, materials_cached=self.materials_cached, libcrypto=libcrypto()
         )

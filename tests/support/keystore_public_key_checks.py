@@ -7,12 +7,13 @@ from functools import partial
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from tests.support.keystore_abilities import MESSAGE, AbleStore, message_for
 from tests.support.keystore_ability_checks import GENERAL_ROWS, Row, refused_as_request
 from tests.support.keystore_contract import flips, invalid, refused
 from tests.support.keystore_parts import HOME, KEY, OTHER_KEY
+from tests.support.ml_kem_512 import peer_of
 
 from kagitori_keystore.algorithms import (
     Digest,
@@ -263,8 +264,7 @@ def wrong_peers_are_all_alike(under: AbleStore, spec: KeySpec) -> None:
 
 def encapsulated_secrets_come_back(under: AbleStore, spec: KeySpec) -> None:
     store, ref = under.store, under.ref(spec)
-    public = load_der_public_key(store.public_key(HOME, KEY, ref))
-    assert isinstance(public, mlkem.MLKEM768PublicKey | mlkem.MLKEM1024PublicKey)
+    public = peer_of(store.public_key(HOME, KEY, ref))
     made = [store.encapsulate(HOME, KEY, ref) for _ in range(3)] + [public.encapsulate()]
     assert len({secret for secret, _ in made}) == len({ciphertext for _, ciphertext in made}) == len(made)
     for secret, ciphertext in made:
@@ -288,7 +288,8 @@ def forged_encapsulations_give_another_secret(under: AbleStore, spec: KeySpec) -
 def encapsulations_of_another_length_are_refused(under: AbleStore, spec: KeySpec) -> None:
     store, ref = under.store, under.ref(spec)
     ciphertext = store.encapsulate(HOME, KEY, ref)[1]
-    for wrong in (b"", ciphertext[:-1], ciphertext + b"\x00", bytes(768), bytes(6144)):
+    others = [bytes(other.ciphertext_bytes) for other in ENCAPSULATING if other is not spec]
+    for wrong in (b"", ciphertext[:-1], ciphertext + b"\x00", *others, bytes(6144)):
         invalid(partial(store.decapsulate, HOME, KEY, ref, wrong))
 
 

@@ -112,6 +112,7 @@ def test_values_that_are_refused(section: str, name: str, value: Any) -> None:
         ({"server": {"region": "x"}}, "the flags: there is no section 'server'"),
         ({"service": "us-east-1"}, "the flags: there is no section 'service'"),
         ({"log": {"Level": "info"}}, "log.Level is not a setting"),
+        ({"keystore": {"libcrypto": "libcrypto.so.3"}}, "keystore.libcrypto must be empty, or an absolute path"),
     ],
 )
 def test_combinations_and_misspelt_names(flags: dict[str, Any], text: str) -> None:

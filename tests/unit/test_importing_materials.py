@@ -34,6 +34,8 @@ from tests.support.foreign_keys import (
     traditional,
     wrapped_info,
 )
+from tests.support.ml_kem_512 import ALGORITHM as ML_KEM_512
+from tests.support.ml_kem_512 import EXPANDED_BYTES, both_form, expanded_form, seed_form
 
 from kagitori_keystore.algorithms import KeyFamily, KeySpec, MaterialForm
 from kagitori_keystore.base import ImportFault, ImportRefused
@@ -297,12 +299,42 @@ def test_keys_of_no_spec_are_refused() -> None:
             refused(spec, der)
 
 
-def test_a_spec_unknown_to_the_library_is_refused() -> None:
+def test_ml_kem_512_takes_the_seed_alone_as_the_other_parameter_sets_do() -> None:
+    """The library doesn't know it: the form is read here."""
+    seed, expanded = os.urandom(64), os.urandom(EXPANDED_BYTES)
+    for der in (seed_form(seed), seed_form(seed, attributes=True)):
+        assert canonical_material(KeySpec.ML_KEM_512, der) == seed
+    whole = seed_form(seed)
+    for wrong in (
+        both_form(seed, expanded), expanded_form(expanded), seed_form(seed[:-1]), seed_form(seed + b"\x00"),
+        seed_form(b""), seed_form(seed, version=1), whole + b"\x00", whole[:-1], whole[2:], seed, b"",
+        wrapped_info(ML_KEM_512, seed), wrapped_info(ML_KEM_512, b"\x04\x40" + seed),
+        wrapped_info(ML_KEM_512, b"\x80\x81\x40" + seed), wrapped_info(ML_KEM_512, b"\x80\x40" + seed + b"\x00"),
+        wrapped_info(RsaAlgorithm(algorithm=ML_KEM_512.algorithm, parameters=asn1.Null()), b"\x80\x40" + seed),
+        bytes(5000),
+    ):
+        refused(KeySpec.ML_KEM_512, wrong)
     for other in DER_SPECS:
         refused(KeySpec.ML_KEM_512, pkcs8(key_of(other)))
+        refused(other, whole)
 
 
 FUZZ = settings(max_examples=200, deadline=None)
+
+
+@FUZZ
+@given(st.data())
+def test_a_changed_ml_kem_512_key_is_refused_or_another_seed(data: st.DataObject) -> None:
+    whole = seed_form(bytes(64))
+    changed = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        material = canonical_material(KeySpec.ML_KEM_512, bytes(changed))
+    except ImportRefused:
+        return
+    assert changed[:-64] == whole[:-64]
+    assert material == changed[-64:]
 
 
 @FUZZ

@@ -228,7 +228,9 @@ def test_ml_dsa(shop: Workshop, spec: KeySpec) -> None:
     assert done == 100
 
 
-@pytest.mark.parametrize("spec", [KeySpec.ML_KEM_768, KeySpec.ML_KEM_1024], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec", [KeySpec.ML_KEM_512, KeySpec.ML_KEM_768, KeySpec.ML_KEM_1024], ids=lambda spec: spec.name
+)
 def test_ml_kem(shop: Workshop, spec: KeySpec) -> None:
     """Public keys, secrets and the secrets of implicit rejection come out the same."""
     file = ("asymmetric", "MLKEM", f"kat_MLKEM_{spec.name[7:]}.rsp")

@@ -28,6 +28,7 @@ from tests.support.imports import (
 )
 from tests.support.inprocess import HOME, START, InProcess
 from tests.support.kms_calls import DAY, encrypt, identity_policy, key_arn, last_record, new_key, refused
+from tests.support.ml_kem_512 import libcrypto, peer_of
 
 from kagitori_keystore.algorithms import KeySpec
 from kagitori_keystore.ciphertext import aad_prefix, parse, with_context
@@ -59,6 +60,11 @@ def check_use(service: InProcess, spec: str, key_id: str, material: bytes) -> No
         values = {"key_id": key_id, "message": MESSAGE, "mac_algorithm": spec.replace("_", "_SHA_")}
         mac = service.call("GenerateMac", values).mac
         assert mac == hmac.digest(material, MESSAGE, f"sha{spec[5:]}")
+    elif spec == "ML_KEM_512":
+        secret, sealed = peer_of(service.call("GetPublicKey", {"key_id": key_id}).public_key).encapsulate()
+        assert libcrypto().open_ml_kem_512(material[-64:]).decapsulate(sealed) == secret
+        values = {"key_id": key_id, "encapsulation_algorithm": "ML_KEM", "shared_secret_ciphertext_blob": sealed}
+        assert service.call("Decapsulate", values).shared_secret == secret
     else:
         _check_pair(service, key_id, load_der_private_key(material, None))
 

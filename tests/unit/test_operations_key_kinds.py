@@ -21,12 +21,12 @@ LEGAL = {
     **{spec: {"SIGN_VERIFY"} for spec in ("ECC_SECG_P256K1", "ECC_NIST_EDWARDS25519")},
     **{spec: {"SIGN_VERIFY"} for spec in ("ML_DSA_44", "ML_DSA_65", "ML_DSA_87")},
     **{spec: {"GENERATE_VERIFY_MAC"} for spec in ("HMAC_224", "HMAC_256", "HMAC_384", "HMAC_512")},
-    **{spec: {"ENCAPSULATE_DECAPSULATE"} for spec in ("ML_KEM_768", "ML_KEM_1024")},
+    **{spec: {"ENCAPSULATE_DECAPSULATE"} for spec in ("ML_KEM_512", "ML_KEM_768", "ML_KEM_1024")},
 }
 """AWS KMS developer guide, "Key spec reference": spec -> usages."""
 
-NOT_SERVED = {KeySpec.SM2: KeyUsage.SIGN_VERIFY, KeySpec.ML_KEM_512: KeyUsage.ENCAPSULATE_DECAPSULATE}
-"""A spec of China Regions, and one that the library has no keys of."""
+NOT_SERVED = {KeySpec.SM2: KeyUsage.SIGN_VERIFY}
+"""A spec of China Regions."""
 
 PAIRS = [(spec.value, usage.value) for spec in KeySpec if spec not in NOT_SERVED for usage in KeyUsage]
 

@@ -248,6 +248,7 @@ def test_an_alias_named_like_a_key_is_none(service: InProcess) -> None:
     ("Verify", "ECC_NIST_P256", {}, "Requests-Asymmetric"),
     ("GetPublicKey", "ECC_NIST_EDWARDS25519", {}, "Requests-Asymmetric"),
     ("Decapsulate", "ML_KEM_768", {}, "Requests-Asymmetric"),
+    ("Encapsulate", "ML_KEM_512", {}, "Requests-Asymmetric"),
     ("Sign", "ML_DSA_65", {}, "Requests-Asymmetric"),
     ("DescribeKey", "RSA_4096", {}, "Requests-Symmetric"),
     ("GenerateDataKeyPair", "SYMMETRIC_DEFAULT", {"key_pair_spec": "RSA_2048"}, "Requests-DataKeyPair-RSA"),

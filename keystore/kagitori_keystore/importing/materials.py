@@ -56,6 +56,12 @@ _SEEDED_KEYS = (
 )
 
 
+# RFC 9935, which the library doesn't know for this parameter set: tag and content of an AlgorithmIdentifier with
+# id-alg-ml-kem-512 (2.16.840.1.101.3.4.4.1) and no parameters, and what is before a seed, [0] of 64 bytes.
+_ML_KEM_512_ALGORITHM = (b"\x30", bytes.fromhex("0609608648016503040401"))
+_ML_KEM_512_SEED = bytes.fromhex("8040")
+
+
 @asn1.sequence
 class _PrivateKeyInfo:
     """RFC 5208 section 5; loading alone would take the older forms of RSA and EC keys as well."""
@@ -107,26 +113,46 @@ def _elliptic(spec: KeySpec, unwrapped: bytes) -> bytearray:
 
 
 def _seeded(spec: KeySpec, unwrapped: bytes) -> bytearray:
+    if spec is KeySpec.ML_KEM_512:
+        return _ml_kem_512(spec, unwrapped)
     key = _load(unwrapped)
-    # A spec without a row is one that this library does not know.
-    if not isinstance(key, _SEEDED_KEYS) or not isinstance(key, _SEEDED.get(spec, ())):
+    if not isinstance(key, _SEEDED_KEYS) or not isinstance(key, _SEEDED[spec]):
         raise _wrong()
     return bytearray(key.private_bytes_raw())
 
 
-def _load(unwrapped: bytes) -> PrivateKeyTypes:
-    """The one private key that `unwrapped` is the PKCS#8 of, its parts checked against each other."""
+def _ml_kem_512(spec: KeySpec, unwrapped: bytes) -> bytearray:
+    """Of RFC 9935's three forms the seed alone, as for the other parameter sets. Every seed of that size is a key."""
+    info = _info(unwrapped)
+    head, seed = info.private_key[: len(_ML_KEM_512_SEED)], bytearray(info.private_key[len(_ML_KEM_512_SEED) :])
+    algorithm = (bytes(info.algorithm.tag_bytes), bytes(info.algorithm.data))
+    if (algorithm, head, len(seed)) != (_ML_KEM_512_ALGORITHM, _ML_KEM_512_SEED, spec.material_bytes):
+        raise _wrong()
+    return seed
+
+
+def _info(unwrapped: bytes) -> _PrivateKeyInfo:
     if len(unwrapped) > _PKCS8_MAX_BYTES:
         raise _wrong()
     try:
         info = asn1.decode_der(_PrivateKeyInfo, unwrapped)
+    except ValueError:
+        # As in `_load`.
+        raise _wrong() from None
+    if info.version != 0:
+        raise _wrong()
+    return info
+
+
+def _load(unwrapped: bytes) -> PrivateKeyTypes:
+    """The one private key that `unwrapped` is the PKCS#8 of, its parts checked against each other."""
+    info = _info(unwrapped)
+    try:
         key = load_der_private_key(unwrapped, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
         # TypeError: it is encrypted. InternalError: an Edwards seed of another length. No cause: its frames hold
         # the key, and messages may quote from it.
         raise _wrong() from None
-    if info.version != 0:
-        raise _wrong()
     # A key that says it is for one use alone, as RSA keys for PSS do (RFC 4055), would lose that here.
     plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     if asn1.decode_der(_PrivateKeyInfo, plain).algorithm.data != info.algorithm.data:

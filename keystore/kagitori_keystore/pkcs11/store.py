@@ -60,11 +60,13 @@ from kagitori_keystore.software.checks import (
     check_random_size,
     check_signing,
 )
-from kagitori_keystore.software.families import FAMILIES
+from kagitori_keystore.software.families import families
 
 GENERATION_FACTOR = 12
 """How many times longer the making of a key may take than its use: primes are found by chance."""
 _MATERIALS_CACHED = 10_000
+_FAMILIES = families(None)
+"""For data key pairs, of specs that tokens make."""
 
 
 def open_token(settings: TokenSettings, pin: bytes, counter: UseCounter) -> Pkcs11KeyStore:
@@ -235,7 +237,7 @@ class Pkcs11KeyStore(Lacking, Guarded):
         self, domain: Domain, key_id: str, ref: MaterialRef, pair_spec: DataKeyPairSpec, context: bytes
     ) -> DataKeyPair:
         spec = pair_spec.key_spec
-        make_pair = FAMILIES[spec.family].make_pair
+        make_pair = _FAMILIES[spec.family].make_pair
         if make_pair is None or spec not in self._description.key_specs:
             raise RequestRefused("the store makes no key pairs of this spec")
         self._opened(domain, key_id, ref).need_symmetric()  # before the long work

@@ -4,7 +4,8 @@
 
 `store` is the store, `keks` the key-encryption keys, `materials` the format of references, `families` which
 module makes and opens keys of which kind. Keys are done with by `cryptography` (OpenSSL), except for Ed25519ph,
-which it lacks and PyNaCl (libsodium) has. It makes keys of every spec but ML_KEM_512, which neither has.
+which it lacks and PyNaCl (libsodium) has, and ML-KEM-512, which it lacks and a libcrypto of OpenSSL 3.5 or newer
+has; a store that is given none (`libcrypto`) makes keys of every spec but ML_KEM_512.
 
 What is opened stays in memory as the library's key objects, whose memory OpenSSL holds and clears. The buffers
 used on the way are overwritten, as far as `secret.py` can promise; a data key pair, an Ed25519ph signature and
@@ -14,7 +15,7 @@ What an operation costs decides whether a caller may wait for it in its event lo
 a shared cloud machine, the key opened already (opening adds 15 to 50, on curves but P-256 and for ML-DSA and
 ML-KEM 120 to 550):
 
-    MAC of 4 KiB                4 to 8      ML-KEM encapsulate, decapsulate  25 to 45
+    MAC of 4 KiB                4 to 8      ML-KEM encapsulate, decapsulate  25 to 50
     symmetric                   5           ML-DSA sign, verify              550 to 2,000, 110 to 550
     public key                  1 to 50     RSA verify, encrypt              20 to 75
     Ed25519 sign, verify        45, 110     RSA sign, decrypt                250 (2,048 bits), 700, 1,500 (4,096)

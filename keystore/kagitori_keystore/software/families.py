@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kagitori_keystore.algorithms import KeyFamily, KeySpec
 from kagitori_keystore.secret import RandomSource
-from kagitori_keystore.software import ecc, edwards, macs, ml_dsa, ml_kem, rsa, symmetric
+from kagitori_keystore.software import ecc, edwards, macs, ml_dsa, rsa, symmetric
 from kagitori_keystore.software.abilities import OpenedKey
+from kagitori_keystore.software.libcrypto import LibCrypto
+from kagitori_keystore.software.ml_kem import MlKem
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +27,21 @@ class Family:
     make_pair: Callable[[KeySpec, RandomSource], tuple[bytes, bytes]] | None = None
 
 
-FAMILIES: dict[KeyFamily, Family] = {
-    KeyFamily.SYMMETRIC: Family(symmetric.make, symmetric.open_key),
-    KeyFamily.RSA: Family(rsa.make, rsa.open_key, rsa.make_pair),
-    KeyFamily.ECC_NIST: Family(ecc.make, ecc.open_nist, ecc.make_pair),
-    KeyFamily.ECC_SECG: Family(ecc.make, ecc.open_secg, ecc.make_pair),
-    KeyFamily.EDWARDS: Family(edwards.make, edwards.open_key, edwards.make_pair),
-    KeyFamily.HMAC: Family(macs.make, macs.open_key),
-    KeyFamily.ML_DSA: Family(ml_dsa.make, ml_dsa.open_key),
-    KeyFamily.ML_KEM: Family(ml_kem.make, ml_kem.open_key, ml_kem.make_pair),
-}
+def families(libcrypto: LibCrypto | None) -> Mapping[KeyFamily, Family]:
+    """All families. Without a `libcrypto` keys of ML_KEM_512 are neither opened nor made in pairs."""
+    ml_kem = MlKem(libcrypto)
+    return {
+        KeyFamily.SYMMETRIC: Family(symmetric.make, symmetric.open_key),
+        KeyFamily.RSA: Family(rsa.make, rsa.open_key, rsa.make_pair),
+        KeyFamily.ECC_NIST: Family(ecc.make, ecc.open_nist, ecc.make_pair),
+        KeyFamily.ECC_SECG: Family(ecc.make, ecc.open_secg, ecc.make_pair),
+        KeyFamily.EDWARDS: Family(edwards.make, edwards.open_key, edwards.make_pair),
+        KeyFamily.HMAC: Family(macs.make, macs.open_key),
+        KeyFamily.ML_DSA: Family(ml_dsa.make, ml_dsa.open_key),
+        KeyFamily.ML_KEM: Family(ml_kem.make, ml_kem.open_key, ml_kem.make_pair),
+    }
 
-SPECS_MADE: frozenset[KeySpec] = frozenset(
-    spec for spec in KeySpec if spec.family is not KeyFamily.ML_KEM or spec in ml_kem.PARAMETER_SETS
-)
-"""The specs whose keys this store makes and opens."""
+
+def specs_made(libcrypto: LibCrypto | None) -> frozenset[KeySpec]:
+    """The specs whose keys a store with these families makes and opens."""
+    return frozenset(spec for spec in KeySpec if libcrypto is not None or spec is not KeySpec.ML_KEM_512)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from kagitori_keystore.algorithms import KeySpec
-from kagitori_keystore.base import Domain, MaterialRef, RequestRefused
+from kagitori_keystore.base import Domain, MaterialRef
 from kagitori_keystore.importing.materials import canonical_material
 from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_keystore.secret import RandomSource, SecretBytes
-from kagitori_keystore.software.families import SPECS_MADE
 from kagitori_keystore.software.keks import KekShelf
+from kagitori_keystore.software.libcrypto import LibCrypto
 from kagitori_keystore.software.materials import seal_material
 from kagitori_keystore.software.store import SoftwareKeyStore
 from kagitori_keystore.xaes import NONCE_BYTES
@@ -19,8 +19,10 @@ class PlantedKeyStore(SoftwareKeyStore):
 
     __slots__ = ("_planted",)
 
-    def __init__(self, root: RootKeyProvider, shelf: KekShelf, random: RandomSource) -> None:
-        super().__init__(root, shelf, random)
+    def __init__(
+        self, root: RootKeyProvider, shelf: KekShelf, random: RandomSource, *, libcrypto: LibCrypto | None = None
+    ) -> None:
+        super().__init__(root, shelf, random, libcrypto=libcrypto)
         self._planted: dict[str, bytes] = {}
 
     def plant(self, key_id: str, material: bytes) -> None:
@@ -33,7 +35,6 @@ class PlantedKeyStore(SoftwareKeyStore):
         if planted is None:
             return super().generate(spec, domain, key_id)
         self._check_open()
-        if spec not in SPECS_MADE:
-            raise RequestRefused("the store makes no keys of this spec")
+        self._check_made(spec)
         with SecretBytes(canonical_material(spec, planted)) as material:
             return seal_material(self._keks.of(domain), self._random(NONCE_BYTES), spec, domain, key_id, material)

@@ -21,6 +21,7 @@ from kagitori_keystore.base import (
     Capability,
     CiphertextInvalid,
     Domain,
+    LibraryLacking,
     MaterialRef,
     MaterialUnknown,
     RequestRefused,
@@ -57,8 +58,9 @@ from kagitori_keystore.software.checks import (
     check_signing,
 )
 from kagitori_keystore.software.encodings import spki
-from kagitori_keystore.software.families import FAMILIES, SPECS_MADE
+from kagitori_keystore.software.families import families, specs_made
 from kagitori_keystore.software.keks import KekRing, KekShelf
+from kagitori_keystore.software.libcrypto import LibCrypto
 from kagitori_keystore.software.materials import seal_material, spec_of, unseal_material
 from kagitori_keystore.software.symmetric import SymmetricKey
 from kagitori_keystore.software.wrapped_secrets import (
@@ -69,12 +71,6 @@ from kagitori_keystore.software.wrapped_secrets import (
     unseal_secret,
 )
 from kagitori_keystore.xaes import NONCE_BYTES, TAG_BYTES
-
-_DESCRIPTION = StoreDescription(
-    kind=StoreKind.SOFTWARE,
-    capabilities=frozenset(Capability),
-    key_specs=SPECS_MADE,
-)
 
 _K = TypeVar("_K", bound=OpenedKey)
 
@@ -104,11 +100,12 @@ class SoftwareKeyStore(Guarded):
     """Implements `GeneralKeyStore` over a root key and a shelf of key-encryption keys.
 
     `random` makes keys and nonces, except for RSA and EC keys, which OpenSSL draws. At most `materials_cached`
-    opened materials and `domains_cached` opened key-encryption keys are kept. The store closes neither root key
-    nor shelf: they belong to who made them.
+    opened materials and `domains_cached` opened key-encryption keys are kept. Without a `libcrypto` the store makes
+    no keys of ML_KEM_512, and `LibraryLacking` is raised where one is used. The store closes neither root key nor
+    shelf: they belong to who made them.
     """
 
-    __slots__ = ("_closed", "_keks", "_materials", "_random")
+    __slots__ = ("_closed", "_description", "_families", "_keks", "_materials", "_random")
 
     def __init__(
         self,
@@ -116,10 +113,15 @@ class SoftwareKeyStore(Guarded):
         shelf: KekShelf,
         random: RandomSource,
         *,
+        libcrypto: LibCrypto | None = None,
         materials_cached: int = 10_000,
         domains_cached: int = 1_000,
     ) -> None:
         self._random = random
+        self._families = families(libcrypto)
+        self._description = StoreDescription(
+            kind=StoreKind.SOFTWARE, capabilities=frozenset(Capability), key_specs=specs_made(libcrypto)
+        )
         # By reference, checked against key, domain and material id on every hit.
         self._materials: HandleCache[bytes, _Opened] = HandleCache(materials_cached)
         self._keks = KekRing(root, shelf, random, domains_cached)
@@ -128,7 +130,7 @@ class SoftwareKeyStore(Guarded):
     # KeyStore
 
     def describe(self) -> StoreDescription:
-        return _DESCRIPTION
+        return self._description
 
     def health(self) -> None:
         self._check_open()
@@ -136,10 +138,9 @@ class SoftwareKeyStore(Guarded):
 
     def generate(self, spec: KeySpec, domain: Domain, key_id: str) -> MaterialRef:
         self._check_open()
-        if spec not in SPECS_MADE:
-            raise RequestRefused("the store makes no keys of this spec")
+        self._check_made(spec)
         kek = self._keks.of(domain)
-        with SecretBytes(FAMILIES[spec.family].make(spec, self._random)) as material:
+        with SecretBytes(self._families[spec.family].make(spec, self._random)) as material:
             return seal_material(kek, self._random(NONCE_BYTES), spec, domain, key_id, material)
 
     def forget(self, key_id: str) -> None:
@@ -220,8 +221,8 @@ class SoftwareKeyStore(Guarded):
         self, domain: Domain, key_id: str, ref: MaterialRef, pair_spec: DataKeyPairSpec, context: bytes
     ) -> DataKeyPair:
         spec = pair_spec.key_spec
-        make_pair = FAMILIES[spec.family].make_pair
-        if make_pair is None or spec not in SPECS_MADE:
+        make_pair = self._families[spec.family].make_pair
+        if make_pair is None or spec not in self._description.key_specs:
             raise RequestRefused("the store makes no key pairs of this spec")
         self._opened(domain, key_id, ref).able(SymmetricKey, "the key is not symmetric")  # before the long work
         private, public = make_pair(spec, self._random)
@@ -347,8 +348,8 @@ class SoftwareKeyStore(Guarded):
         wrapped_material: bytes,
     ) -> MaterialRef:
         self._check_open()
-        if spec not in SPECS_MADE:
-            raise RequestRefused("the store makes no keys of this spec")
+        if spec not in self._description.key_specs:
+            raise LibraryLacking("the key is of a spec that this process lacks the library for")
         kek = self._keks.existing(domain)
         wrapping_key = unseal(kek, domain, key_id, binding, sealed)
         unwrapped = unwrap(wrapping_key, algorithm, wrapped_material, self._random)
@@ -421,10 +422,14 @@ class SoftwareKeyStore(Guarded):
         drops = self._materials.drops
         spec = spec_of(ref)
         with unseal_material(self._keks.existing(domain), domain, key_id, ref) as material:
-            key = FAMILIES[spec.family].open(spec, material)
+            key = self._families[spec.family].open(spec, material)
         opened = _Opened(domain, key_id, ref.material_id, spec, key)
         self._materials.put(ref.reference, opened, drops)
         return opened
+
+    def _check_made(self, spec: KeySpec) -> None:
+        if spec not in self._description.key_specs:
+            raise RequestRefused("the store makes no keys of this spec")
 
     def _check_open(self) -> None:
         if self._closed:

@@ -21,6 +21,7 @@ from kagitori_server.operations.shapes.key_pairs import (
     GetPublicKeyRequest,
     GetPublicKeyResponse,
 )
+from kagitori_server.operations.store_errors import spec_not_made
 from kagitori_server.operations.stores import store_kind
 
 PairRequest = GenerateDataKeyPairRequest | GenerateDataKeyPairWithoutPlaintextRequest
@@ -65,8 +66,10 @@ def check_data_key_pair(context: Context, request: PairRequest) -> None:
     if store_kind(key) is StoreKind.XKS:
         raise UnsupportedOperationException(f"{key.arn} is in an external key store, which encrypts no data key pairs.")
     spec = material.DataKeyPairSpec.__members__.get(request.key_pair_spec.value)
-    if spec is None or spec.key_spec not in context.services.stores.default.describe().key_specs:
+    if spec is None:
         raise UnsupportedOperationException(f"Key pair spec {request.key_pair_spec} is not served.")
+    if spec.key_spec not in context.services.stores.default.describe().key_specs:
+        raise spec_not_made(KeySpec[spec.key_spec.name])
     if request.dry_run:
         canonical(request.encryption_context)
 

@@ -43,7 +43,7 @@ from kagitori_server.operations.shapes.keys import (
     ResourceOwner,
     UpdateKeyDescriptionRequest,
 )
-from kagitori_server.operations.store_errors import of_adoption, of_custom_store
+from kagitori_server.operations.store_errors import of_adoption, of_custom_store, spec_not_made
 from kagitori_server.operations.tags import merge_tags
 from kagitori_server.policy.defaults import default_key_policy
 
@@ -81,7 +81,7 @@ def check_create_key(context: Context, request: CreateKeyRequest) -> None:
 
 def _check_made(spec: KeySpec, store: GeneralKeyStore) -> None:
     if MaterialSpec[spec.name] not in store.describe().key_specs:
-        raise UnsupportedOperationException(f"Key spec {spec} is not served: the key store can't make such keys.")
+        raise spec_not_made(spec)
 
 
 def _check_store(context: Context, request: CreateKeyRequest) -> None:

@@ -8,6 +8,7 @@ from kagitori_keystore.base import (
     ImportFault,
     ImportRefused,
     KeyStoreError,
+    LibraryLacking,
     MaterialCorrupt,
     MaterialUnknown,
     PublicKeyInvalid,
@@ -25,6 +26,7 @@ from kagitori_server.model.errors import (
     XksKeyInvalidConfigurationException,
     XksKeyNotFoundException,
 )
+from kagitori_server.model.keys import KeySpec
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.stores import store_kind
 
@@ -39,11 +41,22 @@ def as_kms_error(error: KeyStoreError) -> KmsError:
         if error.reason is ImportFault.UNDECRYPTABLE:
             return InvalidCiphertextException()
         return IncorrectKeyMaterialException("The key material is not one key of the KMS key's spec.")
+    if isinstance(error, LibraryLacking):
+        return KeyUnavailableException("Keys of this spec need an OpenSSL of 3.5 or newer, which this server lacks.")
     if error.kind is ErrorKind.TOO_SLOW:
         return DependencyTimeoutException("The key store did not answer in time.", retry_after=1.0)
     if error.kind in (ErrorKind.SESSION_LOST, ErrorKind.STORE_LOST):
         return KeyUnavailableException("The key store can't be reached.", retry_after=1.0)
     return KMSInternalException("The key's material can't be used; the service's log says why.")
+
+
+def spec_not_made(spec: KeySpec) -> UnsupportedOperationException:
+    """The service's own key store makes no keys of a spec of this model."""
+    if spec is KeySpec.ML_KEM_512:
+        return UnsupportedOperationException(
+            "Key spec ML_KEM_512 is not served: this server lacks an OpenSSL of 3.5 or newer, which such keys need."
+        )
+    return UnsupportedOperationException(f"Key spec {spec} is not served: the key store can't make such keys.")
 
 
 def of_custom_store(error: KeyStoreError, context: Context) -> KmsError | None:
