@@ -43,7 +43,7 @@ def test_the_life_of_a_key_store(cli: CommandLine) -> None:
     store_id = made["custom_key_store_id"]
     failed = cli("keystore", "connect", "vault")
     assert failed.code == 1
-    assert "INVALID_CREDENTIALS" in failed.err
+    assert failed.err == f"error: Unhealthy: key store {store_id} could not be connected: INVALID_CREDENTIALS\n"
     cli.done("keystore", "disconnect", "vault")
     cli.done("keystore", "update", "vault", "--password-file", "pin", "--name", "hsm")
     assert cli.json("keystore", "connect", store_id)["connection_state"] == "CONNECTED"

@@ -136,14 +136,16 @@ def tail(
 def _messages(session: Session, request: TailEventsRequest) -> Iterator[TailEventsResponse]:
     """The messages of a call, those of a backlog as one."""
     backlog: list[AuditEvent] = []
+    token = ""
     first = not request.resume_token
     for message in session.client.admin.TailEvents(request):
         if first:
             backlog += message.events
+            token = message.resume_token
         else:
             yield message
     if first:
-        yield TailEventsResponse(events=backlog, resume_token=message.resume_token)
+        yield TailEventsResponse(events=backlog, resume_token=token)
 
 
 @command(app, "verify")

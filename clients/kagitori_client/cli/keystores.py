@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Annotated
 
@@ -27,7 +26,7 @@ from kagitori.kms.v1.resources_pb2 import (
     XKS_PROXY_CONNECTIVITY_PUBLIC_ENDPOINT,
     ConnectionErrorCode,
 )
-from kagitori_client.cli.failures import UsageError
+from kagitori_client.cli.failures import Unhealthy, UsageError
 from kagitori_client.cli.files import read_document
 from kagitori_client.cli.session import Session, command
 from kagitori_client.client import pages
@@ -195,7 +194,9 @@ def check(session: Session, store: Store) -> None:
         if answer.missing:
             session.records("missing", answer.missing, ["key_arn", "key_material_id", "object_id"])
     if answer.orphaned_count or answer.missing_count:
-        sys.exit(1)
+        raise Unhealthy(
+            f"key store {store_id} has {answer.orphaned_count} orphaned objects, and {answer.missing_count} are missing"
+        )
 
 
 def _made(session: Session, request: CreateCustomKeyStoreRequest) -> None:
@@ -219,8 +220,7 @@ def _finish(session: Session, store_id: str, *, wait: bool) -> None:
     session.record(found)
     if found.connection_state == CONNECTION_STATE_FAILED:
         code = ConnectionErrorCode.Name(found.connection_error_code).removeprefix("CONNECTION_ERROR_CODE_")
-        sys.stderr.write(f"error: it could not be connected: {code}\n")
-        sys.exit(1)
+        raise Unhealthy(f"key store {store_id} could not be connected: {code}")
 
 
 def _secret(name: str) -> str:
