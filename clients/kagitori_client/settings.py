@@ -76,11 +76,13 @@ def read_profiles(path: Path) -> dict[str, Settings]:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(_MAX_CONFIG)
+            content = file.read(_MAX_CONFIG + 1)
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise ConfigurationError(f"{path} can't be read: {error.strerror}") from None
+    if len(content) > _MAX_CONFIG:
+        raise ConfigurationError(f"{path} is longer than {_MAX_CONFIG:,} bytes: that is no configuration")
     try:
         document = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -98,8 +100,10 @@ def _profile(path: Path, name: str, table: object) -> Settings:
     for member, value in table.items():
         if member not in known:
             raise ConfigurationError(f"profile {name} in {path} has an unknown member {member!r}")
-        if not isinstance(value, str) or not value:
-            raise ConfigurationError(f"{member} of profile {name} in {path} must be a string that isn't empty")
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ConfigurationError(
+                f"{member} of profile {name} in {path} must be a string that isn't empty, without NUL"
+            )
     return Settings(**table)
 
 

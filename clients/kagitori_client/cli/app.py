@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -111,9 +112,18 @@ def run(arguments: list[str], program: Callable[..., object] | None = None) -> N
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # JSON is UTF-8 in every locale, and names of files that aren't text must not end a command that has done its
+        # work: they are written as escapes, which are JSON's own.
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     options = Options()
     try:
         (program or build())(args=arguments, prog_name="kagitori", obj=options)
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            # Nobody reads stdout any more. The framework ends with 1 then, which is for refusals here.
+            sys.exit(128 + signal.SIGPIPE)
+        raise
     except KagitoriError as error:
         sys.exit(report(error, debug=bool(options.debug)))
     except UnicodeEncodeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import sys
+import time
 from collections.abc import Iterator
 from typing import IO, Annotated, Protocol
 
@@ -20,6 +21,7 @@ from kagitori_client.cli.session import Session, command
 from kagitori_client.errors import ConnectionFailed, ServiceError
 
 _MOST_TRIES = 5
+_FIRST_PAUSE = 0.25
 _ROWS = 10_000
 """Of a row group, which is held in memory until it is written."""
 
@@ -86,6 +88,9 @@ def export(
             for event in _events(session, request):
                 sink.write(event)
                 written += 1
+    except BrokenPipeError:
+        # Who reads stdout has had enough of it.
+        raise
     except OSError as error:
         raise LocalFileError(f"{out}: {error.strerror or error}") from None
     sys.stderr.write(f"{written} records\n")
@@ -104,8 +109,10 @@ def _events(session: Session, request: ExportEventsRequest) -> Iterator[AuditEve
                     return
         except (ConnectionFailed, ServiceError) as error:
             tries += 1
-            if tries > _MOST_TRIES or (isinstance(error, ServiceError) and error.retry_after is None):
+            asked = error.retry_after if isinstance(error, ServiceError) else 0.0
+            if tries > _MOST_TRIES or asked is None:
                 raise
+            time.sleep(max(asked, _FIRST_PAUSE * 2.0 ** (tries - 1)))
         else:
             raise ConnectionFailed("the export ended before everything had been read")
 
