@@ -49,7 +49,7 @@ def parse_endpoint(text: str) -> Endpoint:
         if parts.netloc or not parts.path.startswith("/") or "\0" in parts.path:
             raise ConfigurationError(f"the endpoint {text!r} names no absolute path", hint=_FORMS)
         if len(os.fsencode(parts.path)) > _SOCKET_PATH_MAX:
-            raise ConfigurationError(f"the path of a socket has at most {_SOCKET_PATH_MAX} bytes")
+            raise ConfigurationError(f"the path of a socket has at most {_SOCKET_PATH_MAX} bytes", hint=_FORMS)
         return Endpoint(text=text, target=f"unix://{parts.path}", security=Security.SOCKET)
     if parts.scheme not in {"https", "http"}:
         raise ConfigurationError(f"the endpoint {text!r} has an unknown form", hint=_FORMS)

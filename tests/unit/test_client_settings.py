@@ -98,6 +98,8 @@ def test_profile_by_name_environment_or_default(tmp_path: Path) -> None:
         ("[profiles.default]\ntoken = 'x'", "unknown member 'token'"),
         ("[profiles.default]\nendpoint = 3", "must be a string"),
         ("[profiles.default]\nendpoint = ''", "must be a string"),
+        ('[profiles.default]\nca_file = "a\\u0000b"', "without NUL"),
+        ("#" * (1 << 20) + "\n", "is longer than"),
         ("[profiles.default", "no TOML"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -132,8 +133,18 @@ def run(arguments: list[str], program: Callable[..., object] | None = None) -> N
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         failed = LocalFileError(f"{where}{error.strerror or type(error).__name__}")
+        _give_up_stdout()
         sys.exit(report(failed, debug=bool(options.debug)))
     sys.exit(0)
+
+
+def _give_up_stdout() -> None:
+    """Where what is still to be written can't be: on the way out it would be tried again, and told in other words."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, sys.stdout.fileno())
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
