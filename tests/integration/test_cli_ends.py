@@ -121,3 +121,23 @@ def test_interrupts_while_it_loads(cli: CommandLine) -> None:
         [sys.executable, "-c", _INTERRUPTED], env=cli.environment, cwd=cli.folder, capture_output=True, check=False
     )
     assert (done.returncode, done.stderr) == (130, b"")
+
+
+@pytest.mark.parametrize(
+    ("noun", "hint", "listed"),
+    [
+        ("token", "hint: a token was made that nobody has: kagitori token revoke ", "token_id"),
+        ("access-key", "an access key was made whose secret nobody has: kagitori access-key delete ", "access_key_id"),
+    ],
+)
+def test_a_credential_that_can_not_be_written_is_told(cli: CommandLine, noun: str, hint: str, listed: str) -> None:
+    cli("principal", "create-user", "full-disk")
+    made = subprocess.run(
+        ["bash", "-c", 'ulimit -f 0; exec "$@"', "-", *PROGRAM, noun, "create", "user/full-disk", "--out", "secret"],
+        env=cli.environment, cwd=cli.folder, capture_output=True, text=True, check=False,
+    )
+    assert made.returncode == 2
+    assert made.stderr.startswith("error: LocalFile: secret: File too large\n")
+    [there] = cli.json(noun, "list", "--principal", "user/full-disk")[f"{noun}s".replace("-", "_")]
+    assert f"{hint}{there[listed]}\n" in made.stderr
+    assert not (cli.folder / "secret").exists()

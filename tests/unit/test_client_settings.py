@@ -108,6 +108,16 @@ def test_files_that_say_something_else(tmp_path: Path, text: str, reason: str) -
         read_profiles(_write(tmp_path, text))
 
 
+@pytest.mark.parametrize("mode", [0o660, 0o602, 0o666])
+def test_a_file_that_others_can_change(tmp_path: Path, mode: int) -> None:
+    """They could have the token that it names sent to their server."""
+    path = _write(tmp_path, f"[profiles.default]\nendpoint = '{A}'\n")
+    assert read_profiles(path)
+    path.chmod(mode)
+    with pytest.raises(ConfigurationError, match=rf"may be changed by others \(mode {mode:04o}\)"):
+        read_profiles(path)
+
+
 def test_written_profiles_read_back(tmp_path: Path) -> None:
     path = tmp_path / "new" / "config.toml"
     first = Settings(endpoint=A, token_file='/with "quotes" \\ and ünïcode \x7f\t', region="r")

@@ -242,7 +242,7 @@ def write_output(target: str, content: bytes, *, force: bool) -> None:
 
 def write_secret(target: str, content: bytes, *, force: bool) -> None:
     """Writes a small file, mode 0600, all or nothing."""
-    with replaced_file(target, force=force) as file:
+    with _failures(target), replaced_file(target, force=force) as file:
         file.write(content)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from kagitori.kms.v1.keys_pb2 import DescribeKeyRequest
 from kagitori_client.calls import LONGEST_TIMEOUT
 from kagitori_client.cli.failures import ReceiptMissing
 from kagitori_client.cli.files import check_output, write_output
-from kagitori_client.cli.text import Plain, cell, plain, printable
+from kagitori_client.cli.text import Plain, cell, json_text, plain, printable
 from kagitori_client.client import KmsClient
 from kagitori_client.errors import KagitoriError
 from kagitori_client.settings import Settings, load_settings
@@ -171,7 +170,7 @@ class Session:
 
     def json(self, data: Plain) -> None:
         """Prints one JSON value."""
-        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(data, indent=2) + "\n")
 
     def record(self, record: Message | Mapping[str, Plain]) -> None:
         """Prints one thing: JSON, or its members that are set, one to a line."""
