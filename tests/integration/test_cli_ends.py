@@ -14,14 +14,17 @@ from tests.support.commandline import PROGRAM, CommandLine
 from tests.support.devserver import DevServer
 
 _INTERRUPTED = """
-import kagitori_client.cli as c, os, signal, sys
+import kagitori_client.cli as c, os, resource, signal, sys
 class Finder:
     def find_spec(self, name, *_):
         if name == 'typer':
             os.kill(os.getpid(), signal.SIGINT)
 c.importlib.util.find_spec = lambda name: True
 sys.meta_path.insert(0, Finder())
-c.main(['status'])
+try:
+    c.main(['status'])
+finally:
+    assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
 """
 """Gets Ctrl-C when it begins to load the command line."""
 
@@ -116,7 +119,7 @@ def test_what_can_not_be_meant_is_wrong_usage(cli: CommandLine, arguments: list[
 
 
 def test_interrupts_while_it_loads(cli: CommandLine) -> None:
-    """Before the command line is there: the same exit code, and no traceback."""
+    """Before the command line is there: the same exit code, no traceback, and no core file."""
     done = subprocess.run(
         [sys.executable, "-c", _INTERRUPTED], env=cli.environment, cwd=cli.folder, capture_output=True, check=False
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process."""
+    # A core file would hold tokens, and keys that pass through.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _check_standard_files()
     missing = [name for name in ("typer", "rich") if importlib.util.find_spec(name) is None]
     if missing:
