@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -17,6 +19,7 @@ import grpc
 from grpc import aio
 
 from kagitori_client.credentials import BearerToken, TokenFile
+from kagitori_client.errors import ConnectionFailed
 from kagitori_client.status import Failure, failure
 
 if TYPE_CHECKING:
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds a call may take, tries and pauses included."""
+LONGEST_TIMEOUT = 86_400.0
+"""gRPC takes much longer ones for ones that are over."""
+
+STREAM_SILENCE = 60.0
+"""Seconds to wait for each message of a stream; the service sends some that only say how far it came."""
 
 REGION = "kagitori-region"
 RECEIPT_WANTED = ("kagitori-receipt", "true")
@@ -87,6 +95,8 @@ class CallPolicy:
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     receipts: TakeReceipt | None = field(default=None, repr=False)
     """Who gets the receipts of all calls; None: no receipts are wanted."""
+    silence: float = STREAM_SILENCE
+    """Seconds to wait for each message of a stream, unless the call was given a deadline."""
 
     def metadata(self, given: _Metadata) -> _Metadata:
         """The call's metadata; a Region given with the call goes before the client's."""
@@ -111,6 +121,10 @@ class CallPolicy:
             raise error
         trailing = tuple((name, value) for name, value in error.trailing_metadata() or ())
         return failure(error.code(), error.details(), trailing, endpoint=self.endpoint, timeout=timeout)
+
+    def silent(self) -> ConnectionFailed:
+        """What it means that no message came for so long."""
+        return ConnectionFailed(f"{self.endpoint} said nothing for {self.silence:g} s")
 
 
 def receipt_in(trailing: Iterable[tuple[str, str | bytes]] | None) -> bytes | None:
@@ -180,7 +194,8 @@ class SyncCalls(grpc.UnaryUnaryClientInterceptor):
 
 
 class SyncStreams(grpc.UnaryStreamClientInterceptor):
-    """For answers that are streams: metadata and errors as elsewhere, neither deadline nor another try."""
+    """For answers that are streams: metadata and errors as elsewhere, no other try, and instead of a deadline a limit
+    to the silence between messages."""
 
     def __init__(self, policy: CallPolicy) -> None:
         self._policy = policy
@@ -192,17 +207,46 @@ class SyncStreams(grpc.UnaryStreamClientInterceptor):
         request: _Request,
     ) -> _CallIterator[_Response]:
         """Starts the call; iterating raises KagitoriError if it fails."""
-        call = continuation(_outgoing(self._policy, client_call_details, client_call_details.timeout), request)
+        timeout = client_call_details.timeout
+        call = continuation(_outgoing(self._policy, client_call_details, timeout), request)
         # gRPC hands on what it gets; of a call's abilities this iterator has iterating and closing.
-        return cast("_CallIterator[_Response]", self._answers(call))
+        return cast("_CallIterator[_Response]", self._answers(call, timeout))
 
-    def _answers(self, call: _CallIterator[_Response]) -> Iterator[_Response]:
+    def _answers(self, call: _CallIterator[_Response], timeout: float | None) -> Iterator[_Response]:
+        late = threading.Event()
         try:
-            yield from call
+            while True:
+                with _watched(call, late, None if timeout is not None else self._policy.silence):
+                    message = next(call, None)
+                if message is None:
+                    return
+                yield message
         except grpc.RpcError as error:
-            raise self._policy.failure(error, self._policy.timeout).error from None
+            if late.is_set():
+                raise self._policy.silent() from None
+            raise self._policy.failure(error, self._policy.timeout if timeout is None else timeout).error from None
         finally:
             call.cancel()
+
+
+@contextmanager
+def _watched(call: _CallIterator[_Response], late: threading.Event, seconds: float | None) -> Iterator[None]:
+    """Cancels the call, and sets `late`, if the block lasts longer."""
+    if seconds is None:
+        yield
+        return
+
+    def give_up() -> None:
+        late.set()
+        call.cancel()
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _outgoing_async(
@@ -261,7 +305,7 @@ class AsyncCalls(aio.UnaryUnaryClientInterceptor):
 
 
 class AsyncStreams(aio.UnaryStreamClientInterceptor):
-    """For answers that are streams: metadata and errors as elsewhere, neither deadline nor another try."""
+    """For answers that are streams, as SyncStreams."""
 
     def __init__(self, policy: CallPolicy) -> None:
         self._policy = policy
@@ -275,14 +319,25 @@ class AsyncStreams(aio.UnaryStreamClientInterceptor):
         request: _Request,
     ) -> AsyncIterator[_Response]:
         """Starts the call; iterating raises KagitoriError if it fails."""
-        details = _outgoing_async(self._policy, client_call_details, client_call_details.timeout)
-        return self._answers(await continuation(details, request))
+        timeout = client_call_details.timeout
+        details = _outgoing_async(self._policy, client_call_details, timeout)
+        return self._answers(await continuation(details, request), timeout)
 
-    async def _answers(self, call: aio.UnaryStreamCall[_Request, _Response]) -> AsyncIterator[_Response]:
+    async def _answers(
+        self, call: aio.UnaryStreamCall[_Request, _Response], limit: float | None
+    ) -> AsyncIterator[_Response]:
+        messages = aiter(call)
         try:
-            async for answer in call:
-                yield answer
+            while True:
+                try:
+                    async with asyncio.timeout(self._policy.silence if limit is None else None):
+                        message = await anext(messages)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise self._policy.silent() from None
+                yield message
         except aio.AioRpcError as error:
-            raise self._policy.failure(error, self._policy.timeout).error from None
+            raise self._policy.failure(error, self._policy.timeout if limit is None else limit).error from None
         finally:
             call.cancel()

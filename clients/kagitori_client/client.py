@@ -26,6 +26,7 @@ from kagitori.kms.v1.dev_service_pb2_grpc import DevServiceStub
 from kagitori.kms.v1.key_service_pb2_grpc import KeyServiceStub
 from kagitori_client.calls import (
     DEFAULT_TIMEOUT,
+    LONGEST_TIMEOUT,
     AsyncCalls,
     AsyncStreams,
     CallPolicy,
@@ -232,8 +233,8 @@ class AsyncKmsClient:
 def _policy(
     connection: Connection, region: str | None, timeout: float, retries: Retries | None, receipts: TakeReceipt | None
 ) -> CallPolicy:
-    if timeout <= 0:
-        raise ConfigurationError("a timeout is more than 0 seconds")
+    if not 0 < timeout <= LONGEST_TIMEOUT:
+        raise ConfigurationError(f"a timeout is more than 0 seconds, and at most {LONGEST_TIMEOUT:.0f}")
     return CallPolicy(
         endpoint=connection.endpoint.text,
         token=connection.token,

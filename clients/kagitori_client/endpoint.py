@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import urlsplit
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 from kagitori_client.errors import ConfigurationError
 
 _FORMS = "write https://host:port, http://host:port (loopback only) or unix:///path/of/socket"
+_SOCKET_PATH_MAX = 107
+"""Linux, unix(7): 108 with the zero byte behind it."""
 
 
 class Security(Enum):
@@ -45,6 +48,8 @@ def parse_endpoint(text: str) -> Endpoint:
     if parts.scheme == "unix":
         if parts.netloc or not parts.path.startswith("/") or "\0" in parts.path:
             raise ConfigurationError(f"the endpoint {text!r} names no absolute path", hint=_FORMS)
+        if len(os.fsencode(parts.path)) > _SOCKET_PATH_MAX:
+            raise ConfigurationError(f"the path of a socket has at most {_SOCKET_PATH_MAX} bytes", hint=_FORMS)
         return Endpoint(text=text, target=f"unix://{parts.path}", security=Security.SOCKET)
     if parts.scheme not in {"https", "http"}:
         raise ConfigurationError(f"the endpoint {text!r} has an unknown form", hint=_FORMS)

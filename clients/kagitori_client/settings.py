@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -72,15 +73,21 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 def read_profiles(path: Path) -> dict[str, Settings]:
     """All profiles of a configuration file; none if there is no such file.
 
-    Raises ConfigurationError for a file that isn't TOML or says anything this client doesn't know.
+    Raises ConfigurationError for a file that others may change, isn't TOML or says anything this client doesn't know.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(_MAX_CONFIG)
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            content = file.read(_MAX_CONFIG + 1)
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise ConfigurationError(f"{path} can't be read: {error.strerror}") from None
+    if mode & 0o022:
+        # Who can change it can have the token that it names sent to a server of their own.
+        raise ConfigurationError(f"{path} may be changed by others (mode {mode:04o})", hint=f"chmod go-w {path}")
+    if len(content) > _MAX_CONFIG:
+        raise ConfigurationError(f"{path} is longer than {_MAX_CONFIG:,} bytes: that is no configuration")
     try:
         document = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -98,8 +105,10 @@ def _profile(path: Path, name: str, table: object) -> Settings:
     for member, value in table.items():
         if member not in known:
             raise ConfigurationError(f"profile {name} in {path} has an unknown member {member!r}")
-        if not isinstance(value, str) or not value:
-            raise ConfigurationError(f"{member} of profile {name} in {path} must be a string that isn't empty")
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ConfigurationError(
+                f"{member} of profile {name} in {path} must be a string that isn't empty, without NUL"
+            )
     return Settings(**table)
 
 

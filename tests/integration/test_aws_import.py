@@ -14,14 +14,17 @@ from tests.support.commandline import CommandLine, Result
 from tests.support.devserver import DevServer, running_server
 
 from kagitori.kms.v1.cryptography_pb2 import DecryptRequest, EncryptRequest
-from kagitori.kms.v1.key_material_pb2 import GetKeyRotationStatusRequest
+from kagitori.kms.v1.key_material_pb2 import DisableKeyRotationRequest, GetKeyRotationStatusRequest
 from kagitori.kms.v1.keys_pb2 import (
     CreateKeyRequest,
+    DeleteAliasRequest,
     DescribeKeyRequest,
+    EnableKeyRequest,
     GetKeyPolicyRequest,
     ListAliasesRequest,
     ListKeysRequest,
     ListResourceTagsRequest,
+    TagResourceRequest,
     UntagResourceRequest,
 )
 from kagitori.kms.v1.resources_pb2 import KeySpec, KeyState, Origin, Tag
@@ -148,6 +151,70 @@ def test_every_spec_state_and_origin_is_moved_and_a_second_run_changes_nothing(
     assert {row["outcome"] for row in again.values()} == {"found", "skipped"}
     assert {arn: row["arn"] for arn, row in again.items()} == {arn: row["arn"] for arn, row in moved.items()}
     assert _count(target) == before
+
+
+def test_a_key_that_aws_does_not_show_ends_nothing(kms: Any, target: DevServer, move: Callable[..., Result]) -> None:
+    closed = kms.create_key()["KeyMetadata"]["Arn"]
+    shown = kms.create_key()["KeyMetadata"]["Arn"]
+    before = kms.get_key_policy(KeyId=closed, PolicyName="default")["Policy"]
+    statement = {
+        "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{AWS_ACCOUNT}:root"},
+        "Action": ["kms:DescribeKey", "kms:PutKeyPolicy"], "Resource": "*",
+    }
+    kms.put_key_policy(KeyId=closed, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    try:
+        planned = move("--dry-run", "--key", closed, "--key", shown)
+        moved = move("--key", closed, "--key", "alias/nothing", "--key", shown)
+    finally:
+        kms.put_key_policy(KeyId=closed, Policy=before)
+    assert [row["outcome"] for row in planned.json["keys"]] == ["planned", "failed"]
+    rows = _outcomes(moved)
+    assert planned.code == moved.code == 1
+    assert rows[shown]["outcome"] == "created"
+    assert (rows[closed]["outcome"], rows[closed]["arn"]) == ("failed", None)
+    assert "AccessDeniedException" in rows[closed]["notes"][0]
+    assert "GetKeyPolicy" in rows[closed]["notes"][0]
+    assert "NotFoundException" in rows["alias/nothing"]["notes"][0]
+    assert moved.err.startswith("error: MovedInPart: 2 of 3 keys could not be moved")
+    assert _outcomes(move("--key", closed))[closed]["outcome"] == "created"
+
+
+def test_a_second_run_finishes_what_broke_off_and_leaves_what_was_changed_since(
+    kms: Any, target: DevServer, move: Callable[..., Result]
+) -> None:
+    arn = kms.create_key()["KeyMetadata"]["Arn"]
+    kms.create_alias(AliasName="alias/resting", TargetKeyId=arn)
+    kms.enable_key_rotation(KeyId=arn)
+    kms.disable_key(KeyId=arn)
+    here = _outcomes(move("--key", arn))[arn]["arn"]
+    with target.client() as client:
+
+        def seen() -> tuple[KeyState.ValueType, bool, int, str]:
+            tags = client.keys.ListResourceTags(ListResourceTagsRequest(key_id=here)).tags
+            return (
+                client.keys.DescribeKey(DescribeKeyRequest(key_id=here)).key_metadata.key_state,
+                client.keys.GetKeyRotationStatus(GetKeyRotationStatusRequest(key_id=here)).key_rotation_enabled,
+                len(client.keys.ListAliases(ListAliasesRequest(key_id=here)).aliases),
+                next(tag.tag_value for tag in tags if tag.tag_key == "kagitori:imported-from"),
+            )
+
+        def undo() -> None:
+            client.keys.EnableKey(EnableKeyRequest(key_id=here))
+            client.keys.DisableKeyRotation(DisableKeyRotationRequest(key_id=here))
+            client.keys.DeleteAlias(DeleteAliasRequest(alias_name="alias/resting"))
+
+        as_in_aws = (KeyState.KEY_STATE_DISABLED, True, 1, arn)
+        assert seen() == as_in_aws
+        undo()
+        assert _outcomes(move("--key", arn))[arn] | {"notes": []} == {
+            "source_arn": arn, "arn": here, "outcome": "found", "notes": []
+        }
+        assert seen() == (KeyState.KEY_STATE_ENABLED, False, 0, arn), "its owners' doing stays"
+        # What a run leaves that ended before the key was all that was planned.
+        tag = Tag(tag_key="kagitori:imported-from", tag_value=f"{arn} unfinished")
+        client.keys.TagResource(TagResourceRequest(key_id=here, tags=[tag]))
+        assert _outcomes(move("--key", arn))[arn]["outcome"] == "found"
+        assert seen() == as_in_aws
 
 
 def test_imported_material_comes_along_where_it_is_supplied(

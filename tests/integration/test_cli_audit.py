@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from concurrent import futures
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from pyarrow.parquet import ParquetFile, read_table
 from tests.support.commandline import CommandLine
@@ -62,7 +65,8 @@ def test_exports_are_the_trail_as_it_stands(cli: CommandLine, key: str) -> None:
     cli.done("audit", "export", "--out", "all.jsonl", *about)
     lines = (cli.folder / "all.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [event["cloud_trail_event"] for event in _found(cli, *about)][::-1]
-    assert cli("audit", "export", "--out", "all.jsonl", *about).code != 0, "no file is overwritten"
+    assert cli("audit", "export", "--out", "all.jsonl", *about).code == 2, "no file is overwritten"
+    cli.done("audit", "export", "--out", "all.jsonl", "--force", *about)
     assert len(cli.done("audit", "export", *about).text.splitlines()) == 4
     cli.done("audit", "export", "--format", "parquet", "--out", "all.parquet", *about)
     table = read_table(cli.folder / "all.parquet").to_pylist()
@@ -73,6 +77,38 @@ def test_exports_are_the_trail_as_it_stands(cli: CommandLine, key: str) -> None:
     assert cli("audit", "export", "--format", "parquet").code == 2
     cli.done("audit", "export", "--out", "none.parquet", "--format", "parquet", "--to", "2020-01-01")
     assert ParquetFile(cli.folder / "none.parquet").metadata.num_rows == 0
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_an_export_is_private_and_all_there_or_not_at_all(cli: CommandLine, key: str, form: str) -> None:
+    before = os.umask(0)
+    try:
+        cli.done("audit", "export", "--out", "good", "--format", form, "--filter", f"key={key}")
+    finally:
+        os.umask(before)
+    assert (cli.folder / "good").stat().st_mode & 0o777 == 0o600
+    files = cli.files()
+    assert cli("audit", "export", "--out", "bad", "--format", form, "--filter", "outcome=perhaps").code == 1
+    assert cli("audit", "export", "--out", "no/such", "--format", form).code == 2
+    assert cli.files() == files
+
+
+class _Silent(grpc.GenericRpcHandler):
+    """Answers every stream without a message."""
+
+    def service(self, _details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+        return grpc.unary_stream_rpc_method_handler(lambda _request, _context: iter(()))
+
+
+def test_a_tail_of_nothing_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[_Silent()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        line = CommandLine(monkeypatch, {"KAGITORI_ENDPOINT": f"http://127.0.0.1:{port}"}, tmp_path)
+        assert line.done("audit", "tail").out == b""
+    finally:
+        server.stop(None).wait()
 
 
 def test_pyarrow_is_imported_for_parquet_alone() -> None:

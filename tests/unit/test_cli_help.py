@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.commandline import program
@@ -19,7 +21,7 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": IMPORT_ROOTS, "HOME": "
 MAIN = "from kagitori_client.cli import main; main()"
 
 COMMANDS = """
-init serve status aws-env encrypt decrypt data-key random
+init serve status aws-env aws-import encrypt decrypt data-key random
 sign verify public-key data-key-pair derive encapsulate decapsulate
 mac: generate verify
 key: create list show last-used describe enable disable delete cancel-deletion set-description
@@ -39,6 +41,9 @@ budget: put show list delete list-freezes lift
 oidc-provider: create list delete
 keystore: create-hsm create-xks list show connect disconnect update delete check
 audit: export lookup open public-keys status tail trail verify
+audit: tree-head prove consistency verify-receipt
+dev clock: show set advance
+dev fault: inject list clear
 usage: list report prices
 """
 
@@ -74,6 +79,16 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert examples >= 10
 
 
+def test_the_list_of_commands_is_whole() -> None:
+    def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        if not hasattr(command, "commands"):
+            yield words
+        for name, each in getattr(command, "commands", {}).items():
+            yield from below(each, (*words, name))
+
+    assert sorted(below(program(), ())) == sorted(map(tuple, _words()))
+
+
 def test_whole_help_tells_nouns_and_exit_codes() -> None:
     shown = _run(MAIN, "--help")
     assert shown.returncode == 0
@@ -103,6 +118,16 @@ def test_encrypting_without_the_sdk_says_what_is_missing() -> None:
     ended = _run(f"import sys; sys.modules['aws_encryption_sdk'] = None; {MAIN}", "encrypt", "--key", "k", "a", "b")
     assert ended.returncode == 2
     assert "hint: pip install 'kagitori-kms[cli]'" in ended.stderr
+
+
+def test_parquet_without_pyarrow_says_what_is_missing(tmp_path: Path) -> None:
+    out = tmp_path / "records.parquet"
+    ended = _run(
+        f"import sys; sys.modules['pyarrow'] = None; {MAIN}", "audit", "export", "--format", "parquet", "--out", str(out)
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == "error: Usage: Parquet needs pyarrow\nhint: pip install 'kagitori-kms[parquet]'\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_light_client_stays_light() -> None:

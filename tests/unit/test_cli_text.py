@@ -15,7 +15,7 @@ from kagitori.kms.v1.cryptography_pb2 import EncryptRequest
 from kagitori.kms.v1.key_service_pb2 import DESCRIPTOR as KEYS
 from kagitori.kms.v1.operation_pb2 import KeyStoreHealth
 from kagitori.kms.v1.resources_pb2 import KeyMetadata, KeyState
-from kagitori_client.cli.text import cell, plain, printable
+from kagitori_client.cli.text import Plain, cell, json_text, plain, printable
 
 MESSAGES = sorted(
     {
@@ -101,3 +101,12 @@ def test_times_at_the_ends(time: str) -> None:
 def test_cells(value: object, text: str) -> None:
     assert cell(value) == text  # type: ignore[arg-type]  # plain data, but of every kind
     assert printable(text) == text
+
+
+def test_json_has_nothing_that_terminals_obey() -> None:
+    hostile: Plain = {"\x9b2J": ["\x1b[2J", "\x7f", "\x85", "注文 🔑"]}
+    for indent in (None, 2):
+        text = json_text(hostile, indent)
+        assert json.loads(text) == hostile
+        assert "注文 🔑" in text
+        assert all(c.isprintable() or c == "\n" for c in text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from grpc import aio
 
 from kagitori.kms.v1.admin_service_pb2 import DESCRIPTOR as ADMIN
+from kagitori.kms.v1.admin_service_pb2_grpc import AdminServiceStub
 from kagitori.kms.v1.crypto_service_pb2 import DESCRIPTOR as CRYPTO
 from kagitori.kms.v1.cryptography_pb2 import EncryptRequest, EncryptResponse
 from kagitori.kms.v1.decisions_pb2 import SimulatePolicyRequest, SimulatePolicyResponse
@@ -24,6 +27,7 @@ from kagitori.kms.v1.resources_pb2 import KeyListEntry
 from kagitori_client import (
     AsyncKmsClient,
     BearerToken,
+    ConfigurationError,
     Connection,
     ConnectionFailed,
     KmsClient,
@@ -33,7 +37,7 @@ from kagitori_client import (
     pages,
     parse_endpoint,
 )
-from kagitori_client.calls import is_repeatable
+from kagitori_client.calls import AsyncStreams, CallPolicy, SyncStreams, is_repeatable
 from kagitori_client.status import Failure
 
 TOKEN = "kgt_" + "t" * 43
@@ -317,3 +321,54 @@ def test_async_stream(endpoint: str, script: Script) -> None:
 
 def test_reprs_of_clients(client: KmsClient, endpoint: str) -> None:
     assert repr(client) == f"KmsClient({endpoint!r})"
+
+
+@pytest.fixture
+def stalled(script: Script) -> Iterator[None]:
+    """A server that says nothing more after the first message of a stream."""
+    hold = futures.Future[None]()
+
+    def stall(request: bytes, context: grpc.ServicerContext) -> bytes:
+        hold.exception(timeout=10)
+        return b""
+
+    script.answer = stall  # type: ignore[method-assign]
+    yield
+    hold.set_result(None)
+
+
+@pytest.mark.usefixtures("stalled")
+def test_a_stream_that_falls_silent(endpoint: str) -> None:
+    policy = CallPolicy(endpoint=endpoint, token=None, region=None, silence=0.2)
+    with grpc.insecure_channel(parse_endpoint(endpoint).target) as channel:
+        admin = AdminServiceStub(grpc.intercept_channel(channel, SyncStreams(policy)))
+        answers = admin.SimulatePolicy(SimulatePolicyRequest())
+        assert next(answers) == SimulatePolicyResponse()
+        # What its reader does meanwhile is none of the server's silence.
+        time.sleep(0.3)
+        with pytest.raises(ConnectionFailed, match=r"said nothing for 0\.2 s"):
+            next(answers)
+        with pytest.raises(ConnectionFailed, match=r"did not answer within 0\.1 s"):
+            list(admin.SimulatePolicy(SimulatePolicyRequest(), timeout=0.1))
+
+
+@pytest.mark.usefixtures("stalled")
+def test_an_async_stream_that_falls_silent(endpoint: str) -> None:
+    policy = CallPolicy(endpoint=endpoint, token=None, region=None, silence=0.2)
+
+    async def read(timeout: float | None, expected: str) -> None:  # noqa: ASYNC109  # the call's own
+        target = parse_endpoint(endpoint).target
+        async with aio.insecure_channel(target, interceptors=[AsyncStreams(policy)]) as channel:
+            answers = aiter(AdminServiceStub(channel).SimulatePolicy(SimulatePolicyRequest(), timeout=timeout))
+            assert await anext(answers) == SimulatePolicyResponse()
+            with pytest.raises(ConnectionFailed, match=expected):
+                await anext(answers)
+
+    asyncio.run(read(None, r"said nothing for 0\.2 s"))
+    asyncio.run(read(0.1, r"did not answer within 0\.1 s"))
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan"), float("inf"), 86_401.0])
+def test_timeouts_that_are_none(endpoint: str, timeout: float) -> None:
+    with pytest.raises(ConfigurationError, match="a timeout is"):
+        KmsClient(_connection(endpoint), timeout=timeout)

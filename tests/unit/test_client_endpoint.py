@@ -23,6 +23,7 @@ TOKEN = BearerToken("kgt_" + "A" * 43)
         ("http://localhost:7443", "localhost:7443", Security.LOOPBACK),
         ("http://[::1]:7443", "[::1]:7443", Security.LOOPBACK),
         ("unix:///run/kagitori/kms.sock", "unix:///run/kagitori/kms.sock", Security.SOCKET),
+        ("unix:///" + "a" * 106, "unix:///" + "a" * 106, Security.SOCKET),
     ],
 )
 def test_forms(text: str, target: str, security: Security) -> None:
@@ -35,6 +36,7 @@ def test_forms(text: str, target: str, security: Security) -> None:
     [
         "",
         "kms.example.org:7443",
+        "unix:///" + "a" * 107,
         "https://kms.example.org",
         "https://:7443",
         "https://kms.example.org:0",

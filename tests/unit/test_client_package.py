@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +77,13 @@ def test_report_shows_all_there_is_and_no_escape_sequences(capsys: pytest.Captur
         "hint: shorten it\n"
         "request id: r-1\n"
     )
+
+
+def test_the_extra_all_is_all_that_users_can_have() -> None:
+    """What `make serve` installs; a hint of the command line never asks for more than it."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    [everything] = extras["all"]
+    assert set(everything.removeprefix("kagitori-kms[").removesuffix("]").split(",")) == extras.keys() - {
+        "all", "dev", "testing"
+    }

@@ -98,12 +98,24 @@ def test_profile_by_name_environment_or_default(tmp_path: Path) -> None:
         ("[profiles.default]\ntoken = 'x'", "unknown member 'token'"),
         ("[profiles.default]\nendpoint = 3", "must be a string"),
         ("[profiles.default]\nendpoint = ''", "must be a string"),
+        ('[profiles.default]\nca_file = "a\\u0000b"', "without NUL"),
+        ("#" * (1 << 20) + "\n", "is longer than"),
         ("[profiles.default", "no TOML"),
     ],
 )
 def test_files_that_say_something_else(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         read_profiles(_write(tmp_path, text))
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o602, 0o666])
+def test_a_file_that_others_can_change(tmp_path: Path, mode: int) -> None:
+    """They could have the token that it names sent to their server."""
+    path = _write(tmp_path, f"[profiles.default]\nendpoint = '{A}'\n")
+    assert read_profiles(path)
+    path.chmod(mode)
+    with pytest.raises(ConfigurationError, match=rf"may be changed by others \(mode {mode:04o}\)"):
+        read_profiles(path)
 
 
 def test_written_profiles_read_back(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from kagitori_client.cli.policies import Principal
 from kagitori_client.cli.session import Session, command
 from kagitori_client.cli.text import plain
 from kagitori_client.client import pages
+from kagitori_client.errors import KagitoriError
 
 app = typer.Typer(help="Make and end access keys for signed requests.", no_args_is_help=True)
 
@@ -41,7 +42,12 @@ def create(
     answer = session.client.admin.CreateAccessKey(request)
     facts = {**plain(answer.access_key), "secret_access_key": answer.secret_access_key}
     if out is not None:
-        write_secret(out, f"{answer.secret_access_key}\n".encode("ascii"), force=False)
+        try:
+            write_secret(out, f"{answer.secret_access_key}\n".encode("ascii"), force=False)
+        except KagitoriError as error:
+            key_id = answer.access_key.access_key_id
+            error.hint = f"an access key was made whose secret nobody has: kagitori access-key delete {key_id}"
+            raise
         session.record({**facts, "secret_access_key": None, "secret_file": out})
     elif session.as_json:
         session.json(facts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import io
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -111,9 +113,18 @@ def run(arguments: list[str], program: Callable[..., object] | None = None) -> N
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # JSON is UTF-8 in every locale, and names of files that aren't text must not end a command that has done its
+        # work: they are written as escapes, which are JSON's own.
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     options = Options()
     try:
         (program or build())(args=arguments, prog_name="kagitori", obj=options)
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            # Nobody reads stdout any more. The framework ends with 1 then, which is for refusals here.
+            sys.exit(128 + signal.SIGPIPE)
+        raise
     except KagitoriError as error:
         sys.exit(report(error, debug=bool(options.debug)))
     except UnicodeEncodeError:
@@ -122,8 +133,18 @@ def run(arguments: list[str], program: Callable[..., object] | None = None) -> N
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         failed = LocalFileError(f"{where}{error.strerror or type(error).__name__}")
+        _give_up_stdout()
         sys.exit(report(failed, debug=bool(options.debug)))
     sys.exit(0)
+
+
+def _give_up_stdout() -> None:
+    """Where what is still to be written can't be: on the way out it would be tried again, and told in other words."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, sys.stdout.fileno())
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

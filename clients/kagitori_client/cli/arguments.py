@@ -88,7 +88,10 @@ def point_in_time(text: str) -> Timestamp:
         moment.GetCurrentTime()
         moment.FromSeconds(max(0, moment.seconds - seconds(text)))
         return moment
-    moment.FromDatetime(at.replace(tzinfo=at.tzinfo or UTC))
+    try:
+        moment.FromDatetime(at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC))
+    except OverflowError:
+        raise UsageError(f"{text!r} is no time of the years 1 to 9999") from None
     return moment
 
 

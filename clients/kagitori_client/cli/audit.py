@@ -22,7 +22,7 @@ from kagitori_client.cli.arguments import point_in_time
 from kagitori_client.cli.audit_filters import ATTRIBUTES, filters
 from kagitori_client.cli.failures import AuditTrailBroken
 from kagitori_client.cli.session import Session, command
-from kagitori_client.cli.text import Plain, moment, plain, printable
+from kagitori_client.cli.text import Plain, json_text, moment, plain, printable
 from kagitori_client.client import pages
 from kagitori_client.errors import ConnectionFailed, ServiceError
 
@@ -48,7 +48,7 @@ def _print(session: Session, event: AuditEvent) -> None:
     """One record on one line."""
     record = _record(event)
     if session.as_json:
-        sys.stdout.write(json.dumps({**plain(event), "cloud_trail_event": record}, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text({**plain(event), "cloud_trail_event": record}) + "\n")
     else:
         outcome = str(record.get("errorCode") or "ok")
         identity = record.get("userIdentity")
@@ -136,14 +136,16 @@ def tail(
 def _messages(session: Session, request: TailEventsRequest) -> Iterator[TailEventsResponse]:
     """The messages of a call, those of a backlog as one."""
     backlog: list[AuditEvent] = []
+    token = ""
     first = not request.resume_token
     for message in session.client.admin.TailEvents(request):
         if first:
             backlog += message.events
+            token = message.resume_token
         else:
             yield message
     if first:
-        yield TailEventsResponse(events=backlog, resume_token=message.resume_token)
+        yield TailEventsResponse(events=backlog, resume_token=token)
 
 
 @command(app, "verify")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import enum
 import sys
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Annotated, Protocol
 
 import typer
@@ -14,11 +14,14 @@ import typer
 from kagitori.kms.v1.audit_pb2 import AuditEvent, ExportEventsRequest
 from kagitori_client.cli.arguments import point_in_time
 from kagitori_client.cli.audit_filters import filters
+from kagitori_client.cli.encryption import Force
 from kagitori_client.cli.failures import LocalFileError, UsageError
+from kagitori_client.cli.files import STANDARD, replaced_file
 from kagitori_client.cli.session import Session, command
 from kagitori_client.errors import ConnectionFailed, ServiceError
 
 _MOST_TRIES = 5
+_FIRST_PAUSE = 0.25
 _ROWS = 10_000
 """Of a row group, which is held in memory until it is written."""
 
@@ -65,21 +68,29 @@ def export(
         str | None, typer.Option("--to", help="Records up to then, likewise; now by default.", metavar="TIME")
     ] = None,
     account: Annotated[str | None, typer.Option(help="Another account than the caller's.", metavar="ACCOUNT")] = None,
+    force: Force = False,
 ) -> None:
-    """Write all audit records of a period, the oldest first; those that fit all filters."""
+    """Write all audit records of a period, the oldest first; those that fit all filters.
+
+    FILE has mode 0600, and appears only when all are in it.
+    """
     request = ExportEventsRequest(filters=filters(only, context), account_id=account)
     for text, into in ((since, request.start_time), (until, request.end_time)):
         if text is not None:
             into.CopyFrom(point_in_time(text))
-    if form is Format.PARQUET and out == "-":
+    if form is Format.PARQUET and out == STANDARD:
         raise UsageError("a Parquet file needs a name", hint="give --out")
     written = 0
     try:
         with contextlib.ExitStack() as stack:
-            sink = _json_lines(stack, out) if form is Format.JSONL else _parquet(stack, out)
+            file = sys.stdout.buffer if out == STANDARD else stack.enter_context(replaced_file(out, force=force))
+            sink = _JsonLines(file) if form is Format.JSONL else _parquet(stack, file)
             for event in _events(session, request):
                 sink.write(event)
                 written += 1
+    except BrokenPipeError:
+        # Who reads stdout has had enough of it.
+        raise
     except OSError as error:
         raise LocalFileError(f"{out}: {error.strerror or error}") from None
     sys.stderr.write(f"{written} records\n")
@@ -98,29 +109,25 @@ def _events(session: Session, request: ExportEventsRequest) -> Iterator[AuditEve
                     return
         except (ConnectionFailed, ServiceError) as error:
             tries += 1
-            if tries > _MOST_TRIES or (isinstance(error, ServiceError) and error.retry_after is None):
+            asked = error.retry_after if isinstance(error, ServiceError) else 0.0
+            if tries > _MOST_TRIES or asked is None:
                 raise
+            time.sleep(max(asked, _FIRST_PAUSE * 2.0 ** (tries - 1)))
         else:
             raise ConnectionFailed("the export ended before everything had been read")
 
 
 class _JsonLines:
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     def write(self, event: AuditEvent) -> None:
-        self._file.write(event.cloud_trail_event + "\n")
+        self._file.write(event.cloud_trail_event.encode() + b"\n")
 
 
-def _json_lines(stack: contextlib.ExitStack, out: str) -> _Sink:
-    if out == "-":
-        return _JsonLines(sys.stdout)
-    return _JsonLines(stack.enter_context(Path(out).open("x", encoding="utf-8")))
-
-
-def _parquet(stack: contextlib.ExitStack, out: str) -> _Sink:
+def _parquet(stack: contextlib.ExitStack, file: IO[bytes]) -> _Sink:
     try:
         from kagitori_client.cli.parquet import ParquetFile
     except ModuleNotFoundError:
         raise UsageError("Parquet needs pyarrow", hint="pip install 'kagitori-kms[parquet]'") from None
-    return stack.enter_context(ParquetFile(Path(out), _ROWS))
+    return stack.enter_context(ParquetFile(file, _ROWS))

@@ -57,12 +57,13 @@ def aws_import(
     """Copy keys' settings, policies, tags and aliases from AWS KMS, which stays as it is.
 
     Material that AWS made never leaves AWS: such keys get new material here. A second run goes on where the first
-    one ended. Credentials for AWS are boto3's: profile, environment, instance role.
+    one ended, and leaves alone what the first one finished. Keys that AWS doesn't show are told at the end, with exit
+    code 1. Credentials for AWS are boto3's: profile, environment, instance role.
     """
     # Not above: they load cryptography and boto3, which makes every command start later.
     from kagitori_client.migration.moving import Moved, Moving
     from kagitori_client.migration.plan import Wishes, plan, read_accounts
-    from kagitori_client.migration.source import Source
+    from kagitori_client.migration.source import Source, SourceKey, UnreadKey
 
     wishes = Wishes(
         accounts=read_accounts(pairs(map_account, "--map-account")), materials=pairs(material, "--material"),
@@ -71,7 +72,8 @@ def aws_import(
     if mapping_out is not None:
         check_output(mapping_out, force=force)
     source = Source(profile=aws_profile, region=aws_region, endpoint=aws_endpoint)
-    plans = [plan(found, wishes) for found in source.keys(key or ())]
+    read = list(source.keys(key or ()))
+    plans = [plan(found, wishes) for found in read if isinstance(found, SourceKey)]
     if dry_run:
         results = [
             Moved(each.source.arn, None, "skipped" if each.skipped else "planned",
@@ -83,6 +85,10 @@ def aws_import(
             session.client, lambda name: read_material(name, None, None), bypass_lockout_check=bypass_lockout_check
         )
         results = [moving.carry_out(each) for each in plans]
+    results += [
+        Moved(each.name, None, "failed", (f"it can't be read: {each.reason}",))
+        for each in read if isinstance(each, UnreadKey)
+    ]
     rows: list[dict[str, Plain]] = [
         {"source_arn": each.source_arn, "arn": each.arn, "outcome": each.outcome, "notes": list(each.notes)}
         for each in results

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from kagitori_client.cli.failures import LocalFileError, UsageError
 from kagitori_client.cli.patient import patient_reader
+from kagitori_client.cli.text import printable
 
 STANDARD = "-"
 _MAX_DOCUMENT = 1 << 20
@@ -47,6 +48,18 @@ def read_small(name: str, most: int, what: str) -> bytes:
         raise UsageError(f"{name} is empty: that is no {what}")
     if len(content) > most:
         raise UsageError(f"{name} is longer than {most:,} bytes: that is no {what}")
+    return content
+
+
+def read_secret(name: str, most: int, what: str) -> bytes:
+    """A binary file of 1 to `most` bytes, `-` for stdin, with a warning where others can read it too."""
+    content = read_small(name, most, what)
+    if name != STANDARD:
+        with _failures(name):
+            mode = stat.S_IMODE(Path(name).stat().st_mode)
+        if mode & 0o077:
+            shown = printable(name)
+            sys.stderr.write(f"warning: others may read the {what} in {shown} (mode {mode:04o}): chmod 600 it\n")
     return content
 
 
@@ -229,7 +242,7 @@ def write_output(target: str, content: bytes, *, force: bool) -> None:
 
 def write_secret(target: str, content: bytes, *, force: bool) -> None:
     """Writes a small file, mode 0600, all or nothing."""
-    with replaced_file(target, force=force) as file:
+    with _failures(target), replaced_file(target, force=force) as file:
         file.write(content)
 
 

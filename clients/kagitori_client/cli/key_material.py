@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import stat
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,7 +23,7 @@ from kagitori.kms.v1.resources_pb2 import ExpirationModel
 from kagitori_client.cli.arguments import seconds, value
 from kagitori_client.cli.encryption import Force
 from kagitori_client.cli.failures import UsageError
-from kagitori_client.cli.files import STANDARD, check_output, read_small, refuse_same_file, write_secret
+from kagitori_client.cli.files import STANDARD, check_output, read_secret, read_small, refuse_same_file, write_secret
 from kagitori_client.cli.keys import Key
 from kagitori_client.cli.pem import PUBLIC, KeyForm, written
 from kagitori_client.cli.session import Session, command
@@ -188,9 +186,9 @@ def read_material(name: str, form: str | None, passphrase: str | None) -> KeyMat
     if name == STANDARD and passphrase == STANDARD:
         raise UsageError("only one of --material and --passphrase-file can be -")
     return importing.read_key_material(
-        _secret(name, importing.KEY_FILE_MAX_BYTES, "key material"),
+        read_secret(name, importing.KEY_FILE_MAX_BYTES, "key material"),
         form=importing.KeyFileForm(form.lower()) if form is not None else None,
-        passphrase=_secret(passphrase, _PASSPHRASE_MAX, "passphrase").rstrip(b"\r\n") if passphrase else None,
+        passphrase=read_secret(passphrase, _PASSPHRASE_MAX, "passphrase").rstrip(b"\r\n") if passphrase else None,
     )
 
 
@@ -199,16 +197,6 @@ def _wrapped(content: KeyMaterial, public_key: bytes, algorithm: str) -> bytes:
     from kagitori_client import importing
 
     return importing.wrap_key_material(content, public_key, importing.WrappingAlgorithm(algorithm.upper()))
-
-
-def _secret(name: str, most: int, what: str) -> bytes:
-    """A small file, with a warning where others can read it too."""
-    content = read_small(name, most, what)
-    if name != STANDARD:
-        mode = stat.S_IMODE(Path(name).stat().st_mode)
-        if mode & 0o077:
-            sys.stderr.write(f"warning: others may read the {what} in {name} (mode {mode:04o}): chmod 600 it\n")
-    return content
 
 
 def _hint(error: ServiceError, specs: Sequence[str], *, new: bool) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Annotated
 
@@ -27,8 +26,8 @@ from kagitori.kms.v1.resources_pb2 import (
     XKS_PROXY_CONNECTIVITY_PUBLIC_ENDPOINT,
     ConnectionErrorCode,
 )
-from kagitori_client.cli.failures import UsageError
-from kagitori_client.cli.files import read_document
+from kagitori_client.cli.failures import Unhealthy, UsageError
+from kagitori_client.cli.files import read_document, read_secret
 from kagitori_client.cli.session import Session, command
 from kagitori_client.client import pages
 
@@ -42,6 +41,7 @@ _COLUMNS = [
     "connection_error_code", "cloud_hsm_cluster_id",
 ]
 _ID_PREFIX = "cks-"
+_SECRET_MAX = 4_096
 
 Password = Annotated[
     str, typer.Option("--password-file", help="File with the user PIN of the token; - for stdin.", metavar="FILE")
@@ -68,7 +68,7 @@ def create_hsm(
 ) -> None:
     """Make a key store on a PKCS#11 token. Connecting it changes the token's user PIN."""
     request = CreateCustomKeyStoreRequest(
-        custom_key_store_name=name, cloud_hsm_cluster_id=cluster, key_store_password=_secret(password_file),
+        custom_key_store_name=name, cloud_hsm_cluster_id=cluster, key_store_password=_secret(password_file, "PIN"),
         trust_anchor_certificate=read_document(trust_anchor),
     )
     _made(session, request)
@@ -157,7 +157,7 @@ def update(
     request = UpdateCustomKeyStoreRequest(
         custom_key_store_id=_found(session, store).custom_key_store_id,
         new_custom_key_store_name=name,
-        key_store_password=None if password_file is None else _secret(password_file),
+        key_store_password=None if password_file is None else _secret(password_file, "PIN"),
         cloud_hsm_cluster_id=cluster,
         xks_proxy_uri_endpoint=proxy,
         xks_proxy_uri_path=proxy_path,
@@ -195,7 +195,9 @@ def check(session: Session, store: Store) -> None:
         if answer.missing:
             session.records("missing", answer.missing, ["key_arn", "key_material_id", "object_id"])
     if answer.orphaned_count or answer.missing_count:
-        sys.exit(1)
+        raise Unhealthy(
+            f"key store {store_id} has {answer.orphaned_count} orphaned objects, and {answer.missing_count} are missing"
+        )
 
 
 def _made(session: Session, request: CreateCustomKeyStoreRequest) -> None:
@@ -219,16 +221,19 @@ def _finish(session: Session, store_id: str, *, wait: bool) -> None:
     session.record(found)
     if found.connection_state == CONNECTION_STATE_FAILED:
         code = ConnectionErrorCode.Name(found.connection_error_code).removeprefix("CONNECTION_ERROR_CODE_")
-        sys.stderr.write(f"error: it could not be connected: {code}\n")
-        sys.exit(1)
+        raise Unhealthy(f"key store {store_id} could not be connected: {code}")
 
 
-def _secret(name: str) -> str:
+def _secret(name: str, what: str) -> str:
     """The one line of a file, so that no secret is on a command line."""
-    return read_document(name).rstrip("\r\n")
+    try:
+        return read_secret(name, _SECRET_MAX, what).decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        # Not chained: the decoding error holds the bytes.
+        raise UsageError(f"{name} is not UTF-8 text") from None
 
 
 def _credential(access_key_id: str, secret_file: str) -> XksProxyAuthenticationCredential:
     return XksProxyAuthenticationCredential(
-        access_key_id=access_key_id, raw_secret_access_key=_secret(secret_file)
+        access_key_id=access_key_id, raw_secret_access_key=_secret(secret_file, "secret")
     )

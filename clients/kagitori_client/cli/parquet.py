@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 from pyarrow.parquet import ParquetWriter
@@ -32,12 +31,11 @@ _SCHEMA = pa.schema([
 
 
 class ParquetFile:
-    """A context manager that ends the file."""
+    """A context manager that writes what belongs at the end; the file itself stays open."""
 
-    def __init__(self, path: Path, rows: int) -> None:
-        """`rows` is how many a group has. Raises OSError, FileExistsError."""
-        self._file = path.open("xb")
-        self._writer = ParquetWriter(self._file, _SCHEMA, compression="zstd")
+    def __init__(self, file: IO[bytes], rows: int) -> None:
+        """`rows` is how many a group has. Raises OSError, later as well."""
+        self._writer = ParquetWriter(file, _SCHEMA, compression="zstd")
         self._most = rows
         self._rows: list[dict[str, Any]] = []
 
@@ -50,7 +48,6 @@ class ParquetFile:
         if error is None:
             self._flush()
         self._writer.close()
-        self._file.close()
 
     def write(self, event: AuditEvent) -> None:
         """Adds a record."""

@@ -19,6 +19,7 @@ from kagitori_client.cli.arguments import principal_arn
 from kagitori_client.cli.files import read_document
 from kagitori_client.cli.keys import Key
 from kagitori_client.cli.session import Session, command
+from kagitori_client.cli.text import printable
 from kagitori_client.client import pages
 
 app = typer.Typer(help="Read, write, check and explain policies of keys and principals.", no_args_is_help=True)
@@ -33,13 +34,13 @@ Document = Annotated[str, typer.Argument(metavar="FILE", help="JSON document, - 
 
 
 def print_document(session: Session, text: str, **facts: str) -> None:
-    """Prints a policy byte for byte; only a terminal gets a line end it may lack."""
+    """Prints a policy byte for byte; a terminal gets a line end that may be missing, and nothing that moves it."""
     if session.as_json:
         session.json({**facts, "policy": text})
-        return
-    sys.stdout.write(text)
-    if sys.stdout.isatty() and not text.endswith("\n"):
-        sys.stdout.write("\n")
+    elif sys.stdout.isatty():
+        sys.stdout.write("".join(f"{printable(line)}\n" for line in text.replace("\t", "    ").splitlines()))
+    else:
+        sys.stdout.write(text)
 
 
 @command(app, "get", epilog="Example: kagitori policy get alias/orders > policy.json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,10 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from kagitori.kms.v1.keys_pb2 import DescribeKeyRequest
+from kagitori_client.calls import LONGEST_TIMEOUT
 from kagitori_client.cli.failures import ReceiptMissing
-from kagitori_client.cli.files import write_output
-from kagitori_client.cli.text import Plain, cell, plain
+from kagitori_client.cli.files import check_output, write_output
+from kagitori_client.cli.text import Plain, cell, json_text, plain, printable
 from kagitori_client.client import KmsClient
+from kagitori_client.errors import KagitoriError
 from kagitori_client.settings import Settings, load_settings
 
 _PANEL = "Connection and output"
@@ -88,8 +89,11 @@ _SHARED: dict[str, Any] = {
     "region": Annotated[str | None, _option("--region", help_text="Region of the call. [env: KAGITORI_REGION]")],
     "output": Annotated[Output | None, _option("--output", help_text="table (default) or json.")],
     "timeout": Annotated[
-        float | None, typer.Option("--timeout", min=0.1, help="Seconds per call; 10, or 60 to make keys, by default.",
-                                   rich_help_panel=_PANEL, show_default=False)
+        float | None,
+        typer.Option(
+            "--timeout", min=0.1, max=LONGEST_TIMEOUT, help="Seconds per call; 10, or 60 to make keys, by default.",
+            rich_help_panel=_PANEL, show_default=False,
+        ),
     ],
     "receipt": Annotated[
         str | None,
@@ -120,19 +124,28 @@ class Session:
     def _take_receipt(self, _method: str, receipt: bytes | None) -> None:
         self._receipt = receipt
 
-    def keep_receipt(self, *, succeeded: bool) -> None:
-        """Writes the receipt of the last call, which may have been refused, if the user wants one.
+    def check_receipt_file(self) -> None:
+        """Refuses a file for the receipt that can't be written, before there is a call to prove."""
+        if self.options.receipt is not None:
+            check_output(self.options.receipt, force=True)
 
-        Raises ReceiptMissing if there is none although the command succeeded, LocalFileError.
-        """
+    def keep_receipt(self) -> None:
+        """Writes the receipt of the last call, if the user wants one. Raises ReceiptMissing, LocalFileError."""
         if self.options.receipt is None:
             return
-        if self._receipt is not None:
-            write_output(self.options.receipt, self._receipt, force=True)
-        elif succeeded:
+        if self._receipt is None:
             raise ReceiptMissing(
                 "the service gave no receipt for the call", hint="kagitori audit prove finds it by its request id"
             )
+        write_output(self.options.receipt, self._receipt, force=True)
+
+    def keep_receipt_of_failure(self) -> None:
+        """The same after a failure, which is what the user has to be told; of another one here there is a warning."""
+        if self._receipt is not None:
+            try:
+                self.keep_receipt()
+            except KagitoriError as error:
+                sys.stderr.write(f"warning: the receipt was not written: {printable(error.message)}\n")
 
     @property
     def patience(self) -> float:
@@ -157,7 +170,7 @@ class Session:
 
     def json(self, data: Plain) -> None:
         """Prints one JSON value."""
-        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(data, indent=2) + "\n")
 
     def record(self, record: Message | Mapping[str, Plain]) -> None:
         """Prints one thing: JSON, or its members that are set, one to a line."""
@@ -234,14 +247,18 @@ def command(
             options: Options = ctx.obj
             options.take({key: arguments.pop(key) for key in _SHARED})
             session = Session(options)
-            succeeded = False
+            session.check_receipt_file()
             try:
                 call: Callable[..., None] = function
                 call(session, **arguments)
-                succeeded = True
+                # Here, that a failure to write is told and not lost on the way out.
+                sys.stdout.flush()
+            except BaseException:
+                session.keep_receipt_of_failure()
+                raise
             finally:
                 session.close()
-                session.keep_receipt(succeeded=succeeded)
+            session.keep_receipt()
 
         run.__doc__ = function.__doc__
         run.__name__ = getattr(function, "__name__", name)

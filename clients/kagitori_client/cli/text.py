@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -117,6 +119,13 @@ def cell(value: Plain) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(cell(item) for item in value)
     return printable(str(value))
+
+
+def json_text(data: Plain, indent: int | None = None) -> str:
+    """JSON for a terminal as well: nothing in it moves a cursor or changes a state."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
+    # JSON leaves these alone, and terminals take some of them for commands.
+    return re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def printable(text: str) -> str:

@@ -14,6 +14,7 @@ from kagitori_client.cli.policies import Principal
 from kagitori_client.cli.session import Session, command
 from kagitori_client.cli.text import plain
 from kagitori_client.client import pages
+from kagitori_client.errors import KagitoriError
 
 app = typer.Typer(help="Make, list and revoke API tokens.", no_args_is_help=True)
 
@@ -44,7 +45,11 @@ def create(
     answer = session.client.admin.CreateToken(request)
     facts = {**plain(answer), "principal_arn": request.principal_arn}
     if out is not None:
-        write_secret(out, f"{answer.token}\n".encode("ascii"), force=False)
+        try:
+            write_secret(out, f"{answer.token}\n".encode("ascii"), force=False)
+        except KagitoriError as error:
+            error.hint = f"a token was made that nobody has: kagitori token revoke {answer.token_id}"
+            raise
         session.record({**facts, "token": None, "token_file": out})
     elif session.as_json:
         session.json(facts)

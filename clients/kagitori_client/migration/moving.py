@@ -1,5 +1,5 @@
-"""Makes here what was planned. A run that broke off is taken up by the next: what is there already is left, what is
-missing is added.
+"""Makes here what was planned. A key that a run broke off at is finished by the next. One that was finished is left
+as it is but for material that it waits for: what its owners changed since is theirs.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from kagitori.kms.v1.keys_pb2 import (
     ListAliasesRequest,
     ListKeysRequest,
     ListResourceTagsRequest,
+    TagResourceRequest,
 )
 from kagitori.kms.v1.resources_pb2 import ExpirationModel, KeySpec, KeyState, KeyUsage, Origin, Tag
 from kagitori_client.client import KmsClient, pages
@@ -35,11 +36,14 @@ from kagitori_client.errors import KagitoriError, KeyMaterialError, ServiceError
 from kagitori_client.importing import KeyMaterial, wrap_key_material
 from kagitori_client.importing import WrappingAlgorithm as Wrapping
 from kagitori_client.migration.plan import ORIGIN_TAG, Plan
+from kagitori_client.migration.source import SourceKey
 
 _NOT_OURS = (
     "a key here has the tag of this one, but another policy or grants: remove the tag if it isn't the one that was "
     "moved, and finish by hand if it is"
 )
+_UNFINISHED = " unfinished"
+"""Behind the ARN in the tag of a key that isn't yet all that was planned."""
 _PATIENCE = 60.0
 """Seconds for a key whose primes have to be found."""
 
@@ -51,7 +55,7 @@ class Moved:
     source_arn: str
     arn: str | None
     outcome: str
-    """`created`, `found` (by an earlier run, completed where needed), `skipped` or `failed`."""
+    """`created`, `found` (made by an earlier run, and finished where that broke off), `skipped` or `failed`."""
     notes: tuple[str, ...]
 
 
@@ -65,7 +69,7 @@ class Moving:
         self._client = client
         self._read_material = read_material
         self._bypass = bypass_lockout_check
-        self._here = dict(_moved_before(client))
+        self._here, self._unfinished = _moved_before(client)
         self._aliases = dict(_aliases(client))
 
     def carry_out(self, plan: Plan) -> Moved:
@@ -80,6 +84,8 @@ class Moving:
             if arn is None:
                 arn, outcome = self._create(plan), "created"
                 self._here[source.arn] = arn
+                if _is_more_than_made(source):
+                    self._unfinished.add(arn)
             elif not self._is_ours(plan, arn):
                 return Moved(source.arn, arn, "failed", (_NOT_OURS, *plan.notes))
             notes += self._complete(plan, arn, material)
@@ -114,7 +120,9 @@ class Moving:
             multi_region=source.multi_region_type is not None or None,
             policy=plan.policy,
             bypass_policy_lockout_safety_check=self._bypass or None,
-            tags=[Tag(tag_key=name, tag_value=value) for name, value in plan.tags.items()],
+            tags=[
+                Tag(tag_key=name, tag_value=value) for name, value in plan.tags.items() if name != ORIGIN_TAG
+            ] + [_origin(source, finished=not _is_more_than_made(source))],
         )
         arn: str = self._client.keys.CreateKey(request, timeout=_PATIENCE).key_metadata.arn
         return arn
@@ -134,13 +142,22 @@ class Moving:
         return as_planned and not self._client.keys.ListGrants(ListGrantsRequest(key_id=arn)).grants
 
     def _complete(self, plan: Plan, arn: str, material: KeyMaterial | None) -> Sequence[str]:
-        """Material, aliases, rotation, state: whatever of them isn't there yet."""
+        """Material that the key waits for; aliases, rotation and state of one that isn't finished."""
         source = plan.source
         notes: list[str] = []
         state = self._client.keys.DescribeKey(DescribeKeyRequest(key_id=arn)).key_metadata.key_state
         if material is not None and state == KeyState.KEY_STATE_PENDINGIMPORT:
+            if source.state == "Disabled":
+                # It will be enabled by its material, and a run that broke off there would leave it so.
+                self._mark(source, arn, finished=False)
             notes += self._import(plan, arn, material)
-            state = KeyState.KEY_STATE_ENABLED
+            state = self._client.keys.DescribeKey(DescribeKeyRequest(key_id=arn)).key_metadata.key_state
+        if arn in self._unfinished:
+            notes += self._finish(source, arn, state)
+        return notes
+
+    def _finish(self, source: SourceKey, arn: str, state: KeyState.ValueType) -> Sequence[str]:
+        notes: list[str] = []
         for alias in source.aliases:
             target = self._aliases.get(alias)
             if target is None:
@@ -155,7 +172,15 @@ class Moving:
                 )
             if source.state == "Disabled":
                 self._client.keys.DisableKey(DisableKeyRequest(key_id=arn))
+        self._mark(source, arn, finished=True)
         return notes
+
+    def _mark(self, source: SourceKey, arn: str, *, finished: bool) -> None:
+        self._client.keys.TagResource(TagResourceRequest(key_id=arn, tags=[_origin(source, finished=finished)]))
+        if finished:
+            self._unfinished.discard(arn)
+        else:
+            self._unfinished.add(arn)
 
     def _import(self, plan: Plan, arn: str, material: KeyMaterial) -> Sequence[str]:
         expires = plan.source.valid_to
@@ -179,9 +204,19 @@ class Moving:
         return []
 
 
-def _moved_before(client: KmsClient) -> Mapping[str, str]:
-    """ARNs in AWS -> keys here that an earlier run made of them."""
+def _is_more_than_made(source: SourceKey) -> bool:
+    """Whether making the key isn't all that is to be done about it."""
+    return bool(source.aliases) or source.rotation_days is not None or source.state == "Disabled"
+
+
+def _origin(source: SourceKey, *, finished: bool) -> Tag:
+    return Tag(tag_key=ORIGIN_TAG, tag_value=source.arn if finished else source.arn + _UNFINISHED)
+
+
+def _moved_before(client: KmsClient) -> tuple[dict[str, str], set[str]]:
+    """ARNs in AWS -> keys here that earlier runs made of them; and those of these keys that aren't finished."""
     found: dict[str, str] = {}
+    unfinished: set[str] = set()
     for page in pages(client.keys.ListKeys, ListKeysRequest()):
         for key in page.keys:
             try:
@@ -191,8 +226,12 @@ def _moved_before(client: KmsClient) -> Mapping[str, str]:
                 if error.code != "AccessDeniedException":
                     raise
                 continue
-            found |= {tag.tag_value: key.key_arn for tag in tags if tag.tag_key == ORIGIN_TAG}
-    return found
+            for tag in tags:
+                if tag.tag_key == ORIGIN_TAG:
+                    found[tag.tag_value.removesuffix(_UNFINISHED)] = key.key_arn
+                    if tag.tag_value.endswith(_UNFINISHED):
+                        unfinished.add(key.key_arn)
+    return found, unfinished
 
 
 def _aliases(client: KmsClient) -> Mapping[str, str]:

@@ -9,6 +9,13 @@ from typing import Any
 
 from kagitori_client.errors import ConfigurationError, SourceError
 
+_CREDENTIALS_REFUSED = frozenset({
+    "ExpiredTokenException", "ExpiredToken", "IncompleteSignature", "InvalidClientTokenId", "InvalidSignatureException",
+    "MissingAuthenticationToken", "MissingAuthenticationTokenException", "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+})
+"""Refusals that are about who asks, not about the key (AWS, common errors of its APIs)."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceKey:
@@ -42,6 +49,14 @@ class SourceKey:
         return self.arn.split(":")[4]
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadKey:
+    """A key that AWS doesn't show: its ARN, or the name by which it was asked for, and AWS's reason."""
+
+    name: str
+    reason: str
+
+
 class Source:
     """Reads with boto3's usual settings: environment, profile, and the endpoint where one is given."""
 
@@ -54,6 +69,7 @@ class Source:
             raise ConfigurationError(
                 "reading from AWS needs boto3", hint="install kagitori-kms with its extra cli"
             ) from None
+        self._refused: Any = exceptions.ClientError
         self._refusals: tuple[type[Exception], ...] = (exceptions.ClientError, exceptions.BotoCoreError)
         try:
             session = boto3.Session(profile_name=profile, region_name=region)
@@ -61,20 +77,37 @@ class Source:
         except (exceptions.BotoCoreError, ValueError) as error:
             raise ConfigurationError(f"AWS can't be asked: {error}") from None
 
-    def keys(self, wanted: Sequence[str] = ()) -> Iterator[SourceKey]:
-        """The customer managed keys, or those of the ids, ARNs or aliases `wanted`. Raises SourceError."""
+    def keys(self, wanted: Sequence[str] = ()) -> Iterator[SourceKey | UnreadKey]:
+        """The customer managed keys, or those of the ids, ARNs or aliases `wanted`.
+
+        A key that AWS refuses to show ends nothing: it comes as an UnreadKey. Raises SourceError where AWS can't be
+        asked at all, or doesn't list keys and aliases.
+        """
         try:
             names: dict[str, list[str]] = {}
             for alias in self._listed("list_aliases", "Aliases"):
                 names.setdefault(alias.get("TargetKeyId", ""), []).append(alias["AliasName"])
-            for key_id in wanted or [key["KeyId"] for key in self._listed("list_keys", "Keys")]:
-                metadata = self._kms.describe_key(KeyId=key_id)["KeyMetadata"]
-                if metadata["KeyManager"] == "CUSTOMER":
-                    yield self._key(metadata, sorted(names.get(metadata["KeyId"], ())))
+            for name in wanted or [key["KeyArn"] for key in self._listed("list_keys", "Keys")]:
+                found = self._read(name, names)
+                if found is not None:
+                    yield found
                 elif wanted:
-                    raise SourceError(f"{key_id} is a key that AWS manages, for a service of its own")
+                    raise SourceError(f"{name} is a key that AWS manages, for a service of its own")
         except self._refusals as error:
             raise SourceError(str(error)) from None
+
+    def _read(self, name: str, aliases: Mapping[str, Sequence[str]]) -> SourceKey | UnreadKey | None:
+        """One key; None for one that AWS manages."""
+        try:
+            metadata = self._kms.describe_key(KeyId=name)["KeyMetadata"]
+            if metadata["KeyManager"] != "CUSTOMER":
+                return None
+            return self._key(metadata, sorted(aliases.get(metadata["KeyId"], ())))
+        except self._refused as error:
+            if error.response.get("Error", {}).get("Code") in _CREDENTIALS_REFUSED:
+                # Every other key would be refused likewise.
+                raise
+            return UnreadKey(name, str(error))
 
     def _key(self, metadata: Mapping[str, Any], aliases: Sequence[str]) -> SourceKey:
         arn = metadata["Arn"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kagitori_client.errors import ReceiptInvalid
 from kagitori_client.receipts.checkpoints import MAX_NOTE_BYTES, Checkpoint, TrustedKey, open_checkpoint
 from kagitori_client.receipts.trees import continues
+from kagitori_client.settings import write_private
 
 Prove = Callable[[int, int], Sequence[bytes]]
 """Fetches the hashes of a consistency proof between two sizes."""
@@ -48,7 +48,5 @@ class CheckpointFile:
         if older is not None:
             proof = prove(older.size, newer.size) if 0 < older.size < newer.size else ()
             check_growth(older, newer, proof)
-        fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        fresh.write_bytes(note.encode())
-        fresh.replace(self._path)
+        write_private(self._path, note.encode())
         return newer
