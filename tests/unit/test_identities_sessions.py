@@ -89,6 +89,18 @@ def test_the_trust_policy_decides(
     assert service.records()[-1]["errorCode"] == "AccessDenied"
 
 
+def test_a_tag_without_a_value_is_a_tag(service: InProcess) -> None:
+    """Also for whom the trust policy admits only as long as the session has no such tag."""
+    alice = service.new_user("alice")
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "*", "Condition": {"StringLike": {"aws:RequestTag/a": "*"}}}
+    without = {"Effect": "Allow", "Principal": "*", "Action": "*", "Condition": {"Null": {"aws:RequestTag/b": "true"}}}
+    role = new_role(service, trust_policy=json.dumps({"Version": "2012-10-17", "Statement": [denied, without]}))
+    assert assume(service, role, alice, tags=[{"tag_key": "c", "tag_value": ""}]).token
+    for name in ("a", "b"):
+        with pytest.raises(AccessDeniedException):
+            assume(service, role, alice, tags=[{"tag_key": name, "tag_value": ""}])
+
+
 def test_across_accounts_both_sides_have_to_allow(service: InProcess) -> None:
     root = service.new_account(OTHER)
     foreign = service.call("CreateUser", {"account_id": OTHER, "user_name": "eve"}).user.arn

@@ -85,7 +85,7 @@ class RequestContext(Mapping[str, str | tuple[str, ...]]):
         return default if value is None else value
 
     def _get(self, name: str) -> Value:
-        value = self._brought.get(name) or self._value(name)
+        value = self._brought[name] if name in self._brought else self._value(name)
         if value == ():
             value = None
         self._known[name] = value
