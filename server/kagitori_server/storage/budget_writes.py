@@ -55,7 +55,7 @@ class BudgetWrites(Recorder):
     """Changes to budgets."""
 
     def put_budget(self, budget: Budget) -> None:
-        """A new budget, or a changed one of the same id. Raises NoSuchEntityException for an account that isn't there."""
+        """A new budget, or a changed one of the same id. Raises NoSuchEntityException without its account."""
         table = schema.budgets
         if self._count(schema.accounts, schema.accounts.c.account == budget.account) == 0:
             raise NoSuchEntityException("The account is not found.")
