@@ -46,6 +46,8 @@ class Asked:
     """The condition keys that a verified attestation document gives, with their values."""
     same_key: Callable[[], bool | None]
     """Whether the source and destination of a re-encryption are one key; None for other operations."""
+    constraint: tuple[str, Mapping[str, str]] | None = None
+    """Kind and pairs of the constraint of the grant that it is asked on."""
     hurried: bool = False
     """Whether it is asked where nothing may take long: then `authorizer.Lengthy` is raised instead."""
     known: dict[str, Value] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -244,7 +246,9 @@ _CONSTRAINTS = {
 
 
 def _constraint(asked: Asked) -> tuple[str, Mapping[str, str]] | None:
-    """Kind and pairs of the constraint that a call to CreateGrant asks for."""
+    """Kind and pairs of the constraint that a call to CreateGrant asks for, or of the grant that is to be retired."""
+    if asked.action != "kms:CreateGrant":
+        return asked.constraint
     constraints = asked.request.constraints
     for name, kind in _CONSTRAINTS.items():
         pairs: Mapping[str, str] | None = getattr(constraints, name, None)
@@ -259,8 +263,9 @@ def _constraint_type(asked: Asked) -> Value:
 
 
 def _context_pairs(asked: Asked) -> Mapping[str, str]:
-    """The encryption context of the request; of CreateGrant, the pairs of its constraint."""
-    if asked.action == "kms:CreateGrant" and asked.request is not None:
+    """The encryption context of the request; of CreateGrant and RetireGrant, the pairs of the grant's constraint."""
+    of_grant = asked.action == "kms:RetireGrant" or (asked.action == "kms:CreateGrant" and asked.request is not None)
+    if of_grant:
         found = _constraint(asked)
         return {} if found is None else found[1]
     return asked.pairs
@@ -305,6 +310,7 @@ _DATA_KEYS = frozenset({
     "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext",
 })
 _CRYPTO = frozenset({"Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo"}) | _DATA_KEYS
+_CONSTRAINED = frozenset({"CreateGrant", "RetireGrant"})
 _ALIASED = _CRYPTO | {
     "DeriveSharedSecret", "DescribeKey", "GenerateMac", "VerifyMac", "GetPublicKey", "Sign", "Verify", "Encapsulate",
     "Decapsulate",
@@ -353,13 +359,13 @@ _ENTRIES: Mapping[str, _Entry] = {
             _member("key_pair_spec"), frozenset({"GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"})
         ),
         "kms:EncryptionAlgorithm": _Entry(_encryption_algorithm, _CRYPTO),
-        "kms:EncryptionContextKeys": _Entry(lambda asked: tuple(_context_pairs(asked)), _CRYPTO | {"CreateGrant"}),
+        "kms:EncryptionContextKeys": _Entry(lambda asked: tuple(_context_pairs(asked)), _CRYPTO | _CONSTRAINED),
         "kms:GrantOperations": _Entry(
             lambda asked: tuple(str(operation) for operation in asked.request.operations), frozenset({"CreateGrant"})
         ),
         "kms:GranteePrincipal": _Entry(_member("grantee_principal"), frozenset({"CreateGrant"})),
         "kms:RetiringPrincipal": _Entry(_member("retiring_principal"), frozenset({"CreateGrant"})),
-        "kms:GrantConstraintType": _Entry(_constraint_type, frozenset({"CreateGrant"})),
+        "kms:GrantConstraintType": _Entry(_constraint_type, _CONSTRAINED),
         # No service of ours makes grants for a user's resources.
         "kms:GrantIsForAWSResource": _Entry(
             lambda _asked: "false", frozenset({"CreateGrant", "ListGrants", "RevokeGrant"})
@@ -399,7 +405,7 @@ _ENTRIES: Mapping[str, _Entry] = {
 }
 
 _FAMILIES: Mapping[str, _Family] = {
-    "kms:encryptioncontext:": _Family(_context_pairs, _CRYPTO | {"CreateGrant"}),
+    "kms:encryptioncontext:": _Family(_context_pairs, _CRYPTO | _CONSTRAINED),
     _ATTESTED.lower(): _Family(_attested, frozenset({
         "Decrypt", "DeriveSharedSecret", "GenerateDataKey", "GenerateDataKeyPair", "GenerateRandom",
     })),
