@@ -14,6 +14,7 @@ from typing import Any
 
 from kagitori_server.model.call import Evidence
 from kagitori_server.model.keys import Key
+from kagitori_server.model.limits import ROTATION_PERIOD_DEFAULT
 from kagitori_server.model.principals import Caller, PrincipalKind
 from kagitori_server.policy.effort import Size
 
@@ -221,6 +222,11 @@ def _valid_to(asked: Asked) -> Value:
     return None if moment is None else _date(moment)
 
 
+def _rotation_period(asked: Asked) -> Value:
+    """What it comes to: who bounds the period means one that isn't named as well."""
+    return str(getattr(asked.request, "rotation_period_in_days", None) or ROTATION_PERIOD_DEFAULT)
+
+
 def _encryption_algorithm(asked: Asked) -> Value:
     prefix = {"kms:ReEncryptFrom": "source_", "kms:ReEncryptTo": "destination_"}.get(asked.action, "")
     # Operations that take no algorithm (data keys) use the only one that their keys have.
@@ -346,7 +352,7 @@ _ENTRIES: Mapping[str, _Entry] = {
         "kms:MultiRegionKeyType": _Entry(_multi_region_key_type),
         "kms:PrimaryRegion": _Entry(_member("primary_region"), frozenset({"UpdatePrimaryRegion"})),
         "kms:ReplicaRegion": _Entry(_member("replica_region"), frozenset({"ReplicateKey"})),
-        "kms:RotationPeriodInDays": _Entry(_member("rotation_period_in_days"), frozenset({"EnableKeyRotation"})),
+        "kms:RotationPeriodInDays": _Entry(_rotation_period, frozenset({"EnableKeyRotation"})),
         "kms:WrappingAlgorithm": _Entry(_member("wrapping_algorithm"), frozenset({"GetParametersForImport"})),
         "kms:WrappingKeySpec": _Entry(_member("wrapping_key_spec"), frozenset({"GetParametersForImport"})),
         "kms:ExpirationModel": _Entry(_member("expiration_model"), frozenset({"ImportKeyMaterial"})),
