@@ -96,6 +96,8 @@ def lockout_check(authorizer: Authorizer) -> Callable[[Context, KeyPolicy, str],
 
     def check(context: Context, candidate: KeyPolicy, key_arn: str) -> None:
         asked = plain_question(context, "kms:PutKeyPolicy", context.account)
+        # A replica is made in another Region than that of the call, and its policy is changed there.
+        asked.region = key_arn.split(":", 4)[3]
         authorizer.check_lockout(asked, candidate, key_arn)
 
     return check

@@ -63,11 +63,8 @@ class TimedConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """TCP, and TLS where it is wanted."""
-        super().connect()
-        plain = self.sock
-        if plain is None:
-            raise ConnectionError
-        secured = plain
+        secured = plain = self.sock = self._reached()
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._trusted is not None:
             secured = self._trusted.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
             self.sock = secured
@@ -75,6 +72,26 @@ class TimedConnection(http.client.HTTPConnection):
             self._deadline.watch(secured)
         if isinstance(secured, ssl.SSLSocket):
             secured.do_handshake()
+
+
+    def _reached(self) -> socket.socket:
+        """Connected to the first address of the host that answers: a name may have any number that don't."""
+        failure: OSError = ConnectionError()
+        for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+            plain = socket.socket(family, kind, protocol)
+            try:
+                plain.settimeout(self.timeout)
+                if self._deadline is not None:
+                    self._deadline.watch(plain)
+                plain.connect(address)
+            except OSError as error:
+                plain.close()
+                failure = error
+                if self._deadline is not None and self._deadline.passed:
+                    break
+            else:
+                return plain
+        raise failure
 
 
 def _shut(connected: socket.socket) -> None:

@@ -118,7 +118,7 @@ class InProcess:
         openers: Mapping[CustomKeyStoreType, Opener] | None = None, timing: Timing | None = None,
         attestation: AttestationVerifier | None = None, delivered: DeliveredTrail | None = None,
         observer: Observer | None = None, monotonic: Callable[[], float] = time.monotonic,
-        observer: Observer | None = None, with_libcrypto: bool = True,
+        with_libcrypto: bool = True,
     ) -> None:
         self.clock = clock or FakeClock(START)
         self._quotas = quotas or Quotas()

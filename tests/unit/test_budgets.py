@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.inprocess import ALLOW_ALL, HOME, START, InProcess
+from tests.support.kms_calls import DAY, deletion_worker
 
 from kagitori_server.model.budgets import BudgetWindow, window_bounds
 from kagitori_server.model.errors import (
@@ -443,3 +444,30 @@ def test_a_deleted_key_takes_its_freezes_with_it(service: InProcess, spender: Sp
     with service.catalog.write() as writer:
         writer.delete_key("us-east-1", spender.key.key_id)
     assert service.call("ListFreezes").freezes == ()
+
+
+def test_a_replica_that_is_made_anew_is_frozen_for_nobody(service: InProcess, spender: Spender) -> None:
+    region = "eu-west-1"
+    key_id = service.call("CreateKey", {"multi_region": True}).key_metadata.key_id
+    replicate = {"key_id": key_id, "replica_region": region}
+    arn = service.call("ReplicateKey", replicate).replica_key_metadata.arn
+    spender.budget(key_arn=arn, on_exceed="FREEZE")
+    described = {"key_id": key_id}
+    values = {"key_id": key_id, "plaintext": b"x"}
+    for _ in range(3):
+        service.call("Encrypt", values, token=spender.alice, region=region)
+    with pytest.raises(AccessDeniedException, match="frozen"):
+        service.call("Encrypt", values, token=spender.alice, region=region)
+    with pytest.raises(AccessDeniedException, match="frozen"):
+        service.call("DescribeKey", described, token=spender.alice, region=region)
+    service.call("DeleteBudget", {"budget_name": "b"})
+    service.call("ScheduleKeyDeletion", {"key_id": key_id, "pending_window_in_days": 7}, region=region)
+    service.clock.advance(7 * DAY)
+    assert deletion_worker(service).run_once() == 1
+    service.call("ReplicateKey", replicate)
+    assert service.call("DescribeKey", described, token=spender.alice, region=region).key_metadata.arn == arn
+
+
+def test_an_account_that_is_not_there_has_no_budget(spender: Spender) -> None:
+    with pytest.raises(NoSuchEntityException):
+        spender.budget(account_id=TENANT, key_arn="*")

@@ -100,6 +100,10 @@ CONTEXT = {"Tenant": "t1", "app": "demo"}
         ({"Bool": {"aws:ViaAWSService": "false", "aws:PrincipalIsAWSService": "false"}}, "ListKeys", None, True),
         ({"NumericLessThanEquals": {"kms:ScheduleKeyDeletionPendingWindowInDays": "7"}}, "ScheduleKeyDeletion",
          {"pending_window_in_days": 30}, False),
+        ({"NumericLessThanEquals": {"kms:RotationPeriodInDays": "180"}}, "EnableKeyRotation", {}, False),
+        ({"NumericLessThanEquals": {"kms:RotationPeriodInDays": "180"}}, "EnableKeyRotation",
+         {"rotation_period_in_days": 180}, True),
+        ({"NumericEquals": {"kms:RotationPeriodInDays": "365"}}, "EnableKeyRotation", {}, True),
         ({"Bool": {"kms:BypassPolicyLockoutSafetyCheck": "true"}}, "CreateKey", None, False),
         ({"StringEquals": {"aws:RequestTag/team": "x"}}, "CreateKey",
          {"key_id": None, "tags": [{"tag_key": "Team", "tag_value": "x"}]}, True),
@@ -205,6 +209,15 @@ def test_conditions_of_a_key_policy(user: Conditioned) -> None:
     policy["Statement"][1]["Condition"] = {"StringEquals": {"aws:ResourceTag/a": "b"}}  # type: ignore[index]  # JSON
     with pytest.raises(MalformedPolicyDocumentException, match="not permitted in a key policy"):
         user.service.call("PutKeyPolicy", {"key_id": key, "policy": json.dumps(policy)})
+
+
+def test_a_rotation_period_that_is_not_named_is_the_usual_one(user: Conditioned) -> None:
+    """Who denies long periods denies to leave the period out."""
+    user.put(
+        {"NumericGreaterThan": {"kms:RotationPeriodInDays": "180"}}, action="kms:EnableKeyRotation", effect="Deny"
+    )
+    assert not user.may("EnableKeyRotation", {"key_id": user.key_id})
+    assert user.may("EnableKeyRotation", {"key_id": user.key_id, "rotation_period_in_days": 90})
 
 
 def test_an_empty_value_is_a_value(user: Conditioned) -> None:

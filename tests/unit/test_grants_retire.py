@@ -140,6 +140,29 @@ def test_a_key_policy_can_deny_and_not_allow(service: InProcess, holder: Keyhold
         retire(service, holder, holder.grant("bob", "Encrypt", retiring_principal=user("alice")), alice)
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"StringEquals": {"kms:GrantConstraintType": "EncryptionContextSubset"}},
+        {"StringEquals": {"kms:EncryptionContext:tenant": "t1"}},
+        {"ForAnyValue:StringEquals": {"kms:EncryptionContextKeys": "tenant"}},
+    ],
+)
+def test_what_the_grant_is_bound_to_can_be_asked(
+    service: InProcess, holder: Keyholder, condition: dict[str, Any]
+) -> None:
+    """As the reference of KMS's condition keys has it: the pairs are those of the grant's constraint."""
+    denied = {"Effect": "Deny", "Action": "kms:RetireGrant", "Resource": "*", "Condition": condition}
+    alice = service.new_user("alice", policies={"p": json.dumps({"Version": "2012-10-17", "Statement": [denied]})})
+    bound = {"encryption_context_subset": {"tenant": "t1"}}
+    retiring = {"retiring_principal": user("alice")}
+    with pytest.raises(AccessDeniedException, match="explicit deny"):
+        retire(service, holder, holder.grant("bob", "Encrypt", constraints=bound, **retiring), alice)
+    other = {"encryption_context_equals": {"project": "p1"}}
+    retire(service, holder, holder.grant("bob", "Encrypt", constraints=other, **retiring), alice)
+    retire(service, holder, holder.grant("bob", "Encrypt", **retiring), alice)
+
+
 @pytest.mark.parametrize("prepare", ["DisableKey", "ScheduleKeyDeletion"])
 def test_in_any_state_of_the_key(service: InProcess, holder: Keyholder, prepare: str) -> None:
     made = holder.grant("bob", "Encrypt")

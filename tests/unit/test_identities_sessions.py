@@ -89,6 +89,18 @@ def test_the_trust_policy_decides(
     assert service.records()[-1]["errorCode"] == "AccessDenied"
 
 
+def test_a_tag_without_a_value_is_a_tag(service: InProcess) -> None:
+    """Also for whom the trust policy admits only as long as the session has no such tag."""
+    alice = service.new_user("alice")
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "*", "Condition": {"StringLike": {"aws:RequestTag/a": "*"}}}
+    without = {"Effect": "Allow", "Principal": "*", "Action": "*", "Condition": {"Null": {"aws:RequestTag/b": "true"}}}
+    role = new_role(service, trust_policy=json.dumps({"Version": "2012-10-17", "Statement": [denied, without]}))
+    assert assume(service, role, alice, tags=[{"tag_key": "c", "tag_value": ""}]).token
+    for name in ("a", "b"):
+        with pytest.raises(AccessDeniedException):
+            assume(service, role, alice, tags=[{"tag_key": name, "tag_value": ""}])
+
+
 def test_across_accounts_both_sides_have_to_allow(service: InProcess) -> None:
     root = service.new_account(OTHER)
     foreign = service.call("CreateUser", {"account_id": OTHER, "user_name": "eve"}).user.arn
@@ -384,3 +396,33 @@ def test_a_grant_to_a_role_is_limited_by_the_session_policy(service: InProcess) 
     of_session = f"arn:aws:sts::{HOME}:assumed-role/worker/s1"
     service.call("CreateGrant", {**key, "grantee_principal": of_session, "operations": ["DescribeKey"]})
     service.call("DescribeKey", key, token=bound)
+
+
+@pytest.mark.parametrize(
+    ("condition", "admitted"),
+    [
+        (None, False),
+        ({}, True),
+        ({"StringEquals": {"sts:SourceIdentity": "alice.a"}}, True),
+        ({"StringEquals": {"sts:SourceIdentity": "bob"}}, False),
+    ],
+)
+def test_a_role_has_a_say_in_the_source_identity_that_a_chain_brings(
+    service: InProcess, condition: dict[str, Any] | None, admitted: bool
+) -> None:
+    """Else whoever lets callers of one role say who they are would speak for all roles that trust it."""
+    alice = service.new_user("alice")
+    first = new_role(service, "first", trust(ALICE))
+    principal = {"Effect": "Allow", "Principal": {"AWS": first}}
+    statements: list[dict[str, Any]] = [{**principal, "Action": "sts:AssumeRole"}]
+    if condition is not None:
+        statements.append({**principal, "Action": "sts:SetSourceIdentity", "Condition": condition})
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    second = new_role(service, "second", policy)
+    assume(service, second, assume(service, first, alice).token)
+    named = assume(service, first, alice, source_identity="alice.a").token
+    if admitted:
+        assert assume(service, second, named).token
+        return
+    with pytest.raises(AccessDeniedException, match="sts:SetSourceIdentity"):
+        assume(service, second, named)

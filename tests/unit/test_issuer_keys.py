@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +234,24 @@ def test_a_handshake_that_never_comes(tmp_path: Path, issuer: Issuer) -> None:
     with pytest.raises(FetchFailed):
         HttpsFetcher(ssl.create_default_context(), 0.5)(issuer.url.replace("http:", "https:"))
     assert time.monotonic() - began < 3
+
+
+def test_a_name_of_many_addresses_that_never_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them together get no more time than one."""
+    with ExitStack() as opened:
+        deaf = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        address = deaf.getsockname()
+        for _ in range(4):
+            # Beyond the backlog nobody is answered.
+            filling = opened.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(address)
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address)] * 20
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        fetch, began = HttpsFetcher(ssl.create_default_context(), 0.4), time.monotonic()
+        with pytest.raises(FetchFailed, match="took too long"):
+            fetch("https://issuer.example")
+        assert time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,21 @@ def test_what_fits(values: dict[str, Any]) -> None:
     _build(**values)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """A member whose pattern has classes of characters."""
+
+    text: str = member(required=True, pattern=r"[\w\s]+\d")
+
+
+@pytest.mark.parametrize("text", ["\u00e4 1", "a\u3000 1", "a\u20281", "a\x1c1", "a\x851", "a \u0661"])
+def test_classes_of_characters_are_of_ascii(text: str) -> None:
+    """Separators of lines among them, which some logs and terminals act upon."""
+    assert Shape(Described).build({"text": "a_\t\n 1"}).text
+    with pytest.raises(ValidationException, match="regular expression"):
+        Shape(Described).build({"text": text})
+
+
 @pytest.mark.parametrize(
     ("values", "field", "text"),
     [

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.inprocess import HOME, START, InProcess
+from tests.support.inprocess import HOME, REGION, START, InProcess
 
 from kagitori_server.model.arn import root_arn
+from kagitori_server.model.custom_key_stores import ConnectionState, CustomKeyStore, CustomKeyStoreType, XksProxy
 from kagitori_server.model.errors import (
     DeleteConflictException,
     EntityAlreadyExistsException,
@@ -152,6 +153,22 @@ def test_an_account_with_anything_in_it_stays(service: InProcess) -> None:
     service.call("DeregisterCertificate", {"account_id": TENANT, "certificate_id": certificate.certificate_id})
     with pytest.raises(DeleteConflictException):  # the key, pending deletion
         service.call("DeleteAccount", {"account_id": TENANT})
+
+
+def test_an_account_with_a_custom_key_store_stays(service: InProcess) -> None:
+    service.call("CreateAccount", {"account_id": TENANT, "name": "tenant"})
+    store = CustomKeyStore(
+        account=TENANT, region=REGION, store_id="cks-1", name="store", kind=CustomKeyStoreType.EXTERNAL_KEY_STORE,
+        created=START, state=ConnectionState.DISCONNECTED, changed=START, wrapped_secret=b"wrapped",
+        proxy=XksProxy("https://proxy.example", "/kms/xks/v1", "A" * 20),
+    )
+    with service.catalog.write() as writer:
+        writer.put_custom_key_store(store)
+    with pytest.raises(DeleteConflictException, match="key stores"):
+        service.call("DeleteAccount", {"account_id": TENANT})
+    with service.catalog.write() as writer:
+        writer.delete_custom_key_store(store.store_id)
+    service.call("DeleteAccount", {"account_id": TENANT})
 
 
 def test_expired_tokens_keep_no_account(service: InProcess) -> None:

@@ -148,6 +148,15 @@ def test_create_grant_refuses(
     assert holder.grant_ids() == []
 
 
+def test_a_session_is_named_as_its_role_is_written(service: InProcess, holder: Keyholder) -> None:
+    """Else who may not grant to it, by kms:GranteePrincipal, could write its role's name in another case."""
+    service.call("CreateRole", {"role_name": "worker"})
+    session = f"arn:aws:sts::{HOME}:assumed-role/worker/one"
+    assert holder.grant(session, "Encrypt").grant_id
+    with pytest.raises(InvalidArnException):
+        holder.grant(session.replace("worker", "Worker"), "Encrypt")
+
+
 def test_constraints_may_be_as_long_as_this(holder: Keyholder) -> None:
     holder.grant("alice", "Encrypt", constraints={SUBSET: {"a": "x" * 383}})
     holder.grant("alice", "Encrypt", constraints={SUBSET: {str(n): "x" * 47 for n in range(8)}})

@@ -14,9 +14,11 @@ from tests.support.kms_calls import (
     deletion_worker,
     identity_policy,
     key_arn,
+    key_policy,
     last_record,
     new_key,
     refused,
+    root,
     statement,
     user_arn,
 )
@@ -213,6 +215,11 @@ def test_what_is_not_replicated(service: InProcess) -> None:
     for region in ("", "there", "EU-WEST-1", "eu-west-1 ", "x" * 33):
         refused(service, ValidationException, "ReplicateKey", {"key_id": lone, "replica_region": region})
     policy = delegating(statement(user_arn("nobody"), "kms:*"))
+    refused(service, MalformedPolicyDocumentException, "ReplicateKey", {"key_id": lone, **there, "policy": policy})
+    # The next policy has to be put in the replica's Region, whatever holds in the one that is called.
+    policy = key_policy(
+        {**statement(root(HOME), "kms:*"), "Condition": {"StringEquals": {"aws:RequestedRegion": REGION}}}
+    )
     refused(service, MalformedPolicyDocumentException, "ReplicateKey", {"key_id": lone, **there, "policy": policy})
     service.call("DisableKey", {"key_id": lone})
     refused(service, DisabledException, "ReplicateKey", {"key_id": lone, **there})

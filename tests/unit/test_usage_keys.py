@@ -154,6 +154,19 @@ def test_primary_and_replica_count_each_with_the_rotations_they_have(service: In
     }
 
 
+def test_what_a_rotation_brings_to_a_replica_pending_deletion_is_free(service: InProcess) -> None:
+    key_id, there = new_key(service, multi_region=True).key_id, "eu-west-1"
+    service.call("ReplicateKey", {"key_id": key_id, "replica_region": there})
+    service.clock.advance(DAY)
+    service.call("ScheduleKeyDeletion", {"key_id": key_id, "pending_window_in_days": 30}, region=there)
+    service.clock.advance(DAY)
+    service.call("RotateKeyOnDemand", {"key_id": key_id})
+    service.clock.advance(DAY)
+    assert hours(service) == {"": 73 + 24, "-FirstRotation": 25}
+    service.call("CancelKeyDeletion", {"key_id": key_id}, region=there)
+    assert hours(service) == {"": 73 + 73, "-FirstRotation": 25 + 25}
+
+
 def test_every_key_counts_in_its_account(service: InProcess) -> None:
     token = service.new_account(OTHER)
     for by in (token, None):

@@ -131,7 +131,8 @@ class Authorizer:
 
     def on_grant(self, asked: Asked, key: Key, grant: Grant) -> Decision:
         """May the caller retire `grant`, which is on `key`?"""
-        who = self._caller(asked)
+        who, bound = self._caller(asked), grant.constraint
+        asked = replace(asked, constraint=None if bound is None else (bound.kind.value, bound.pairs))
         query = Query(who.caller, asked.action, key.arn, key.account, self._context_of(asked))
         policy = self._key(key, asked).policy
         return decide_retire_grant(query, policy, who.policies, self._grant(grant)[0], limits=who.limits)

@@ -14,6 +14,7 @@ from typing import Any
 
 from kagitori_server.model.call import Evidence
 from kagitori_server.model.keys import Key
+from kagitori_server.model.limits import ROTATION_PERIOD_DEFAULT
 from kagitori_server.model.principals import Caller, PrincipalKind
 from kagitori_server.policy.effort import Size
 
@@ -46,6 +47,8 @@ class Asked:
     """The condition keys that a verified attestation document gives, with their values."""
     same_key: Callable[[], bool | None]
     """Whether the source and destination of a re-encryption are one key; None for other operations."""
+    constraint: tuple[str, Mapping[str, str]] | None = None
+    """Kind and pairs of the constraint of the grant that it is asked on."""
     hurried: bool = False
     """Whether it is asked where nothing may take long: then `authorizer.Lengthy` is raised instead."""
     known: dict[str, Value] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -85,7 +88,7 @@ class RequestContext(Mapping[str, str | tuple[str, ...]]):
         return default if value is None else value
 
     def _get(self, name: str) -> Value:
-        value = self._brought.get(name) or self._value(name)
+        value = self._brought[name] if name in self._brought else self._value(name)
         if value == ():
             value = None
         self._known[name] = value
@@ -219,6 +222,11 @@ def _valid_to(asked: Asked) -> Value:
     return None if moment is None else _date(moment)
 
 
+def _rotation_period(asked: Asked) -> Value:
+    """What it comes to: who bounds the period means one that isn't named as well."""
+    return str(getattr(asked.request, "rotation_period_in_days", None) or ROTATION_PERIOD_DEFAULT)
+
+
 def _encryption_algorithm(asked: Asked) -> Value:
     prefix = {"kms:ReEncryptFrom": "source_", "kms:ReEncryptTo": "destination_"}.get(asked.action, "")
     # Operations that take no algorithm (data keys) use the only one that their keys have.
@@ -244,7 +252,9 @@ _CONSTRAINTS = {
 
 
 def _constraint(asked: Asked) -> tuple[str, Mapping[str, str]] | None:
-    """Kind and pairs of the constraint that a call to CreateGrant asks for."""
+    """Kind and pairs of the constraint that a call to CreateGrant asks for, or of the grant that is to be retired."""
+    if asked.action != "kms:CreateGrant":
+        return asked.constraint
     constraints = asked.request.constraints
     for name, kind in _CONSTRAINTS.items():
         pairs: Mapping[str, str] | None = getattr(constraints, name, None)
@@ -259,8 +269,9 @@ def _constraint_type(asked: Asked) -> Value:
 
 
 def _context_pairs(asked: Asked) -> Mapping[str, str]:
-    """The encryption context of the request; of CreateGrant, the pairs of its constraint."""
-    if asked.action == "kms:CreateGrant" and asked.request is not None:
+    """The encryption context of the request; of CreateGrant and RetireGrant, the pairs of the grant's constraint."""
+    of_grant = asked.action == "kms:RetireGrant" or (asked.action == "kms:CreateGrant" and asked.request is not None)
+    if of_grant:
         found = _constraint(asked)
         return {} if found is None else found[1]
     return asked.pairs
@@ -305,6 +316,7 @@ _DATA_KEYS = frozenset({
     "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext",
 })
 _CRYPTO = frozenset({"Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo"}) | _DATA_KEYS
+_CONSTRAINED = frozenset({"CreateGrant", "RetireGrant"})
 _ALIASED = _CRYPTO | {
     "DeriveSharedSecret", "DescribeKey", "GenerateMac", "VerifyMac", "GetPublicKey", "Sign", "Verify", "Encapsulate",
     "Decapsulate",
@@ -340,7 +352,7 @@ _ENTRIES: Mapping[str, _Entry] = {
         "kms:MultiRegionKeyType": _Entry(_multi_region_key_type),
         "kms:PrimaryRegion": _Entry(_member("primary_region"), frozenset({"UpdatePrimaryRegion"})),
         "kms:ReplicaRegion": _Entry(_member("replica_region"), frozenset({"ReplicateKey"})),
-        "kms:RotationPeriodInDays": _Entry(_member("rotation_period_in_days"), frozenset({"EnableKeyRotation"})),
+        "kms:RotationPeriodInDays": _Entry(_rotation_period, frozenset({"EnableKeyRotation"})),
         "kms:WrappingAlgorithm": _Entry(_member("wrapping_algorithm"), frozenset({"GetParametersForImport"})),
         "kms:WrappingKeySpec": _Entry(_member("wrapping_key_spec"), frozenset({"GetParametersForImport"})),
         "kms:ExpirationModel": _Entry(_member("expiration_model"), frozenset({"ImportKeyMaterial"})),
@@ -353,13 +365,13 @@ _ENTRIES: Mapping[str, _Entry] = {
             _member("key_pair_spec"), frozenset({"GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"})
         ),
         "kms:EncryptionAlgorithm": _Entry(_encryption_algorithm, _CRYPTO),
-        "kms:EncryptionContextKeys": _Entry(lambda asked: tuple(_context_pairs(asked)), _CRYPTO | {"CreateGrant"}),
+        "kms:EncryptionContextKeys": _Entry(lambda asked: tuple(_context_pairs(asked)), _CRYPTO | _CONSTRAINED),
         "kms:GrantOperations": _Entry(
             lambda asked: tuple(str(operation) for operation in asked.request.operations), frozenset({"CreateGrant"})
         ),
         "kms:GranteePrincipal": _Entry(_member("grantee_principal"), frozenset({"CreateGrant"})),
         "kms:RetiringPrincipal": _Entry(_member("retiring_principal"), frozenset({"CreateGrant"})),
-        "kms:GrantConstraintType": _Entry(_constraint_type, frozenset({"CreateGrant"})),
+        "kms:GrantConstraintType": _Entry(_constraint_type, _CONSTRAINED),
         # No service of ours makes grants for a user's resources.
         "kms:GrantIsForAWSResource": _Entry(
             lambda _asked: "false", frozenset({"CreateGrant", "ListGrants", "RevokeGrant"})
@@ -399,7 +411,7 @@ _ENTRIES: Mapping[str, _Entry] = {
 }
 
 _FAMILIES: Mapping[str, _Family] = {
-    "kms:encryptioncontext:": _Family(_context_pairs, _CRYPTO | {"CreateGrant"}),
+    "kms:encryptioncontext:": _Family(_context_pairs, _CRYPTO | _CONSTRAINED),
     _ATTESTED.lower(): _Family(_attested, frozenset({
         "Decrypt", "DeriveSharedSecret", "GenerateDataKey", "GenerateDataKeyPair", "GenerateRandom",
     })),

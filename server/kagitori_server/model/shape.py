@@ -66,7 +66,8 @@ def member(
     all keys and values of a map of strings have together, which the AWS model doesn't. `sensitive` keeps the value
     out of reprs and messages. `default` stands for an absent member that isn't required.
     """
-    compiled = re.compile(pattern) if pattern else None
+    # As in the AWS model, `\w`, `\d` and `\s` stand for characters of ASCII.
+    compiled = re.compile(pattern, re.ASCII) if pattern else None
     constraint = Constraint(
         required, minimum, maximum, compiled, items_minimum, items_maximum, sensitive, total_maximum
     )

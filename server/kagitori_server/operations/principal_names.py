@@ -32,7 +32,8 @@ def resolver(reader: Reader, partition: str) -> Callable[[str], str | None]:
             return found.principal_id if found else None
         if (session := _SESSION.fullmatch(name)) and session["partition"] == partition:
             role = reader.find_principal(session["account"], PrincipalKind.ROLE, session["role"])
-            return f"{role.principal_id}:{session['session']}" if role else None
+            # Exactly as it is written: conditions on whom a grant names compare the text.
+            return f"{role.principal_id}:{session['session']}" if role and role.name == session["role"] else None
         return None
 
     return resolve

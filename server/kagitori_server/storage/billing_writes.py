@@ -52,14 +52,15 @@ class BillingWrites(Recorder):
         )
 
     def _bill_rotation(self, region: str, key_id: str, rotated: float) -> None:
-        """One more version of the key's material, current since `rotated` (seconds since the epoch)."""
+        """One more version of the key's material, current since `rotated` (seconds since the epoch). That of a replica
+        which is pending deletion is free like the key."""
         spans = billing_spans.c
         alive = (spans.region == region, spans.key_id == key_id, spans.destroyed.is_(False))
         last = self._connection.scalar(select(func.max(spans.number)).where(*alive)) or 0
         found = self._connection.execute(select(billing_spans).where(*alive, spans.number == 0))
         key = found.mappings().one_or_none()
         if key is not None:
-            self._insert(billing_spans, {**key, "number": last + 1, "began": rotated, "ended": None})
+            self._insert(billing_spans, {**key, "number": last + 1, "began": rotated})
 
     def _close_billing(self, key: Key) -> None:
         """The key is destroyed; what was still charged ends with the day that this was due."""

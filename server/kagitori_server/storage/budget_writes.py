@@ -55,8 +55,10 @@ class BudgetWrites(Recorder):
     """Changes to budgets."""
 
     def put_budget(self, budget: Budget) -> None:
-        """A new budget, or a changed one of the same id."""
+        """A new budget, or a changed one of the same id. Raises NoSuchEntityException without its account."""
         table = schema.budgets
+        if self._count(schema.accounts, schema.accounts.c.account == budget.account) == 0:
+            raise NoSuchEntityException("The account is not found.")
         values = budget_values(budget)
         if not self._update(table, values, table.c.budget_id == budget.budget_id):
             self._insert(table, values)

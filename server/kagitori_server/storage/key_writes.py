@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from sqlalchemy import select
+
 from kagitori_server.model.errors import AlreadyExistsException, NotFoundException
 from kagitori_server.model.keys import Alias, Key, KeyState, Tag
 from kagitori_server.storage import rows, schema
@@ -68,7 +70,7 @@ class KeyWrites(BillingWrites):
         self._touch(Change.of_key(region, key_id))
 
     def delete_key(self, region: str, key_id: str) -> None:
-        """Removes the key for good, with its materials, tags, aliases and grants.
+        """Removes the key for good, with its materials, tags, aliases, grants and freezes.
 
         SQLite overwrites what was deleted and empties its log after the commit, so wrapped material is gone
         from the files of the database (not from file system snapshots or backups).
@@ -78,6 +80,7 @@ class KeyWrites(BillingWrites):
             raise _no_key(key_id)
         if self.count_grants(region, key_id):
             self._touch(Change.of_all_grants(region, key_id))
+        self._touch_freezes(key)
         keys = schema.keys
         self._delete(keys, keys.c.region == region, keys.c.key_id == key_id)
         self._close_billing(key)
@@ -136,6 +139,16 @@ class KeyWrites(BillingWrites):
         self._touch(Change.of_key(key.region, key.key_id))
         if key.multi_region:
             self._touch(*(Change.of_key(region, key.key_id) for region in self.key_regions(key.key_id)))
+
+    def _touch_freezes(self, key: Key) -> None:
+        """They go with the key, and a replica that is made anew has its Region and id."""
+        freezes = schema.freezes.c
+        frozen = list(self._connection.scalars(
+            select(freezes.principal_arn).where(freezes.region == key.region, freezes.key_id == key.key_id)
+        ))
+        self._touch(*(Change.of_freeze(key.region, key.key_id, principal_arn) for principal_arn in frozen))
+        if frozen:
+            self._touch(Change.of_budgets(key.account))
 
     def _touch_alias(self, alias: Alias) -> None:
         self._touch(

@@ -20,6 +20,7 @@ from kagitori_server.model.principals import (
 from kagitori_server.model.spiffe import SpiffeId, spiffe_id_or_none
 from kagitori_server.storage import rows, schema
 from kagitori_server.storage.changes import Change, ChangeKind
+from kagitori_server.storage.custom_store_schema import custom_key_stores
 from kagitori_server.storage.identity_writes import IdentityWrites, of_principal
 
 
@@ -57,10 +58,13 @@ class PrincipalWrites(IdentityWrites):
             + self._count(schema.access_keys, schema.access_keys.c.account == account)
             + self._count(schema.groups, schema.groups.c.account == account)
             + self._count(schema.managed_policies, schema.managed_policies.c.account == account)
+            + self._count(custom_key_stores, custom_key_stores.c.account == account)
         )
         root = self.find_principal(account, PrincipalKind.ROOT, "root")
         if left != 1 or root is None:
-            raise DeleteConflictException(f"Account {account} still has keys, principals, policies or credentials.")
+            raise DeleteConflictException(
+                f"Account {account} still has keys, key stores, principals, policies or credentials."
+            )
         self._delete(principals, principals.c.arn == root.arn)
         self._delete(schema.budgets, schema.budgets.c.account == account)
         self._touch(Change.of_budgets(account))

@@ -55,17 +55,22 @@ def check_assume_role(
     if caller.kind is PrincipalKind.ROOT:
         raise AccessDeniedException("Roles may not be assumed by root accounts.")
     actions = ("sts:AssumeRole", *(("sts:TagSession",) if request.tags else ()))
-    if request.source_identity is not None:
+    # One that a session passes on is set for the next one, too: whoever owns that role has a say in it (AWS IAM,
+    # role chaining).
+    source_identity = request.source_identity or caller.source_identity
+    if source_identity is not None:
         actions = (*actions, "sts:SetSourceIdentity")
     role = context.lookup.principal(request.role_arn)
     may_assume = context.services.administration.may_assume
-    if role is None or not may_assume(context, role, actions, {**_request_facts(request), **more}):
+    if role is None or not may_assume(
+        context, role, actions, {**_request_facts(request, source_identity), **more}
+    ):
         raise AccessDeniedException(
             f"User: {caller.arn} is not authorized to perform: {' and '.join(actions)} on resource: {request.role_arn}"
         )
     context.account = role.account
     context.entities.append(role.arn)
-    if caller.source_identity not in (None, request.source_identity or caller.source_identity):
+    if caller.source_identity not in (None, source_identity):
         raise AccessDeniedException("The source identity that a session was given can't be changed by it.")
     if request.role_session_name.lower() == "root":
         raise ValidationException("The session name root is reserved.")
@@ -178,11 +183,13 @@ def _is_session(caller: Caller) -> bool:
     return caller.kind is PrincipalKind.ROLE and caller.credential_kind is not CredentialKind.EXCHANGED_TOKEN
 
 
-def _request_facts(request: shapes.AssumeRoleRequest) -> dict[str, str | tuple[str, ...]]:
-    """The condition keys that the request brings."""
+def _request_facts(
+    request: shapes.AssumeRoleRequest, source_identity: str | None
+) -> dict[str, str | tuple[str, ...]]:
+    """The condition keys that the request brings, and the source identity that the session will have."""
     facts: dict[str, str | tuple[str, ...]] = {"sts:RoleSessionName": request.role_session_name}
-    if request.source_identity is not None:
-        facts["sts:SourceIdentity"] = request.source_identity
+    if source_identity is not None:
+        facts["sts:SourceIdentity"] = source_identity
     if request.tags:
         facts["aws:TagKeys"] = tuple(tag.tag_key for tag in request.tags)
         facts |= {f"aws:RequestTag/{tag.tag_key}": tag.tag_value for tag in request.tags}
