@@ -204,6 +204,7 @@ class Server:
         self._transparency = TransparencyLog(
             data.audit, self._trail, LogKeys(lambda: self._service_keys, self._clocks.monotonic),
             config.transparency.log_name, self._clocks.monotonic, lambda: time.sleep(_METER_REST),
+            self._indexes,
         )
         self._services = self._make_services(root_key)
         recover_intents(self._services, self._trail, data.audit)
