@@ -14,6 +14,7 @@ import pytest
 
 from kagitori_server.audit.archived import ArchiveDamagedError, ArchivedSegment
 from kagitori_server.audit.chain import PRUNED_NAME, segment_name
+from kagitori_server.audit.following import beginning
 from kagitori_server.audit.identity import IdentityType, render_identity
 from kagitori_server.audit.indexing import Indexer, Indexes
 from kagitori_server.audit.keeping import Keeper, Keeping
@@ -21,7 +22,7 @@ from kagitori_server.audit.lookup import LookupQuery, lookup_events
 from kagitori_server.audit.matching import LookupKey
 from kagitori_server.audit.opening import ChainDamagedError, find_tail
 from kagitori_server.audit.portions import Follower, Following
-from kagitori_server.audit.pruned import PRUNING_EVENT, chain_beginning, read_statements
+from kagitori_server.audit.pruned import PRUNING_EVENT, StatementsDamagedError, chain_beginning, read_statements
 from kagitori_server.audit.record import CallFacts, EventType, render_record
 from kagitori_server.audit.trail import TrailLimits, open_trail
 from kagitori_server.audit.verify import ExpectedHead, verify
@@ -213,6 +214,23 @@ def test_old_segments_are_removed_and_said_to_be(kept: Kept) -> None:
     kept.keep(Keeping(retention_days=30))
     assert verify(kept.root).sound
     assert max(kept.found()) == 2 * RECORDS - 1
+
+
+def test_a_chain_is_known_by_its_statements_as_they_are_now(kept: Kept) -> None:
+    """The first record's hash is kept in mind, and damage of any statement is noticed all the same."""
+    before = chain_beginning(kept.chain(0))
+    kept.keep(Keeping(retention_days=30))
+    assert not (kept.chain(0) / segment_name(1)).exists()
+    for _ in range(2):
+        assert chain_beginning(kept.chain(0)) == before
+    path = kept.chain(0) / PRUNED_NAME
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3] + b"0" + whole[-2:])
+    with pytest.raises(StatementsDamagedError):
+        chain_beginning(kept.chain(0))
+    assert beginning(kept.chain(0)) is None
+    path.write_bytes(whole)
+    assert chain_beginning(kept.chain(0)) == before
 
 
 def test_pruning_reaches_into_the_archive(kept: Kept, tmp_path: Path) -> None:
