@@ -116,7 +116,7 @@ def tail(
     pause = _POLL
     while True:
         try:
-            for message in _messages(session, request):
+            for message in _messages(session, request, whole=follow):
                 for event in message.events:
                     _print(session, event)
                 # All of a backlog has the same token: a call that breaks off there would begin behind it.
@@ -133,10 +133,10 @@ def tail(
         time.sleep(pause)
 
 
-def _messages(session: Session, request: TailEventsRequest) -> Iterator[TailEventsResponse]:
-    """The messages of a call, those of a backlog as one."""
+def _messages(session: Session, request: TailEventsRequest, *, whole: bool) -> Iterator[TailEventsResponse]:
+    """The messages of a call; with `whole` those of a backlog as one, for who begins anew when it breaks off."""
     backlog: list[AuditEvent] = []
-    first = not request.resume_token
+    first = whole and not request.resume_token
     for message in session.client.admin.TailEvents(request):
         if first:
             backlog += message.events
