@@ -25,7 +25,7 @@ from kagitori_server.audit.portions import Follower, Following
 from kagitori_server.audit.pruned import PRUNING_EVENT, StatementsDamagedError, chain_beginning, read_statements
 from kagitori_server.audit.record import CallFacts, EventType, render_record
 from kagitori_server.audit.trail import TrailLimits, open_trail
-from kagitori_server.audit.verify import ExpectedHead, Progress, verify
+from kagitori_server.audit.verify import ExpectedHead, Progress, look_again, verify
 
 ACCOUNT = "111122223333"
 START = 1_700_000_000
@@ -255,6 +255,22 @@ def test_a_trail_is_sound_while_it_is_pruned(kept: Kept, tmp_path: Path, chain: 
     assert not verify(kept.root, prune).sound
 
 
+def test_only_what_is_wrong_is_looked_at_again(kept: Kept) -> None:
+    """And just if segments went meanwhile."""
+    looks = []
+
+    def look(days: int, *, sound: bool) -> bool:
+        looks.append(days)
+        if days:
+            kept.keep(Keeping(days))
+        return sound
+
+    assert not look_again(kept.root, lambda: look(0, sound=False), bool)
+    assert look_again(kept.root, lambda: look(90, sound=True), bool)
+    assert look_again(kept.root, lambda: look(60, sound=len(looks) > 2), bool)
+    assert looks == [0, 90, 60, 60]
+
+
 def test_a_trail_that_is_always_being_pruned_is_reported_as_it_was_read(kept: Kept) -> None:
     """After a few looks."""
     looks: list[str] = []
@@ -265,7 +281,6 @@ def test_a_trail_that_is_always_being_pruned_is_reported_as_it_was_read(kept: Ke
             with (kept.chain(0) / PRUNED_NAME).open("ab") as file:
                 file.write(b"x")
 
-    kept.segments(0)
     (kept.chain(0) / segment_name(2)).unlink()
     assert not verify(kept.root, disturb).sound
     assert looks == ["chain-00", "chain-01"] * 3

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from kagitori_server.audit.chain import (
     ARCHIVE_NAME,
@@ -41,6 +41,7 @@ MAX_PROBLEMS_PER_CHAIN = 1000
 
 _LINES_PER_PROGRESS = 10_000
 _LOOKS = 3
+_Found = TypeVar("_Found")
 
 
 class Problem(NamedTuple):
@@ -107,17 +108,22 @@ def verify(
 ) -> VerifyReport:
     """Recomputes every chain of a root. `expected_heads` names, by chain, what must be found on the way.
 
-    What is wrong is looked at again if segments were pruned or archived meanwhile, at most twice: then it may be that
-    only what was read earlier and what was read later don't go together.
-
     Raises OSError if the files can't be read; everything else is in the report.
+    """
+    expected = dict(expected_heads or {})
+    return look_again(root, lambda: _verify(root, progress, expected), lambda report: report.sound)
+
+
+def look_again(root: Path, look: Callable[[], _Found], sound: Callable[[_Found], bool]) -> _Found:
+    """What `look` finds in a trail. What isn't sound is looked at again, at most twice, if segments were pruned or
+    archived meanwhile: then it may be that just what was read before and what was read afterwards don't go together.
     """
     for looks_left in reversed(range(_LOOKS)):
         before = _kept(root)
-        report = _verify(root, progress, dict(expected_heads or {}))
-        if report.sound or not looks_left or _kept(root) == before:
+        found = look()
+        if sound(found) or not looks_left or _kept(root) == before:
             break
-    return report
+    return found
 
 
 def _kept(root: Path) -> list[tuple[str, int, list[int], list[int]]]:
