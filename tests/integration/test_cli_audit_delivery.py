@@ -78,7 +78,7 @@ def test_plain_and_sealed(folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
         while cli.json("audit", "status")["latest_digest_delivery_time"] is None:
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        cli.done("audit", "verify", "--delivered")
+        assert "encrypted" not in cli.done("audit", "verify", "--delivered").err
         content = log.read_bytes()
         log.unlink()
         broken = cli("audit", "verify", "--delivered")
@@ -91,6 +91,7 @@ def test_plain_and_sealed(folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
     with sealed.server:
         cli = sealed.cli(monkeypatch, tmp_path)
         assert cli.json("audit", "trail")["kms_key_id"] == key
+        assert "log files are encrypted: what is in them was not verified" in cli("audit", "verify", "--delivered").err
         [log] = sealed.logs()[:1]
         assert not log.read_bytes().startswith(b"\x1f\x8b")
         cli.done("audit", "open", str(log), "sealed.json")

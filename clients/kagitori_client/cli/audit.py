@@ -170,6 +170,11 @@ def verify(
         place = f"{first.chain_name}, {first.segment_file}:{first.line}"
         raise AuditTrailBroken(f"{problems} problems in the trail, the first at {place}: {first.description}")
     found_delivered = answer.delivery
+    if found_delivered.sealed:
+        typer.echo(
+            f"{found_delivered.sealed} delivered log files are encrypted: what is in them was not verified, nor that "
+            "no record is missing from what was delivered.", err=True,
+        )
     if found_delivered.problem_count:
         worst = found_delivered.problems[0]
         raise AuditTrailBroken(

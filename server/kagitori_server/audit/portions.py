@@ -57,7 +57,7 @@ class _Page(NamedTuple):
     """Records that were looked up: the token of their page, None for the newest, and how many they were."""
 
     token: str | None
-    count: int
+    records: int
 
 
 class Follower:
@@ -133,7 +133,7 @@ class Follower:
         while left > 0 and not stopped():
             page = self._page(asked, ends, place.token, left)
             if page.events:
-                pages.append(place._replace(count=len(page.events)))
+                pages.append(place._replace(records=len(page.events)))
             left -= sum(not _own(event, asked.request_id) for event in page.events)
             if page.next_token is None:
                 break
@@ -157,7 +157,7 @@ class Follower:
         """The records of a page that was looked at before, newest first. The index may have changed since, and with it
         how far one look-up comes, but not what follows what."""
         found: list[LookupEvent] = []
-        token, left = place.token, place.count
+        token, left = place.token, place.records
         while left > 0:
             page = self._page(asked, ends, token, left)
             found += [event for event in page.events if not _own(event, asked.request_id)]
