@@ -356,9 +356,10 @@ def test_a_syslog_server_that_takes_for_ever_is_given_up(scene: Scene, *, shakes
         connection, _ = listening.accept()
         with connection, contextlib.suppress(OSError):
             if shakes_hands:
-                taken_up = scene.authority.context.wrap_socket(connection, server_side=True)
-                while not ending.wait(0.05):
-                    taken_up.recv(16_384)
+                with scene.authority.context.wrap_socket(connection, server_side=True) as taken_up:
+                    while not ending.wait(0.05):
+                        taken_up.recv(16_384)
+                return
             connection.sendall(b"\x16\x03\x03\x40\x00")
             while not ending.wait(0.05):
                 connection.sendall(b"\x02")
