@@ -88,15 +88,16 @@ def test_a_record_in_an_old_segment_is_proven_in_time(tmp_path: Path) -> None:
             service.call("GetInclusionProof", {"event_id": "old-3"})
         service.indexer.run_once()
         recent = service.call("ListKeys") and service.records()[-1]["eventID"]
-        for wanted, indices in (
+        cases: tuple[tuple[dict[str, str], list[int] | None], ...] = (
             ({"event_id": "old-3"}, [3]), ({"request_id": "call-5"}, [10, 11]), ({"event_id": recent}, None),
-        ):
+        )
+        for wanted, indices in cases:
             proofs = service.call("GetInclusionProof", wanted).proofs
             assert indices is None or [proof.leaf_index for proof in proofs] == indices
             for proof in proofs:
-                told = proven(service, proof.proof.encode()).record
-                assert told is not None
-                assert wanted in ({"event_id": told["eventID"]}, {"request_id": told["requestID"]})
+                record = proven(service, proof.proof.encode()).record
+                assert record is not None
+                assert wanted in ({"event_id": record["eventID"]}, {"request_id": record["requestID"]})
         for unknown in ({"event_id": "old-400"}, {"request_id": "call-200"}):
             with pytest.raises(NoSuchEntityException):
                 service.call("GetInclusionProof", unknown)
