@@ -58,11 +58,14 @@ class Syslog:
                 deadline.watch(connection)
                 self._send(connection, batch)
             except OSError as problem:
-                self.close()
-                raise DeliveryFailed("TimeoutError" if deadline.passed else type(problem).__name__) from None
+                if not deadline.passed:
+                    self.close()
+                    raise DeliveryFailed(type(problem).__name__) from None
         if deadline.passed:
+            # A slow server may have time for fewer records.
+            too_large = self._socket is not None
             self.close()
-            raise DeliveryFailed("TimeoutError")
+            raise DeliveryFailed("TimeoutError", too_large=too_large)
 
     def _send(self, connection: socket.socket, batch: Batch) -> None:
         numbered = enumerate(batch.records, batch.first_seq)
