@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -14,7 +13,6 @@ from kagitori.kms.v1.audit_pb2 import (
     AuditEvent,
     LookupEventsRequest,
     TailEventsRequest,
-    TailEventsResponse,
     VerifyAuditTrailRequest,
 )
 from kagitori_client.cli import audit_export
@@ -116,12 +114,15 @@ def tail(
     pause = _POLL
     while True:
         try:
-            for message in _messages(session, request, whole=follow):
+            token, first = "", not request.resume_token
+            for message in session.client.admin.TailEvents(request):
                 for event in message.events:
                     _print(session, event)
-                # All of a backlog has the same token: a call that breaks off there would begin behind it.
-                request.resume_token = message.resume_token
-                pause = _POLL
+                token, pause = message.resume_token, _POLL
+                if not first:
+                    request.resume_token = token
+            # All of a backlog has the same token, so one that broke off can't be gone on with.
+            request.resume_token = token or request.resume_token
         except (ConnectionFailed, ServiceError) as error:
             # What was printed is behind the token: nothing is missed and nothing comes twice.
             passing = isinstance(error, ConnectionFailed) or error.retry_after is not None
@@ -131,19 +132,6 @@ def tail(
         if not follow:
             return
         time.sleep(pause)
-
-
-def _messages(session: Session, request: TailEventsRequest, *, whole: bool) -> Iterator[TailEventsResponse]:
-    """The messages of a call; with `whole` those of a backlog as one, for who begins anew when it breaks off."""
-    backlog: list[AuditEvent] = []
-    first = whole and not request.resume_token
-    for message in session.client.admin.TailEvents(request):
-        if first:
-            backlog += message.events
-        else:
-            yield message
-    if first:
-        yield TailEventsResponse(events=backlog, resume_token=message.resume_token)
 
 
 @command(app, "verify")
