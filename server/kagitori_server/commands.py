@@ -407,10 +407,13 @@ def _verify_delivered(config: Config, data: DataDirectory) -> bool:
         f"{found.records} records"
     )
     if found.sealed:
-        _say(f"  {found.sealed} log files are encrypted: what is in them was not looked at")
+        unseen = "what is in them was not verified, nor that no record is missing"
+        _say(f"  {found.sealed} log files are encrypted: {unseen}")
     for problem in found.problems:
         _say(f"  PROBLEM {problem.place}: {problem.description}")
-    _say("What was delivered is sound." if found.sound else f"What was delivered has {found.problem_count} problems.")
+    but = " That isn't said of the content of encrypted log files." if found.sealed else ""
+    sound = f"What was delivered is sound.{but}"
+    _say(sound if found.sound else f"What was delivered has {found.problem_count} problems.")
     return found.sound
 
 

@@ -49,12 +49,12 @@ def open_delivery(
         digests=Digests(
             catalog, keys, description, destination, wall, services.ids.uuid(), config.delivery.digest_seconds
         ),
-        keys=keys,
         clock=wall,
         monotonic=monotonic,
         period=config.delivery.period_seconds,
         digest_period=config.delivery.digest_seconds,
         accounts=[(config.service.account, region) for region in config.service.served_regions],
+        tidy=destination.tidy,
     )
 
 

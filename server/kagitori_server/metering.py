@@ -15,11 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from kagitori_server.audit.backwards import Cursor, chain_end
 from kagitori_server.audit.chain import chain_names
-from kagitori_server.audit.following import abandoned_end, beginning, moment, number_of, wanted
+from kagitori_server.audit.following import Reach, beginning, moment, number_of, reach, wanted
 from kagitori_server.audit.forwards import chain_forwards
 from kagitori_server.audit.metered import Mark, Metered, mark, read_mark, used
 from kagitori_server.audit.trail import Trail
@@ -55,14 +54,6 @@ CHUNK_BYTES = 8 * 1024 * 1024
 _TRACKED = frozenset(operation.value for operation in KeyLastUsageTrackingOperation)
 _MARKS_KEPT = 20_000
 _SPECS_KEPT = 100_000
-
-
-class _Goal(NamedTuple):
-    """How far a chain is to be counted: to a sequence number or a place; one of them is None."""
-
-    chain: str
-    seq: int | None
-    stop: Cursor | None
 
 
 class _Found:
@@ -133,23 +124,19 @@ class Meter:
             known = self._known(reader, chain)
         return 0 if known is None else known.seq
 
-    def _goals(self) -> list[_Goal]:
+    def _goals(self) -> list[Reach]:
         own = self._trail.position()
-        others = [chain for chain in chain_names(self._root) if chain != own.chain]
-        ends = [(chain, self._end_of_abandoned(chain)) for chain in others]
-        abandoned = [_Goal(chain, None, end) for chain, end in ends if end is not None]
-        return [_Goal(own.chain, own.seq, None), *abandoned]
+        others = [chain for chain in chain_names(self._root) if chain != own.chain and self._more(chain)]
+        goals = [reach(self._root, chain, own) for chain in (own.chain, *others)]
+        return [goal for goal in goals if goal is not None]
 
-    def _end_of_abandoned(self, chain: str) -> Cursor | None:
-        """Where a chain ends that no process holds and that has more than was counted; None for others."""
-        folder = self._root / chain
+    def _more(self, chain: str) -> bool:
+        """Whether a chain has more than was counted."""
         with self._catalog.read() as reader:
             known = self._known(reader, chain)
-        if known is None or Cursor(known.segment, known.offset) == chain_end(folder):
-            return None
-        return abandoned_end(folder)
+        return known is not None and Cursor(known.segment, known.offset) != chain_end(self._root / chain)
 
-    def _step(self, goal: _Goal, rest: Callable[[], None] | None) -> bool:
+    def _step(self, goal: Reach, rest: Callable[[], None] | None) -> bool:
         """Counts a part of a chain. Returns whether there may be more."""
         with self._lock:
             with self._catalog.read() as reader:
@@ -176,7 +163,7 @@ class Meter:
         return None if start is None else reader.followed_chain(start.chain_id) or start
 
     def _read(
-        self, goal: _Goal, known: FollowedChain, found: _Found, rest: Callable[[], None] | None
+        self, goal: Reach, known: FollowedChain, found: _Found, rest: Callable[[], None] | None
     ) -> FollowedChain:
         reached, size = known, 0
         start = Cursor(known.segment, known.offset)

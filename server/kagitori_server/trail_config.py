@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from kagitori_server.setting_values import need
 from kagitori_server.sink_config import SinkConfig
@@ -34,6 +36,25 @@ class AuditConfig:
         for name in ("retention_days", "archive_days"):
             need(0 <= getattr(self, name) <= 36_500, f"audit.{name}", "0 to 36500")
         need(0 < self.keeping_seconds <= 86_400, "audit.keeping_seconds", "more than 0, at most 86400")
+
+
+def _is_endpoint(url: str) -> bool:
+    """Whether it's `https://host[:port]`, or `http://` with a loopback address."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    if not host or parts.username is not None or parts.query or parts.fragment:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +103,8 @@ class DeliveryConfig:
             "delivery.kms_by_bucket", "false without a kms_key and a bucket",
         )
         need(
-            not self.s3_endpoint or self.s3_endpoint.startswith(("https://", "http://")),
-            "delivery.s3_endpoint", "https://host:port",
+            not self.s3_endpoint or _is_endpoint(self.s3_endpoint), "delivery.s3_endpoint",
+            "https://host:port; http:// is for loopback addresses, since records are sent in the clear",
         )
 
     @property

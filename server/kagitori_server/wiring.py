@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kagitori_keystore.rootkey.provider import RootKeyProvider
@@ -45,7 +46,7 @@ from kagitori_server.custom_stores import CatalogUses, Opener, StoreRegistry
 from kagitori_server.delivery.running import Delivery
 from kagitori_server.delivery_opener import check_delivered, describe_trail, open_delivery
 from kagitori_server.explaining import Explaining
-from kagitori_server.followers import Follower, Followers
+from kagitori_server.followers import Follower, Followers, do_in_time
 from kagitori_server.forgetting import forgetting, forgetting_access_keys
 from kagitori_server.identifiers import system_identifiers
 from kagitori_server.limiting.leases import Leases
@@ -100,6 +101,9 @@ _DECIDING_THREADS = 1
 """They run nothing that releases the interpreter lock, so more would only take more of the event loop's turns."""
 _TRYING_THREADS = 4
 _SINK_SECONDS = 2.0
+_DELIVERING = "delivering the audit trail"
+_FINISHING_SECONDS = 5.0
+"""What the delivery of what is left may take longer than it should."""
 """How long the end of the server waits for deliveries of audit records that are under way; they are repeated later."""
 _METER_REST = 0.001
 """Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
@@ -207,6 +211,7 @@ class Server:
         self._transparency = TransparencyLog(
             data.audit, self._trail, LogKeys(lambda: self._service_keys, self._clocks.monotonic),
             config.transparency.log_name, self._clocks.monotonic, lambda: time.sleep(_METER_REST),
+            self._indexes,
         )
         self._services = self._make_services(root_key)
         recover_intents(self._services, self._trail, data.audit)
@@ -295,7 +300,8 @@ class Server:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._followers.close()
+        seconds = self._config.limits.shutdown_seconds
+        left = self._followers.close(seconds)
         pools = self._pools
         for pool in (
             self._proving, pools.stores, pools.generation, pools.computing, pools.deciding, pools.writes, pools.reads,
@@ -307,8 +313,8 @@ class Server:
             self._pipeline.settle()
         except KmsError as error:
             _log.warning("the catalog could not be told that all records are in the trail: %s", error.code())
-        if self._delivery is not None:
-            self._delivery.finish(self._config.limits.shutdown_seconds)
+        if self._delivery is not None and _DELIVERING not in left:
+            do_in_time(_DELIVERING, partial(self._delivery.finish, seconds), seconds + _FINISHING_SECONDS)
         self._trail.close()
         stop_all(self._sinks, _SINK_SECONDS)
         self._stores.close()
@@ -342,7 +348,7 @@ class Server:
         if seconds:
             followers.append(Follower("adding records to trees", self._transparency, seconds))
         if self._delivery is not None:
-            followers.append(Follower("delivering the audit trail", self._delivery, DELIVERY_LOOK_SECONDS))
+            followers.append(Follower(_DELIVERING, self._delivery, DELIVERY_LOOK_SECONDS))
         return followers
 
     def _make_delivery(self) -> Delivery | None:

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from tests.support.receivers import OK, Answer, Authority, HttpReceiver, Post, S
 
 from kagitori_server.audit.trail import Trail, open_trail
 from kagitori_server.sinks import Follower, Pace, SinkRefused, SinkTerms, open_sink, stop_all
+from kagitori_server.sinks.delivery import Batch, DeliveryFailed
+from kagitori_server.sinks.syslog import Place, Syslog
 from kagitori_server.sinks.webhook import DELIVERY, SIGNATURE
 
 SECRET = b"a secret for webhooks"
@@ -342,6 +345,44 @@ def test_syslog_servers_that_hang_up(scene: Scene) -> None:
             scene.append(1)
             time.sleep(0.1)
         until(lambda: len({message.rpartition(b'"eventID":')[2] for message in server.messages}) == 5)
+
+
+@pytest.mark.parametrize("shakes_hands", [True, False])
+def test_a_syslog_server_that_takes_for_ever_is_given_up(scene: Scene, *, shakes_hands: bool) -> None:
+    """Though no single wait for it is long: it reads a little now and then, or drips in the TLS handshake."""
+    ending = threading.Event()
+
+    def dawdle(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            if shakes_hands:
+                with scene.authority.context.wrap_socket(connection, server_side=True) as taken_up:
+                    while not ending.wait(0.05):
+                        taken_up.recv(16_384)
+                return
+            connection.sendall(b"\x16\x03\x03\x40\x00")
+            while not ending.wait(0.05):
+                connection.sendall(b"\x02")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        thread = threading.Thread(target=dawdle, args=(listening,))
+        thread.start()
+        trusted = ssl.create_default_context(cadata=scene.authority.pem)
+        place = Place("tls", "127.0.0.1", listening.getsockname()[1])
+        syslog = Syslog(place, trusted, 1.0, "host", 1)
+        records = [record(number, pad="x" * 500_000) for number in range(24)]
+        began = time.monotonic()
+        try:
+            with pytest.raises(DeliveryFailed, match="TimeoutError") as given_up:
+                syslog.deliver(Batch("chain-00", "id", 1, records))
+        finally:
+            ending.set()
+            thread.join(10)
+        assert 0.9 < time.monotonic() - began < 6
+        # Fewer records may be taken in time; where there was no connection, they wouldn't.
+        assert given_up.value.too_large == shakes_hands
+        syslog.close()
 
 
 def test_syslog_datagrams_hold_what_fits(scene: Scene) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_plain_and_sealed(folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
         while cli.json("audit", "status")["latest_digest_delivery_time"] is None:
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        cli.done("audit", "verify", "--delivered")
+        assert "encrypted" not in cli.done("audit", "verify", "--delivered").err
         content = log.read_bytes()
         log.unlink()
         broken = cli("audit", "verify", "--delivered")
@@ -93,6 +94,9 @@ def test_plain_and_sealed(folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
         assert cli.json("audit", "trail")["kms_key_id"] == key
         [log] = sealed.logs()[:1]
         assert not log.read_bytes().startswith(b"\x1f\x8b")
+        shutil.copytree(plain.out, sealed.out, dirs_exist_ok=True)
+        verified = cli.done("audit", "verify", "--delivered")
+        assert "log files are encrypted: what is in them was not verified" in verified.err
         cli.done("audit", "open", str(log), "sealed.json")
         assert json.loads((tmp_path / "sealed.json").read_text())["Records"]
         cli.done("audit", "open", str(log), "sealed.json.gz", "--packed")

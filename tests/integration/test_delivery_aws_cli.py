@@ -13,6 +13,7 @@ from tests.support.inprocess import HOME, REGION, START, FakeClock, InProcess
 from tests.support.kms_calls import DAY, OTHER, new_key
 from tests.support.s3_server import ACCESS_KEY_ID, SECRET, S3Server
 
+from kagitori_server.delivery.checking import known_of
 from kagitori_server.delivery.destination import DestinationFailed
 from kagitori_server.delivery.naming import TrailDescription
 from kagitori_server.delivery.s3 import Bucket, S3Destination
@@ -60,10 +61,9 @@ def test_everything_is_valid_over_restarts_and_keys(
             deliverer.running.finish(60)
             clock.advance(DAY / 2)
     with InProcess(tmp_path, clock) as service:
-        deliverer = Deliverer(service, destination(s3, description), description=description, key_days=1)
-        assert len(deliverer.running.public_keys(None, None)) == 2
-        here = validate_logs(s3, deliverer.running, BEFORE, clock())
-        there = validate_logs(s3, deliverer.running, BEFORE, clock(), region="eu-west-1")
+        assert len(known_of(service.catalog).keys) == 2
+        here = validate_logs(s3, description, service.catalog, BEFORE, clock())
+        there = validate_logs(s3, description, service.catalog, BEFORE, clock(), region="eu-west-1")
     for report in (here, there):
         assert "INVALID" not in report, report
         assert "invalid" not in report, report
@@ -86,7 +86,7 @@ def test_other_accounts_have_chains_of_their_own(
         deliverer = Deliverer(service, destination(s3, description), description=description)
         service.call("CreateKey", token=tenant)
         deliverer.hours(3)
-        report = validate_logs(s3, deliverer.running, BEFORE, service.clock(), account=OTHER)
+        report = validate_logs(s3, description, service.catalog, BEFORE, service.clock(), account=OTHER)
     assert counts(report) == {"digest": "2/2", "log": "1/1"}
     assert "INVALID" not in report
 
@@ -106,7 +106,7 @@ def test_it_finds_what_it_looks_for(s3: S3Server, description: TrailDescription,
         s3.client.put_object(
             Bucket=description.bucket, Key=digests[1], Body=other["Body"].read(), Metadata=other["Metadata"]
         )
-        report = validate_logs(s3, deliverer.running, BEFORE, service.clock())
+        report = validate_logs(s3, description, service.catalog, BEFORE, service.clock())
     assert "INVALID: not found" in report
     assert "has been moved from its original location" in report
 

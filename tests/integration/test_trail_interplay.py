@@ -278,7 +278,7 @@ def test_the_aws_cli_finds_everything_valid(scene: Scene, tmp_path: Path) -> Non
         with scene.server() as server:
             server.follow()
             assert server.delivery is not None
-            report = validate_logs(s3, server.delivery, START - 3_600, scene.clock())
+            report = validate_logs(s3, server.delivery.description, server.catalog, START - 3_600, scene.clock())
         objects = s3.objects("trail")
     counts = dict(reversed(pair) for pair in re.findall(r"^(\d+/\d+) (digest|log) files valid", report, re.MULTILINE))
     for kind, folder in (("digest", "/CloudTrail-Digest/"), ("log", "/CloudTrail/")):

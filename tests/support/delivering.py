@@ -42,6 +42,7 @@ class Faulty:
 
     get = property(lambda self: self.real.get)
     keys = property(lambda self: self.real.keys)
+    tidy = property(lambda self: self.real.tidy)
 
 
 class Deliverer:
@@ -61,8 +62,8 @@ class Deliverer:
             service.catalog, self.keys, description, destination, service.clock, worker, HOUR
         )
         self.running = Delivery(
-            service.catalog, description, self.logs, self.digests, self.keys, service.clock, service.clock, PERIOD,
-            HOUR, [(HOME, region) for region in REGIONS],
+            service.catalog, description, self.logs, self.digests, service.clock, service.clock, PERIOD, HOUR,
+            [(HOME, region) for region in REGIONS], destination.tidy,
         )
 
     def deliver(self) -> int:

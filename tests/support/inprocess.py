@@ -30,6 +30,7 @@ from kagitori_server.administration_ports import AuditFiles
 from kagitori_server.asking import lockout_check, may_assume_role
 from kagitori_server.attestation import AWS_NITRO_ROOT_PEM, AttestationVerifier, read_roots
 from kagitori_server.attesting import Attesting
+from kagitori_server.audit.indexing import Indexer, Indexes
 from kagitori_server.audit.trail import open_trail
 from kagitori_server.authn.authenticator import Authenticator
 from kagitori_server.authn.web_tokens import WebTokens
@@ -109,7 +110,8 @@ class InProcess:
 
     `account_rates` and `principal_rates` are as in the configuration; `clock` tells their time, too. With `timing` it
     follows what the catalog says of custom key stores, which `openers` open. `monotonic` is the clock by which calls
-    wait and have their turns.
+    wait and have their turns, `log_monotonic` that of those who ask for proofs; nothing is in the index until `indexer`
+    is run.
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class InProcess:
         openers: Mapping[CustomKeyStoreType, Opener] | None = None, timing: Timing | None = None,
         attestation: AttestationVerifier | None = None, delivered: DeliveredTrail | None = None,
         observer: Observer | None = None, monotonic: Callable[[], float] = time.monotonic,
-        with_libcrypto: bool = True,
+        log_monotonic: Callable[[], float] = time.monotonic, with_libcrypto: bool = True,
     ) -> None:
         self.clock = clock or FakeClock(START)
         self._quotas = quotas or Quotas()
@@ -142,9 +144,11 @@ class InProcess:
         self.audit_folder = folder / "audit"
         self.trail = open_trail(self.audit_folder)
         self.meter = Meter(self.catalog, self.audit_folder, self.trail, PRICES, time.monotonic, lambda: None)
+        indexes = Indexes(self.audit_folder)
+        self.indexer = Indexer(self.audit_folder, self.trail, indexes, lambda: None)
         self.transparency = TransparencyLog(
             self.audit_folder, self.trail, LogKeys(lambda: self.service_keys, time.monotonic), "test.example/audit",
-            time.monotonic, lambda: None,
+            log_monotonic, lambda: None, indexes,
         )
         self._proving = ThreadPoolExecutor(1)
         self._authorizer = Authorizer()

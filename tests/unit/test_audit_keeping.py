@@ -14,6 +14,7 @@ import pytest
 
 from kagitori_server.audit.archived import ArchiveDamagedError, ArchivedSegment
 from kagitori_server.audit.chain import PRUNED_NAME, segment_name
+from kagitori_server.audit.following import beginning
 from kagitori_server.audit.identity import IdentityType, render_identity
 from kagitori_server.audit.indexing import Indexer, Indexes
 from kagitori_server.audit.keeping import Keeper, Keeping
@@ -21,10 +22,10 @@ from kagitori_server.audit.lookup import LookupQuery, lookup_events
 from kagitori_server.audit.matching import LookupKey
 from kagitori_server.audit.opening import ChainDamagedError, find_tail
 from kagitori_server.audit.portions import Follower, Following
-from kagitori_server.audit.pruned import PRUNING_EVENT, chain_beginning, read_statements
+from kagitori_server.audit.pruned import PRUNING_EVENT, StatementsDamagedError, chain_beginning, read_statements
 from kagitori_server.audit.record import CallFacts, EventType, render_record
 from kagitori_server.audit.trail import TrailLimits, open_trail
-from kagitori_server.audit.verify import ExpectedHead, verify
+from kagitori_server.audit.verify import ExpectedHead, Progress, look_again, verify
 
 ACCOUNT = "111122223333"
 START = 1_700_000_000
@@ -213,6 +214,76 @@ def test_old_segments_are_removed_and_said_to_be(kept: Kept) -> None:
     kept.keep(Keeping(retention_days=30))
     assert verify(kept.root).sound
     assert max(kept.found()) == 2 * RECORDS - 1
+
+
+def test_a_chain_is_known_by_its_statements_as_they_are_now(kept: Kept) -> None:
+    """The first record's hash is kept in mind, and damage of any statement is noticed all the same."""
+    before = chain_beginning(kept.chain(0))
+    kept.keep(Keeping(retention_days=30))
+    assert not (kept.chain(0) / segment_name(1)).exists()
+    for _ in range(2):
+        assert chain_beginning(kept.chain(0)) == before
+    path = kept.chain(0) / PRUNED_NAME
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3] + b"0" + whole[-2:])
+    with pytest.raises(StatementsDamagedError):
+        chain_beginning(kept.chain(0))
+    assert beginning(kept.chain(0)) is None
+    path.write_bytes(whole)
+    assert chain_beginning(kept.chain(0)) == before
+
+
+@pytest.mark.parametrize("segment", [1, 2, 4])
+@pytest.mark.parametrize("chain", ["chain-00", "chain-01"])
+def test_a_trail_is_sound_while_it_is_pruned(kept: Kept, tmp_path: Path, chain: str, segment: int) -> None:
+    """Segments go while the verifier reads others, and the record that tells of it may stand in a chain that it has
+    read already. What is wrong besides is still found."""
+    days = iter((90, 60, 30))
+
+    def prune(progress: Progress) -> None:
+        if (progress.chain, progress.segment) == (chain, segment_name(segment)):
+            kept.keep(Keeping(next(days, 30), tmp_path / "archive", archive_days=5))
+
+    found = verify(kept.root, prune)
+    assert found.sound, found
+    assert not (kept.chain(0) / segment_name(2)).exists()
+    kept.now += 100 * DAY
+    # The newest but one: nothing of it is to be moved.
+    path = kept.chain(1) / kept.segments(1)[-2]
+    path.write_bytes(path.read_bytes().replace(b"Encrypt", b"Decrypt", 1))
+    days = iter((20, 10, 5, 4, 3))
+    assert not verify(kept.root, prune).sound
+
+
+def test_only_what_is_wrong_is_looked_at_again(kept: Kept) -> None:
+    """And just if segments went meanwhile."""
+    looks = []
+
+    def look(days: int, *, sound: bool) -> bool:
+        looks.append(days)
+        if days:
+            kept.keep(Keeping(days))
+        return sound
+
+    assert not look_again(kept.root, lambda: look(0, sound=False), bool)
+    assert look_again(kept.root, lambda: look(90, sound=True), bool)
+    assert look_again(kept.root, lambda: look(60, sound=len(looks) > 2), bool)
+    assert looks == [0, 90, 60, 60]
+
+
+def test_a_trail_that_is_always_being_pruned_is_reported_as_it_was_read(kept: Kept) -> None:
+    """After a few looks."""
+    looks: list[str] = []
+
+    def disturb(progress: Progress) -> None:
+        if progress.segment == segment_name(1):
+            looks.append(progress.chain)
+            with (kept.chain(0) / PRUNED_NAME).open("ab") as file:
+                file.write(b"x")
+
+    (kept.chain(0) / segment_name(2)).unlink()
+    assert not verify(kept.root, disturb).sound
+    assert looks == ["chain-00", "chain-01"] * 3
 
 
 def test_pruning_reaches_into_the_archive(kept: Kept, tmp_path: Path) -> None:

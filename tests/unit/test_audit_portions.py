@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,31 @@ def test_a_backlog_comes_first(follower: Follower, trails: list[Trail]) -> None:
     trails[1].append_blocking(record(251, "Decrypt"))
     assert numbers(portions(follower, after(signs, found))) == [250]
     assert numbers(portions(follower, replace(TAIL, backlog=2, request_id="r-250"))) == [249, 251]
+
+
+def test_a_long_backlog_is_not_held_in_memory(follower: Follower, trails: list[Trail]) -> None:
+    """However long its records are: a page of it at a time."""
+    for number in range(1, 241):
+        trails[number % 2].append_blocking(record(number, context={"pad": "x" * 100_000}))
+    seen: list[int] = []
+    tracemalloc.start()
+    try:
+        for portion in follower.portions(replace(TAIL, backlog=230), lambda: False):
+            seen += numbers([portion])
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert seen == list(range(11, 241))
+    # All of it is 23 MB, a page 5.
+    assert most < 14_000_000
+
+
+def test_a_backlog_whose_reader_went_away_ends(follower: Follower, trails: list[Trail]) -> None:
+    for number in range(300):
+        trails[number % 2].append_blocking(record(number))
+    stops = iter([False] * 7 + [True] * 9)
+    found = list(follower.portions(replace(TAIL, backlog=300), lambda: next(stops)))
+    assert 0 < len(numbers(found)) < 150
 
 
 def test_nothing_is_missed_or_doubled_while_writers_append(follower: Follower, trails: list[Trail]) -> None:

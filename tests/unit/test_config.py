@@ -68,6 +68,11 @@ BAD: list[tuple[str, str, Any]] = [
     ("xks_proxy", "keys", ["=alias/payments"]), ("xks_proxy", "keys", ["a/b=alias/payments"]),
     ("xks_proxy", "keys", ["a" * 129 + "=alias/payments"]), ("xks_proxy", "keys", ["payments=alias/"]),
     ("xks_proxy", "keys", ["payments=arn:aws:s3:::bucket"]), ("xks_proxy", "keys", ["a=alias/x", "a=alias/y"]),
+    *(("delivery", "s3_endpoint", url) for url in (
+        "http://s3.example.com:9000", "http://10.0.0.1", "http://127.0.0.1.example.com", "http://127.0.0.1@example.com",
+        "http://localhost.example.com", "http://2130706433", "http://0.0.0.0:9000", "ftp://127.0.0.1", "127.0.0.1:9000",
+        "https://", "http://", "https://s3.example.com:port", "https://user@s3.example.com", "https://s3.example.com?a",
+    )),
     ("log", "level", "trace"), ("log", "level", "INFO"), ("log", "format", "xml"),
 ]
 
@@ -77,6 +82,17 @@ def test_client_certificates_of_the_xks_proxy_need_both(name: str) -> None:
     """An authority alone would let in everybody whom it has certified."""
     with pytest.raises(ConfigurationError, match="both client_ca_file and client_name"):
         load_config(None, {}, {"xks_proxy": {name: "x"}})
+
+
+@pytest.mark.parametrize("url", [
+    "https://s3.example.com", "https://10.0.0.1:9000", "http://127.0.0.1:9000", "http://127.3.2.1", "http://[::1]:9000",
+    "http://localhost:9000", "",
+])
+def test_records_are_delivered_in_the_clear_on_loopback_only(url: str) -> None:
+    """Where nobody else listens; see `BAD` for all else."""
+    assert load_config(None, {}, {"delivery": {"s3_endpoint": url}}).delivery.s3_endpoint == url
+    with pytest.raises(ConfigurationError, match="http:// is for loopback addresses"):
+        load_config(None, {}, {"delivery": {"s3_endpoint": "http://s3.example.com"}})
 
 
 @pytest.mark.parametrize("which", ["provider", "previous_provider"])

@@ -22,7 +22,7 @@ from tests.support.inprocess import HOME, REGION, InProcess
 from tests.support.kms_calls import DAY, OTHER, new_key
 
 from kagitori_server.delivery.checking import DeliveryReport, Known, check_delivery, known_of
-from kagitori_server.delivery.digests import make_digest, string_to_sign
+from kagitori_server.delivery.digest_form import make_digest, string_to_sign
 from kagitori_server.delivery.directory import METADATA_ENDING, DirectoryDestination
 from kagitori_server.model.delivery_records import Consignment, DigestChain
 from kagitori_server.operations.digest_keys import fingerprint, pkcs1
@@ -133,7 +133,7 @@ def test_it_stays_sound_over_keys_and_stops(alone: Delivered) -> None:
     alone.deliverer.hours(1)
     service.clock.advance(20 * DAY)
     alone.deliverer.running.finish(60)
-    assert len(alone.deliverer.running.public_keys(None, None)) == 2
+    assert len(known_of(service.catalog).keys) == 2
     alone.known = known_of(service.catalog)
     assert alone.check().problems == []
 

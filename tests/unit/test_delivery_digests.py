@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,8 @@ from kagitori_server.delivery.checking import check_delivery, known_of
 from kagitori_server.delivery.destination import DestinationFailed
 from kagitori_server.delivery.directory import METADATA_ENDING
 from kagitori_server.delivery.naming import parse_key
+from kagitori_server.model.delivery_records import KeyPurpose
+from kagitori_server.workers import DeletionWorker
 
 
 class Setting:
@@ -64,7 +67,7 @@ def test_the_first_digest_member_by_member(here: Setting) -> None:
         f"audit/AWSLogs/{HOME}/CloudTrail-Digest/us-east-1/2026/09/21/"
         f"{HOME}_CloudTrail-Digest_us-east-1_kagitori_us-east-1_20260921T151320Z.json.gz"
     )
-    [public_key] = here.deliverer.running.public_keys(None, None)
+    [public_key] = known_of(here.service.catalog).keys
     logs = [name for name in here.out.puts if f"{HOME}/CloudTrail/us-east-1/" in name]
     assert len(logs) == 1
     text = gzip.decompress((here.folder / "out" / logs[0]).read_bytes())
@@ -156,6 +159,54 @@ def test_a_digest_that_did_not_arrive_is_made_once_more_just_as_it_was(here: Set
     assert here.digests("eu-west-1")[: len(tried)] == tried
     assert [digest["digestEndTime"] for digest in here.digests("eu-west-1")] == ["2026-09-21T15:13:20Z"]
     assert here.problems() == []
+
+
+@pytest.mark.parametrize("when", ["fail_before", "fail_after"])
+def test_a_digest_that_waited_for_longer_than_its_key_lived(here: Setting, when: str) -> None:
+    """Counts if it was put, and else is made anew under the key that there is then: nothing is in the way of what
+    follows, and all of it is sound."""
+    here.deliverer.running.run_once()
+    new_key(here.service)
+    here.deliverer.deliver()
+    here.service.clock.advance(89 * 24 * HOUR)
+    setattr(here.out, when, "CloudTrail-Digest")
+    with pytest.raises(DestinationFailed):
+        here.deliverer.digests.make_due()
+    setattr(here.out, when, None)
+    [planned] = [chain for chain in known_of(here.service.catalog).digests if chain.plan is not None]
+    assert planned.plan is not None
+    here.service.clock.advance(100 * 24 * HOUR)
+    here.deliverer.keys.current(KeyPurpose.AUDIT_DIGEST)
+    here.service.clock.advance(8 * 24 * HOUR)
+    DeletionWorker(here.service.services, here.service.events).run_once()
+    assert here.deliverer.keys.named(KeyPurpose.AUDIT_DIGEST, planned.plan.key_id) is None
+    for worker in ("two", "three"):
+        other = Deliverer(here.service, here.out, worker=worker)
+        here.service.clock.advance(61)
+        while other.digests.make_due()[1] <= 0:
+            pass
+    assert here.problems() == []
+    for region in (REGION, "eu-west-1"):
+        first, *later = here.digests(region)
+        counted = when == "fail_after" and region == planned.region
+        assert first["digestEndTime"].startswith("2026-12-19T" if counted else "2027-04-06T")
+        assert len(later) == counted
+        assert sum(len(digest["logFiles"]) for digest in (first, *later)) == (region == REGION)
+
+
+def test_what_a_crash_left_is_removed(here: Setting) -> None:
+    """Once, at the start, if nobody can be writing it any more."""
+    folder = here.folder / "out" / "audit" / "AWSLogs"
+    folder.mkdir(parents=True)
+    files = {name: folder / name for name in (".unfinished-old", ".unfinished-new", "other-old")}
+    for name, path in files.items():
+        path.touch()
+        age = 3_700 if name.endswith("old") else 3_500
+        os.utime(path, (START - age, START - age))
+    here.deliverer.running.run_once()
+    assert [name for name, path in files.items() if path.exists()] == [".unfinished-new", "other-old"]
+    here.deliverer.hours(1)
+    assert files[".unfinished-new"].exists()
 
 
 def test_two_processes_make_each_digest_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 from tests.support.inprocess import ALLOW_ALL, HOME, InProcess
 
 from kagitori_client.receipts import Receipt, TrustedKey, check_growth, open_checkpoint, verify_receipt
+from kagitori_server.audit.trail import TrailLimits, open_trail
 from kagitori_server.model.delivery_records import KeyPurpose
 from kagitori_server.model.errors import (
     AccessDeniedException,
+    DependencyTimeoutException,
     KMSInternalException,
     NoSuchEntityException,
     ValidationException,
@@ -67,6 +70,37 @@ def test_a_key_is_made_when_first_needed(tmp_path: Path) -> None:
         keys = keys_of(service)
         check_growth(open_checkpoint(head.checkpoint, keys), open_checkpoint(again.checkpoint, keys), proof.hashes)
         assert (proof.first_root_hash, proof.second_root_hash) == (head.root_hash, again.root_hash)
+
+
+def test_a_record_in_an_old_segment_is_proven_in_time(tmp_path: Path) -> None:
+    """By the index, however long the trail is: without it, what is to be read takes longer than callers wait. What came
+    since is found as well, and what isn't there is said not to be."""
+    trail = open_trail(tmp_path / "audit", limits=TrailLimits(segment_bytes=1_000_000))
+    for number in range(400):
+        told = {"eventID": f"old-{number}", "requestID": f"call-{number // 2}", "recipientAccountId": HOME}
+        trail.append_blocking(json.dumps({**told, "padding": "x" * 20_000}, separators=(",", ":")).encode())
+    trail.close()
+    assert len(list((tmp_path / "audit/chain-00").glob("*.jsonl"))) > 7
+    moments = itertools.count(0.0, 0.4)
+    with InProcess(tmp_path, log_monotonic=lambda: next(moments)) as service:
+        service.transparency.run_once()
+        with pytest.raises(DependencyTimeoutException, match="found in time"):
+            service.call("GetInclusionProof", {"event_id": "old-3"})
+        service.indexer.run_once()
+        recent = service.call("ListKeys") and service.records()[-1]["eventID"]
+        cases: tuple[tuple[dict[str, str], list[int] | None], ...] = (
+            ({"event_id": "old-3"}, [3]), ({"request_id": "call-5"}, [10, 11]), ({"event_id": recent}, None),
+        )
+        for wanted, indices in cases:
+            proofs = service.call("GetInclusionProof", wanted).proofs
+            assert indices is None or [proof.leaf_index for proof in proofs] == indices
+            for proof in proofs:
+                record = proven(service, proof.proof.encode()).record
+                assert record is not None
+                assert wanted in ({"event_id": record["eventID"]}, {"request_id": record["requestID"]})
+        for unknown in ({"event_id": "old-400"}, {"request_id": "call-200"}):
+            with pytest.raises(NoSuchEntityException):
+                service.call("GetInclusionProof", unknown)
 
 
 def test_heads_outlive_the_rotation_of_the_key(tmp_path: Path) -> None:

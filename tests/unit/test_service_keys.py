@@ -13,12 +13,21 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from tests.support.inprocess import HOME, REGION, START, InProcess
+from tests.support.inprocess import ALLOW_ALL, HOME, REGION, START, InProcess
 from tests.support.kms_calls import DAY, deletion_worker, new_key
+from tests.support.sample_requests import Scene
 
-from kagitori_server.model.errors import AccessDeniedException, InvalidAliasNameException
+from kagitori_server.model.errors import (
+    AccessDeniedException,
+    InvalidAliasNameException,
+    NotFoundException,
+    UnsupportedOperationException,
+)
+from kagitori_server.model.keys import Key
 from kagitori_server.model.limits import Quotas
-from kagitori_server.service_keys import KeyPurpose, ServiceKeys
+from kagitori_server.operations.row import Find, Operation
+from kagitori_server.operations.table import TABLE
+from kagitori_server.service_keys import KeyPurpose, ListedKey, ServiceKeys
 
 DAYS = 90
 
@@ -94,6 +103,59 @@ def test_everybody_may_look_and_nobody_use_or_change_it(service: InProcess) -> N
         key_member = "target_key_id" if operation == "CreateAlias" else "key_id"
         with pytest.raises(AccessDeniedException):
             service.call(operation, {key_member: key.key_id, **values})
+
+
+# GetParametersForImport is permitted as if it were looking; but these keys' material isn't imported.
+REFUSED_OTHERWISE = {"GetParametersForImport": UnsupportedOperationException}
+LOOKS = ("kms:Describe", "kms:Get", "kms:List")
+NAMED = [
+    (row, slot.member) for row in TABLE.values() if isinstance(row, Operation)
+    for slot in row.keys if slot.find in (Find.MEMBER, Find.CIPHERTEXT)
+    if row.name in REFUSED_OTHERWISE or not row.permissions[0].action.startswith(LOOKS)
+]
+"""The operations that take a key by a name of it and do more than look, and the members with that name."""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+    """With a key that signs and one that was replaced."""
+    with InProcess(tmp_path_factory.mktemp("service")) as opened:
+        keys_of(opened).current(KeyPurpose.AUDIT_DIGEST)
+        keys_of(opened).rotate(KeyPurpose.AUDIT_DIGEST)
+        yield opened
+
+
+@pytest.mark.parametrize(("row", "member"), NAMED, ids=lambda value: value if isinstance(value, str) else value.name)
+def test_no_operation_uses_or_changes_it(shared: InProcess, row: Operation, member: str) -> None:
+    """With a request that succeeds for other keys, by root and by an administrator, and whether the key signs now or
+    was replaced. Only looking is permitted."""
+    old, new = keys_of(shared).listed(KeyPurpose.AUDIT_DIGEST)[:2]
+    request = Scene(shared, row).request()
+    administrator = shared.new_user(f"admin-{row.name}-{member}", policies={"all": ALLOW_ALL})
+    for listed in (old, new):
+        for token in (None, administrator):
+            before = kept(shared, listed)
+            with pytest.raises(REFUSED_OTHERWISE.get(row.name, AccessDeniedException)):
+                shared.call(row.name, {**request, member: before[0].arn}, token=token)
+            assert kept(shared, listed) == before
+
+
+def kept(service: InProcess, listed: ListedKey) -> tuple[Key, object, object]:
+    """All that the catalog says of a key: itself, its grants and its aliases."""
+    with service.catalog.read() as reader:
+        key = reader.get_key(listed.region, listed.key_id)
+    assert key is not None
+    grants = service.call("ListGrants", {"key_id": key.arn}).grants
+    return key, grants, service.call("ListAliases", {"key_id": key.arn}).aliases
+
+
+def test_a_grant_on_it_can_neither_be_retired_nor_made(service: InProcess) -> None:
+    """There is none, so RetireGrant finds none."""
+    key = keys_of(service).current(KeyPurpose.AUDIT_LOG)
+    arn = service.call("DescribeKey", {"key_id": key.key_id}).key_metadata.arn
+    with pytest.raises(NotFoundException):
+        service.call("RetireGrant", {"key_id": arn, "grant_id": "0" * 64})
+    assert service.call("ListGrants", {"key_id": arn}).grants == ()
 
 
 @pytest.mark.parametrize("name", ["alias/kagitori/audit-digest", "alias/kagitori/other", "alias/Kagitori/x"])

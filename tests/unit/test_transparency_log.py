@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.support.logs import TestSigner
+from tests.support.logs import TestKey, TestSigner
 
 from kagitori_client.receipts import TrustedKey, check_growth, open_checkpoint, verify_receipt
 from kagitori_server.audit.trail import Trail, TrailLimits, open_trail
@@ -398,6 +400,70 @@ def test_a_search_ends_in_time(tmp_path: Path) -> None:
     log = TransparencyLog(tmp_path, trail, TestSigner(), "test", lambda: next(ticks), lambda: None)
     with pytest.raises(DependencyTimeoutException):
         log.inclusion_of(None, ACCOUNT, "eventID", "none")
+    trail.close()
+
+
+def test_callers_do_not_wait_for_a_tree_for_ever(tmp_path: Path) -> None:
+    """They are told to come again while it is built, and each time it is further; so it is after tiles were lost, when
+    the follower takes turns with them. Who holds the tree for too long keeps them no longer either."""
+    trail = open_trail(tmp_path / "audit")
+    for number in range(400):
+        trail.append_blocking(event(number, padding="x" * 10_000))
+    seconds = itertools.count(0.0, 1.0)
+    log = TransparencyLog(tmp_path / "audit", trail, TestSigner(), "test", lambda: next(seconds), lambda: None)
+
+    for _ in range(4):
+        with pytest.raises(DependencyTimeoutException, match="still being built"):
+            log.head(None)
+    for _ in range(30):
+        with suppress(DependencyTimeoutException):
+            head = log.head(None)
+    assert head.size == 400
+    log.run_once()
+    (tmp_path / "audit/trees/chain-00/tile/0/000").write_bytes(b"")
+    fresh = TransparencyLog(tmp_path / "audit", trail, TestSigner(), "test", lambda: next(seconds), lambda: None)
+    with pytest.raises(DependencyTimeoutException):
+        fresh.inclusion_of_index(None, 3)
+    fresh.run_once()
+    assert fresh.inclusion_of_index(None, 3)[0].root == head.root
+    trail.close()
+
+
+class _Lingering(TestSigner):
+    """Takes its time to say which key is the current one, once it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lingers = False
+        self.asked, self.let = threading.Event(), threading.Event()
+
+    def current(self) -> TestKey:
+        if self.lingers:
+            self.asked.set()
+            self.let.wait(30)
+        return super().current()
+
+
+def test_callers_do_not_wait_for_each_other_for_ever(tmp_path: Path) -> None:
+    """Whatever the one is waiting for who has the tree."""
+    trail = open_trail(tmp_path / "audit")
+    for number in range(3):
+        trail.append_blocking(event(number))
+    signer = _Lingering()
+    moments: list[Iterator[float]] = [itertools.repeat(0.0)]
+    log = TransparencyLog(tmp_path / "audit", trail, signer, "test", lambda: next(moments[0]), lambda: None)
+    log.head(None)
+    signer.lingers = True
+    slow = threading.Thread(target=log.inclusion_of_index, args=(None, 1))
+    slow.start()
+    assert signer.asked.wait(10)
+    moments[0] = iter((0.0, 9.0))
+    with pytest.raises(DependencyTimeoutException):
+        log.consistency(None, 1, 3)
+    signer.let.set()
+    slow.join(10)
+    moments[0] = itertools.repeat(0.0)
+    assert log.consistency(None, 1, 3).second_size == 3
     trail.close()
 
 

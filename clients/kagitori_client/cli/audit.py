@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -14,7 +13,6 @@ from kagitori.kms.v1.audit_pb2 import (
     AuditEvent,
     LookupEventsRequest,
     TailEventsRequest,
-    TailEventsResponse,
     VerifyAuditTrailRequest,
 )
 from kagitori_client.cli import audit_export
@@ -116,12 +114,15 @@ def tail(
     pause = _POLL
     while True:
         try:
-            for message in _messages(session, request):
+            token, first = "", not request.resume_token
+            for message in session.client.admin.TailEvents(request):
                 for event in message.events:
                     _print(session, event)
-                # All of a backlog has the same token: a call that breaks off there would begin behind it.
-                request.resume_token = message.resume_token
-                pause = _POLL
+                token, pause = message.resume_token, _POLL
+                if not first:
+                    request.resume_token = token
+            # All of a backlog has the same token, so one that broke off can't be gone on with.
+            request.resume_token = token or request.resume_token
         except (ConnectionFailed, ServiceError) as error:
             # What was printed is behind the token: nothing is missed and nothing comes twice.
             passing = isinstance(error, ConnectionFailed) or error.retry_after is not None
@@ -131,21 +132,6 @@ def tail(
         if not follow:
             return
         time.sleep(pause)
-
-
-def _messages(session: Session, request: TailEventsRequest) -> Iterator[TailEventsResponse]:
-    """The messages of a call, those of a backlog as one."""
-    backlog: list[AuditEvent] = []
-    token = ""
-    first = not request.resume_token
-    for message in session.client.admin.TailEvents(request):
-        if first:
-            backlog += message.events
-            token = message.resume_token
-        else:
-            yield message
-    if first:
-        yield TailEventsResponse(events=backlog, resume_token=token)
 
 
 @command(app, "verify")
@@ -172,6 +158,11 @@ def verify(
         place = f"{first.chain_name}, {first.segment_file}:{first.line}"
         raise AuditTrailBroken(f"{problems} problems in the trail, the first at {place}: {first.description}")
     found_delivered = answer.delivery
+    if found_delivered.sealed:
+        typer.echo(
+            f"{found_delivered.sealed} delivered log files are encrypted: what is in them was not verified, nor that "
+            "no record is missing from what was delivered.", err=True,
+        )
     if found_delivered.problem_count:
         worst = found_delivered.problems[0]
         raise AuditTrailBroken(

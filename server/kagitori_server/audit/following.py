@@ -17,6 +17,7 @@ from kagitori_server.audit.backwards import Cursor, chain_end
 from kagitori_server.audit.chain import LOCK_NAME
 from kagitori_server.audit.forwards import Stretch
 from kagitori_server.audit.pruned import StatementsDamagedError, chain_beginning
+from kagitori_server.audit.trail import Position
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,24 @@ def beginning(folder: Path) -> Beginning | None:
         return None
     chain_id, began = found
     return Beginning(chain_id, moment(began) if began else 0.0)
+
+
+class Reach(NamedTuple):
+    """How far a chain may be read: to the line of a number (by its own process) or to a place (if no process holds
+    it). One of them is None."""
+
+    chain: str
+    seq: int | None
+    stop: Cursor | None
+
+
+def reach(root: Path, chain: str, own: Position) -> Reach | None:
+    """How far this process, whose own chain is durable up to `own`, may read a chain; None for one that another process
+    holds. Raises OSError."""
+    if chain == own.chain:
+        return Reach(chain, own.seq, None)
+    end = abandoned_end(root / chain)
+    return None if end is None else Reach(chain, None, end)
 
 
 def abandoned_end(folder: Path) -> Cursor | None:

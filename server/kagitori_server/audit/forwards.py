@@ -27,14 +27,26 @@ def chain_forwards(chain_dir: Path, start: Cursor, stop: Cursor | None = None) -
     Memory is bounded by one block and one line. A writer may append meanwhile. An unfinished line is left for later;
     one that is longer than lines can be is skipped. Blocks on file I/O.
     """
+    if stop is not None and start >= stop:
+        return
+    reached = start
+    # Who reads on block by block needn't list the folder for each.
+    for stretch in _segment_forwards(chain_dir, start.segment, start.offset, _end(start.segment, stop)):
+        yield stretch
+        reached = stretch.end
     for number in segment_numbers(chain_dir):
         if number < start.segment:
             continue
         if stop is not None and number > stop.segment:
             return
-        begin = start.offset if number == start.segment else 0
-        end = stop.offset if stop is not None and number == stop.segment else None
-        yield from _segment_forwards(chain_dir, number, begin, end)
+        # Before its writer began the next segment it may have added to the first.
+        begin = reached.offset if number == start.segment else 0
+        yield from _segment_forwards(chain_dir, number, begin, _end(number, stop))
+
+
+def _end(number: int, stop: Cursor | None) -> int | None:
+    """Where to stop in a segment; None for its end."""
+    return stop.offset if stop is not None and number == stop.segment else None
 
 
 def _segment_forwards(chain_dir: Path, number: int, position: int, end: int | None) -> Iterator[Stretch]:

@@ -18,11 +18,10 @@ from collections.abc import Callable
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 from kagitori_server.audit.backwards import Cursor
 from kagitori_server.audit.chain import chain_names, parse_line, segment_name, segment_number, segment_numbers
-from kagitori_server.audit.following import abandoned_end
+from kagitori_server.audit.following import Reach, reach
 from kagitori_server.audit.forwards import Stretch, chain_forwards
 from kagitori_server.audit.index_file import IndexReader, Words, file_hash, means_damage, readable
 from kagitori_server.audit.index_writer import SEAL_SUFFIX, IndexWriter
@@ -118,14 +117,6 @@ class Indexes:
             (path.parent / name).unlink(missing_ok=True)
 
 
-class _Goal(NamedTuple):
-    """How far a chain is to be indexed: to a line's number or a place; one of them is None."""
-
-    chain: str
-    seq: int | None
-    stop: Cursor | None
-
-
 class Indexer:
     """The follower of a process. Methods block, and are for one thread, but for `stop`."""
 
@@ -151,11 +142,7 @@ class Indexer:
         for chain in chain_names(self._root):
             if self._stopping:
                 return
-            if chain == own.chain:
-                self._follow(chain, _Goal(chain, own.seq, None))
-            else:
-                end = abandoned_end(self._root / chain)
-                self._follow(chain, None if end is None else _Goal(chain, None, end))
+            self._follow(chain, reach(self._root, chain, own))
 
     def indexed(self, chain: str) -> int:
         """The number of the last line of a chain before which all that is there is indexed; 0 for none."""
@@ -168,7 +155,7 @@ class Indexer:
         except (sqlite3.Error, TypeError):
             return 0
 
-    def _follow(self, chain: str, goal: _Goal | None) -> None:
+    def _follow(self, chain: str, goal: Reach | None) -> None:
         folder = self._indexes.folder(chain)
         for each in (folder.parent, folder):
             each.mkdir(mode=0o700, exist_ok=True)
@@ -213,7 +200,7 @@ class Indexer:
             if numbers and (first_segment(following) or 0) <= numbers[0]:
                 self._indexes.remove(path)
 
-    def _fill(self, goal: _Goal) -> None:
+    def _fill(self, goal: Reach) -> None:
         """Makes and continues files so that all lines up to the goal are in one."""
         numbers = segment_numbers(self._root / goal.chain)
         if not numbers:
@@ -228,7 +215,7 @@ class Indexer:
         while begin is not None and not self._stopping:
             begin = self._write(goal, begin, last=True)
 
-    def _continue(self, goal: _Goal, path: Path, *, last: bool) -> int | None:
+    def _continue(self, goal: Reach, path: Path, *, last: bool) -> int | None:
         """Goes on with a file that isn't sealed. Returns the segment that the next file begins with, None if the goal
         is reached."""
         with closing(IndexReader(path, self._root / goal.chain)) as reader:
@@ -237,7 +224,7 @@ class Indexer:
             return self._write(goal, about.first_segment, last=last)
         return about.segment + 1
 
-    def _write(self, goal: _Goal, first: int, *, last: bool) -> int | None:
+    def _write(self, goal: Reach, first: int, *, last: bool) -> int | None:
         """Adds lines to the file that begins with a segment, up to the goal or until it is full; returns like
         `_continue`. A file that isn't the last is sealed when the goal is reached."""
         path = self._indexes.file(goal.chain, first)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Generator, Iterator, Set
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -97,6 +97,41 @@ def contains(root: Path, chain: str, event_ids: Set[str], since: float) -> froze
     return frozenset(found)
 
 
+class Sought(NamedTuple):
+    """What the index is asked for: words that lines have (None: it can't be asked), and between which times."""
+
+    words: Sequence[str] | None
+    oldest: str
+    newest: str
+
+
+def search_back(
+    chain_dir: Path, place: Cursor, sought: Sought, indexes: Indexes | None,
+    scan: Callable[[Cursor, Cursor], Iterator[Step]],
+) -> Generator[Step, None, None]:
+    """All lines before a place that may be what is sought, newest first: by the index, and where there is none by
+    `scan`, which is given two places and goes from the first back to the second. Raises OSError."""
+    words = sought.words
+    files = [] if indexes is None or words is None else indexes.usable(chain_dir.name)
+    for first, path in files:
+        reader = indexes.open(path) if indexes is not None and Cursor(first, 0) < place else None
+        if indexes is None or words is None or reader is None:
+            continue
+        with closing(reader):
+            if reader.end < place:
+                yield from scan(place, reader.end)
+                place = reader.end
+            try:
+                for step in reader.search(words, place, sought.oldest, sought.newest):
+                    yield step
+                    place = step.place
+            except sqlite3.Error as error:
+                indexes.doubt(path, error)
+                yield from scan(place, reader.start)
+            place = reader.start
+    yield from scan(place, BEGINNING)
+
+
 class _Budget:
     """The bytes of lines that don't fit which a call may still read."""
 
@@ -127,7 +162,9 @@ class _Walk:
         self._dir = root / chain_name(chain)
         self._wanted = wanted
         self._budget = budget
-        self._steps = self._search(indexes, cursor)
+        self._steps = search_back(
+            self._dir, cursor, Sought(wanted.words, wanted.oldest, wanted.newest), indexes, self._scan
+        )
 
     def close(self) -> None:
         """Gives files back."""
@@ -148,28 +185,6 @@ class _Walk:
                 return
             self._budget.take(step.cost)
             self.cursor = step.place
-
-    def _search(self, indexes: Indexes | None, place: Cursor) -> Generator[Step, None, None]:
-        """All lines before a place that may fit, newest first: by the index, and one by one where there is none."""
-        words = self._wanted.words
-        files = [] if indexes is None or words is None else indexes.usable(self._dir.name)
-        for first, path in files:
-            reader = indexes.open(path) if indexes is not None and Cursor(first, 0) < place else None
-            if indexes is None or words is None or reader is None:
-                continue
-            with closing(reader):
-                if reader.end < place:
-                    yield from self._scan(place, reader.end)
-                    place = reader.end
-                try:
-                    for step in reader.search(words, place, self._wanted.oldest, self._wanted.newest):
-                        yield step
-                        place = step.place
-                except sqlite3.Error as error:
-                    indexes.doubt(path, error)
-                    yield from self._scan(place, reader.start)
-                place = reader.start
-        yield from self._scan(place, BEGINNING)
 
     def _scan(self, before: Cursor, stop: Cursor) -> Iterator[Step]:
         for line in chain_backwards(self._dir, before, stop):

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from kagitori_server.audit.asked import LookupQuery, Wanted, fingerprint, make_token, read_token
+from kagitori_server.audit.asked import MAX_RESULTS, LookupQuery, Wanted, fingerprint, make_token, read_token
 from kagitori_server.audit.backwards import Cursor, chain_backwards, chain_end, event_time
 from kagitori_server.audit.chain import chain_name, chain_names, parse_line
 from kagitori_server.audit.forwards import chain_forwards
 from kagitori_server.audit.indexing import Indexes
-from kagitori_server.audit.lookup import lookup_events
+from kagitori_server.audit.lookup import LookupPage, lookup_events
 from kagitori_server.audit.matching import LookupEvent
 from kagitori_server.audit.trail import Position
 
@@ -53,6 +53,13 @@ class Following:
     request_id: str | None = None
 
 
+class _Page(NamedTuple):
+    """Records that were looked up: the token of their page, None for the newest, and how many they were."""
+
+    token: str | None
+    records: int
+
+
 class Follower:
     """Reads the trail of a root forwards. Thread-safe; everything blocks."""
 
@@ -77,7 +84,7 @@ class Follower:
         starts = self._starts(asked, ends)
         mark = _mark(asked)
         if asked.from_now and asked.query.next_token is None and asked.backlog:
-            yield from self._backlog(asked, ends, make_token(mark, sorted(ends.items())))
+            yield from self._backlog(asked, ends, make_token(mark, sorted(ends.items())), stopped)
         places = dict(starts)
         reading = _Reading(self._root, places, ends, self._rest)
         events: list[LookupEvent] = []
@@ -116,30 +123,54 @@ class Follower:
             return [(chain, known.get(chain, _FIRST)) for chain in self._chains()]
         return sorted(ends.items()) if asked.from_now else [(chain, _FIRST) for chain in self._chains()]
 
-    def _backlog(self, asked: Following, ends: dict[int, Cursor], token: str) -> Iterator[Portion]:
-        """The newest records before the ends, in portions."""
-        newest: list[LookupEvent] = []
-        query = replace(asked.query, max_results=50)
-        page_token: str | None = None
-        while len(newest) < asked.backlog:
-            page = lookup_events(
-                self._root, replace(query, next_token=page_token), indexes=self._indexes,
-                starts=sorted(ends.items()) if page_token is None else None,
-            )
-            newest += [event for event in page.events if not _own(event, asked.request_id)]
-            page_token = page.next_token
-            if page_token is None:
+    def _backlog(
+        self, asked: Following, ends: dict[int, Cursor], token: str, stopped: Callable[[], bool]
+    ) -> Iterator[Portion]:
+        """The newest records before the ends, in portions. Looked up twice, as they are found newest first and given
+        oldest first: just where each page begins is remembered."""
+        pages: list[_Page] = []
+        left, place = asked.backlog, _Page(None, 0)
+        while left > 0 and not stopped():
+            page = self._page(asked, ends, place.token, left)
+            if page.events:
+                pages.append(place._replace(records=len(page.events)))
+            left -= sum(not _own(event, asked.request_id) for event in page.events)
+            if page.next_token is None:
                 break
-        events: list[LookupEvent] = []
-        size = 0
-        for event in reversed(newest[: asked.backlog]):
-            events.append(event)
-            size += len(event.cloud_trail_event)
-            if len(events) >= MOST_EVENTS or size >= MOST_BYTES:
+            place = _Page(page.next_token, 0)
+        for place in reversed(pages):
+            newest = self._again(asked, ends, place)
+            events: list[LookupEvent] = []
+            size = 0
+            for event in reversed(newest):
+                events.append(event)
+                size += len(event.cloud_trail_event)
+                if size >= MOST_BYTES:
+                    yield Portion(tuple(events), token, complete=False)
+                    events, size = [], 0
+            if events:
                 yield Portion(tuple(events), token, complete=False)
-                events, size = [], 0
-        if events:
-            yield Portion(tuple(events), token, complete=False)
+            if stopped():
+                return
+
+    def _again(self, asked: Following, ends: dict[int, Cursor], place: _Page) -> list[LookupEvent]:
+        """The records of a page that was looked at before, newest first. The index may have changed since, and with it
+        how far one look-up comes, but not what follows what."""
+        found: list[LookupEvent] = []
+        token, left = place.token, place.records
+        while left > 0:
+            page = self._page(asked, ends, token, left)
+            found += [event for event in page.events if not _own(event, asked.request_id)]
+            token, left = page.next_token, left - len(page.events)
+            if token is None:
+                break
+        return found
+
+    def _page(self, asked: Following, ends: dict[int, Cursor], token: str | None, most: int) -> LookupPage:
+        """At most `most` records, newest first, before the ends or where a token says."""
+        query = replace(asked.query, max_results=min(most, MAX_RESULTS), next_token=token)
+        starts = sorted(ends.items()) if token is None else None
+        return lookup_events(self._root, query, indexes=self._indexes, starts=starts)
 
     def _narrowed(self, chain: int, place: Cursor, wanted: Wanted) -> Cursor:
         """A place from which on a chain may be read instead, as the index has no such times before it."""

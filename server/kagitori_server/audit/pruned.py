@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,9 +145,13 @@ def chain_beginning(chain_dir: Path) -> tuple[str, str] | None:
 
     Raises StatementsDamagedError, OSError.
     """
-    stated = read_statements(chain_dir).stated
-    if stated:
-        return stated[0].first_hash, stated[0].first_time
+    try:
+        statements = (chain_dir / PRUNED_NAME).stat()
+        stated = _stated_beginning(chain_dir, statements.st_ino, statements.st_size, statements.st_mtime_ns)
+    except FileNotFoundError:
+        stated = None
+    if stated is not None:
+        return stated
     try:
         first = next(read_lines(segment_path(chain_dir, 1)), None)
     except FileNotFoundError:
@@ -154,6 +159,15 @@ def chain_beginning(chain_dir: Path) -> tuple[str, str] | None:
     if first is None or not first.complete or parse_line(first.data) is None:
         return None
     return line_hash(first.data), event_time(first.data)
+
+
+@lru_cache(maxsize=64)
+def _stated_beginning(chain_dir: Path, inode: int, size: int, changed: int) -> tuple[str, str] | None:
+    """What the statements say, which are all examined for it: again when their file isn't the same any more. Followers
+    ask this every moment."""
+    del inode, size, changed
+    stated = read_statements(chain_dir).stated
+    return (stated[0].first_hash, stated[0].first_time) if stated else None
 
 
 def _parse(line: bytes, number: int, prev: str) -> Statement | None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from kagitori_server.audit.backwards import Cursor, chain_backwards, chain_end
 from kagitori_server.audit.chain import parse_line
+from kagitori_server.audit.following import Reach
 from kagitori_server.audit.forwards import chain_forwards
 
 
@@ -19,13 +20,6 @@ class Place(NamedTuple):
 
 
 BEGINNING = Place(1, 0, 0)
-
-
-class Reach(NamedTuple):
-    """How far a chain may be read: up to a number (of its own writer), or to a place (of a chain nobody writes)."""
-
-    seq: int | None = None
-    stop: Cursor | None = None
 
 
 class Records(NamedTuple):

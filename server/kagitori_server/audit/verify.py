@@ -3,7 +3,8 @@
 A chain vouches for all lines but its newest, so a verifier that must notice a cut-off or altered end has to
 be told a head that was noted elsewhere. What can't be told apart from a crash, an unfinished last line, is
 reported by itself and is no problem. A log may be verified while it is being written: what comes later is not
-looked at, but then `head` may be a line that is not yet durable (note heads from `Trail.position()` instead).
+looked at, but then `head` may be a line that is not yet durable (note heads from `Trail.position()` instead). And while
+segments are pruned or archived.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from kagitori_server.audit.chain import (
     ARCHIVE_NAME,
@@ -30,6 +31,7 @@ from kagitori_server.audit.chain import (
     read_lines,
     segment_name,
     segment_number,
+    segment_numbers,
     segment_path,
 )
 from kagitori_server.audit.pruned import Statements, StatementsDamagedError, attested, read_statements
@@ -38,6 +40,8 @@ MAX_PROBLEMS_PER_CHAIN = 1000
 """Problems described for one chain; all are counted."""
 
 _LINES_PER_PROGRESS = 10_000
+_LOOKS = 3
+_Found = TypeVar("_Found")
 
 
 class Problem(NamedTuple):
@@ -107,6 +111,38 @@ def verify(
     Raises OSError if the files can't be read; everything else is in the report.
     """
     expected = dict(expected_heads or {})
+    return look_again(root, lambda: _verify(root, progress, expected), lambda report: report.sound)
+
+
+def look_again(root: Path, look: Callable[[], _Found], sound: Callable[[_Found], bool]) -> _Found:
+    """What `look` finds in a trail. What isn't sound is looked at again, at most twice, if segments were pruned or
+    archived meanwhile: then it may be that just what was read before and what was read afterwards don't go together.
+    """
+    for looks_left in reversed(range(_LOOKS)):
+        before = _kept(root)
+        found = look()
+        if sound(found) or not looks_left or _kept(root) == before:
+            break
+    return found
+
+
+def _kept(root: Path) -> list[tuple[str, int, list[int], list[int]]]:
+    """What changes when segments are pruned or archived, of each chain: how long its statements are, which segments are
+    in the archive, and the oldest that there are."""
+    found = []
+    for name in chain_names(root):
+        folder = root / name
+        try:
+            stated = (folder / PRUNED_NAME).stat().st_size
+        except FileNotFoundError:
+            stated = 0
+        found.append((name, stated, archived_numbers(folder), segment_numbers(folder)[:1]))
+    return found
+
+
+def _verify(
+    root: Path, progress: Callable[[Progress], None] | None, expected: Mapping[str, ExpectedHead]
+) -> VerifyReport:
     names = chain_names(root)
     numbers = [int(name.removeprefix("chain-")) for name in names]
     absent = {chain_name(number) for number in range(max(numbers, default=-1) + 1)}.union(expected)

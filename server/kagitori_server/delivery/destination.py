@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +35,11 @@ class Destination(Protocol):
 
     def get(self, key: str) -> Stored | None:
         """The object; None if there is none. Raises DestinationFailed, too, for one beyond `OBJECT_MAX_BYTES`."""
+        ...
+
+    def tidy(self, before: float, until: Callable[[], bool]) -> None:
+        """Removes what puts left that were broken off before that time (seconds since the epoch), as long as `until` is
+        false. Raises OSError."""
         ...
 
     def keys(self, prefix: str) -> Iterator[str]:

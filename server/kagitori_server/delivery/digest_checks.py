@@ -20,7 +20,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from kagitori_server.delivery.destination import Stored
-from kagitori_server.delivery.digests import ALGORITHM, HASH_ALGORITHM, SIGNATURE, SIGNATURE_ALGORITHM, string_to_sign
+from kagitori_server.delivery.digest_form import (
+    ALGORITHM,
+    HASH_ALGORITHM,
+    SIGNATURE,
+    SIGNATURE_ALGORITHM,
+    string_to_sign,
+)
 from kagitori_server.delivery.reading import Unreadable, parse, unpack
 from kagitori_server.operations.digest_keys import PublicKey
 

@@ -7,89 +7,25 @@ one takes over when that doesn't finish. Chains go on over restarts: a digest th
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from kagitori_server.delivery.destination import Destination
-from kagitori_server.delivery.naming import TrailDescription, utc_text
-from kagitori_server.model.delivery_records import DeliveredFile, DigestChain, DigestPlan, KeyPurpose
-from kagitori_server.operations.digest_keys import fingerprint, pkcs1
-from kagitori_server.service_keys import ServiceKeys, SigningKey
+from kagitori_server.delivery.digest_checks import FoundDigest, faults, read_digest
+from kagitori_server.delivery.digest_form import make_digest
+from kagitori_server.delivery.naming import TrailDescription
+from kagitori_server.delivery.reading import Unreadable
+from kagitori_server.model.delivery_records import DigestChain, DigestPlan, KeyPurpose
+from kagitori_server.operations.digest_keys import public_key
+from kagitori_server.service_keys import ServiceKeys
 from kagitori_server.storage.catalog import Catalog
 
-SIGNATURE_ALGORITHM = "SHA256withRSA"
-HASH_ALGORITHM = "SHA-256"
-SIGNATURE, ALGORITHM = "signature", "signature-algorithm"
-"""Names of a digest's metadata."""
+_log = logging.getLogger(__name__)
 
 FILES_MAX = 10_000
 """Log files of one digest; what is more is left for the next."""
-
-
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """A digest, ready to be put."""
-
-    key: str
-    text: bytes
-    """What is hashed and signed: the content before compression."""
-    signature: str
-    """Hexadecimal."""
-
-    @property
-    def content(self) -> bytes:
-        """What is put: one gzip member, the same bytes whenever it's made."""
-        return gzip.compress(self.text, mtime=0)
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """What is put beside it."""
-        return {SIGNATURE: self.signature, ALGORITHM: SIGNATURE_ALGORITHM}
-
-
-def string_to_sign(end: str, bucket: str, key: str, text: bytes, previous_signature: str | None) -> bytes:
-    """What a digest's signature is of: its end as it's written there, its place, its hash, the signature before it."""
-    hashed = hashlib.sha256(text).hexdigest()
-    return f"{end}\n{bucket}/{key}\n{hashed}\n{previous_signature or 'null'}".encode()
-
-
-def make_digest(
-    description: TrailDescription, chain: DigestChain, ended: float, files: Sequence[DeliveredFile], key: SigningKey
-) -> Digest:
-    """The digest after the newest one of `chain`. Raises KmsError."""
-    object_key, end = description.digest_key(chain.account, chain.region, ended), utc_text(ended)
-    first = not chain.signature
-    members: dict[str, Any] = {
-        "awsAccountId": chain.account,
-        "digestStartTime": utc_text(chain.ended),
-        "digestEndTime": end,
-        "digestS3Bucket": description.bucket,
-        "digestS3Object": object_key,
-        "digestPublicKeyFingerprint": fingerprint(pkcs1(key.public_key_der)),
-        "digestSignatureAlgorithm": SIGNATURE_ALGORITHM,
-        "newestEventTime": max((file.newest for file in files), default=None),
-        "oldestEventTime": min((file.oldest for file in files), default=None),
-        "previousDigestS3Bucket": None if first else chain.bucket,
-        "previousDigestS3Object": None if first else chain.object_key,
-        "previousDigestHashValue": None if first else chain.hash_value,
-        "previousDigestHashAlgorithm": None if first else HASH_ALGORITHM,
-        "previousDigestSignature": None if first else chain.signature,
-        "logFiles": [
-            {
-                "s3Bucket": file.bucket, "s3Object": file.object_key, "hashValue": file.hash_value,
-                "hashAlgorithm": HASH_ALGORITHM, "newestEventTime": file.newest, "oldestEventTime": file.oldest,
-            }
-            for file in files
-        ],
-    }
-    text = json.dumps(members, separators=(",", ":")).encode("ascii")
-    previous = None if first else chain.signature
-    signature = key.sign(string_to_sign(end, description.bucket, object_key, text, previous)).hex()
-    return Digest(object_key, text, signature)
 
 
 class Digests:
@@ -150,27 +86,60 @@ class Digests:
         planned = self._plan(chain) if chain.plan is None else self._take_over(chain, chain.plan)
         if planned is None or planned.plan is None:
             return False
+        key = self._keys.named(KeyPurpose.AUDIT_DIGEST, planned.plan.key_id)
+        if key is None:
+            return self._settle(planned, planned.plan)
         with self._catalog.read() as reader:
             files = reader.delivered_files(chain.account, chain.region, chain.number + 1, FILES_MAX)
-        named = self._keys.named(KeyPurpose.AUDIT_DIGEST, planned.plan.key_id)
-        key = named or self._keys.current(KeyPurpose.AUDIT_DIGEST)
         digest = make_digest(self._description, planned, planned.plan.ended, files, key)
         self._destination.put(digest.key, digest.content, digest.metadata)
+        return self._arrived(planned, planned.plan, digest.key, digest.text, digest.signature)
+
+    def _settle(self, planned: DigestChain, plan: DigestPlan) -> bool:
+        """What becomes of a digest that waited for so long that the key it was to be signed with is gone: if it was
+        put, it counts; else it's planned anew, with the key that there is now. Returns as `_make`."""
+        found = self._put_before(planned, plan)
+        if found is not None:
+            return self._arrived(planned, plan, found.key, found.text, found.signature)
+        fresh = self._new_plan(planned)
+        if fresh is not None:
+            _log.warning("the digest of %s %s that was to be signed with a key that is gone is planned anew",
+                         planned.account, planned.region)
+            with self._catalog.write() as writer:
+                writer.plan_digest(planned, fresh, ())
+        return False
+
+    def _put_before(self, planned: DigestChain, plan: DigestPlan) -> FoundDigest | None:
+        """The planned digest as it lies there, if it does and is what was signed."""
+        key = self._description.digest_key(planned.account, planned.region, plan.ended)
+        stored = self._destination.get(key)
+        keys = [public_key(each) for each in self._keys.listed(KeyPurpose.AUDIT_DIGEST) if each.key_id == plan.key_id]
+        try:
+            found = None if stored is None else read_digest(key, stored)
+        except Unreadable:
+            return None
+        known = {each.fingerprint: each for each in keys}
+        wrong = found is None or any(faults(found, self._description.bucket, planned.account, known))
+        return None if wrong else found
+
+    def _arrived(self, planned: DigestChain, plan: DigestPlan, key: str, text: bytes, signature: str) -> bool:
         reached = replace(
-            chain, number=chain.number + 1, ended=planned.plan.ended, bucket=self._description.bucket,
-            object_key=digest.key, hash_value=hashlib.sha256(digest.text).hexdigest(), signature=digest.signature,
-            plan=None,
+            planned, number=planned.number + 1, ended=plan.ended, bucket=self._description.bucket, object_key=key,
+            hash_value=hashlib.sha256(text).hexdigest(), signature=signature, plan=None,
         )
         with self._catalog.write() as writer:
             return writer.digest_arrived(planned, reached)
 
-    def _plan(self, chain: DigestChain) -> DigestChain | None:
+    def _new_plan(self, chain: DigestChain) -> DigestPlan | None:
         # The key first, which may just be made: it has to be valid at the digest's end.
         key = self._keys.current(KeyPurpose.AUDIT_DIGEST)
         now = self._clock()
-        if int(now) <= chain.ended:
+        return None if int(now) <= chain.ended else DigestPlan(float(int(now)), key.key_id, self._worker, now)
+
+    def _plan(self, chain: DigestChain) -> DigestChain | None:
+        plan = self._new_plan(chain)
+        if plan is None:
             return None
-        plan = DigestPlan(float(int(now)), key.key_id, self._worker, now)
         with self._catalog.write() as writer:
             files = writer.delivered_files(chain.account, chain.region, None, FILES_MAX)
             return replace(chain, plan=plan) if writer.plan_digest(chain, plan, files) else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -46,6 +47,19 @@ class DirectoryDestination:
         except OSError as error:
             raise _failed(path, error) from None
         return Stored(content, {} if beside is None else _metadata(path, beside))
+
+    def tidy(self, before: float, until: Callable[[], bool]) -> None:
+        """Removes unfinished files."""
+        for folder, _, names in os.walk(self._root):
+            if until():
+                return
+            for name in names:
+                if name.startswith(_UNFINISHED):
+                    # Another process may be tidying up, too.
+                    with suppress(FileNotFoundError):
+                        path = Path(folder, name)
+                        if path.stat().st_mtime < before:
+                            path.unlink()
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Whatever lies there, but what a crash left unfinished."""

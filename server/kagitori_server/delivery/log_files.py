@@ -18,12 +18,12 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from kagitori_server.audit.addressed import Addressed, addressed
 from kagitori_server.audit.backwards import Cursor
 from kagitori_server.audit.chain import chain_names, segment_name
-from kagitori_server.audit.following import abandoned_end, beginning, number_of, wanted
+from kagitori_server.audit.following import Reach, beginning, number_of, reach, wanted
 from kagitori_server.audit.forwards import chain_forwards
 from kagitori_server.audit.trail import Trail
 from kagitori_server.delivery.destination import Destination
@@ -49,14 +49,6 @@ class Sealing(Protocol):
     def seal(self, key: str, content: bytes) -> bytes:
         """`content` for the object of that key."""
         ...
-
-
-class _Goal(NamedTuple):
-    """How far a chain is to be delivered: to a number, or to a place."""
-
-    chain: str
-    seq: int | None
-    stop: Cursor | None
 
 
 class _File:
@@ -115,13 +107,9 @@ class LogFiles:
         """
         delivered = 0
         own = self._trail.position()
-        goals = [_Goal(own.chain, own.seq, None)]
-        for chain in chain_names(self._root):
-            end = None if chain == own.chain else abandoned_end(self._root / chain)
-            if end is not None:
-                goals.append(_Goal(chain, None, end))
-        for goal in goals:
-            while not until() and (files := self._step(goal)) is not None:
+        others = [chain for chain in chain_names(self._root) if chain != own.chain]
+        for goal in [reach(self._root, chain, own) for chain in (own.chain, *others)]:
+            while goal is not None and not until() and (files := self._step(goal)) is not None:
                 delivered += files
         return delivered
 
@@ -130,7 +118,7 @@ class LogFiles:
         known = self._known(chain)
         return None if known is None else known.delivered.seq
 
-    def _step(self, goal: _Goal) -> int | None:
+    def _step(self, goal: Reach) -> int | None:
         """Delivers one part of a chain. None when there was none, or another process does it."""
         known = self._known(goal.chain)
         if known is None:
@@ -151,7 +139,7 @@ class LogFiles:
             return None
         else:
             end = waiting.end
-            files, _ = self._gather(_Goal(goal.chain, end.seq, Cursor(end.segment, end.offset)), known, None)
+            files, _ = self._gather(Reach(goal.chain, end.seq, Cursor(end.segment, end.offset)), known, None)
         return self._bring(known, waiting, files)
 
     def _known(self, chain: str) -> DeliveredChain | None:
@@ -163,7 +151,7 @@ class LogFiles:
             known = reader.delivered_chain(begun.chain_id)
         return known or DeliveredChain(begun.chain_id, chain, begun.began, Place(1, 0, 0))
 
-    def _gather(self, goal: _Goal, known: DeliveredChain, most: int | None) -> tuple[_Files, Place]:
+    def _gather(self, goal: Reach, known: DeliveredChain, most: int | None) -> tuple[_Files, Place]:
         """The records from where the chain was delivered to, and the place behind the last."""
         files: dict[tuple[str, str], _File] = {}
         reached, size, damaged = known.delivered, 0, 0

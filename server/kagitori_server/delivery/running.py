@@ -10,10 +10,8 @@ from kagitori_server.delivery.destination import DestinationFailed
 from kagitori_server.delivery.digests import Digests
 from kagitori_server.delivery.log_files import LogFiles
 from kagitori_server.delivery.naming import TrailDescription
-from kagitori_server.model.delivery_records import KeyPurpose, TrailState
+from kagitori_server.model.delivery_records import TrailState
 from kagitori_server.model.errors import KmsError
-from kagitori_server.operations.digest_keys import PublicKey, public_key
-from kagitori_server.service_keys import ServiceKeys
 from kagitori_server.storage.catalog import Catalog
 
 _log = logging.getLogger(__name__)
@@ -21,6 +19,9 @@ _log = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS = 1.0
 LOOK_SECONDS = 60.0
 """How often digests of other processes that didn't arrive are looked for."""
+LEFT_SECONDS = 3_600.0
+"""How old what is unfinished at the destination has to be before it's removed: nobody is putting it any more."""
+Tidy = Callable[[float, Callable[[], bool]], None]
 _ERROR_MAX = 256
 _FAILURES = (DestinationFailed, KmsError, OSError)
 
@@ -46,21 +47,22 @@ class Delivery:
     """The delivery of a process. `run_once` and `finish` are for one thread at a time; all of it blocks.
 
     `period` is that of log files in seconds; `accounts` are those with digests from the beginning, and their Regions.
+    `tidy` is the destination's, and done once.
     """
 
     def __init__(
         self, catalog: Catalog, description: TrailDescription, log_files: LogFiles, digests: Digests,
-        keys: ServiceKeys, clock: Callable[[], float], monotonic: Callable[[], float], period: float,
-        digest_period: float, accounts: Sequence[tuple[str, str]],
+        clock: Callable[[], float], monotonic: Callable[[], float], period: float,
+        digest_period: float, accounts: Sequence[tuple[str, str]], tidy: Tidy,
     ) -> None:
         self.description = description
         self._catalog = catalog
         self._log_files = log_files
         self._digests = digests
-        self._keys = keys
         self._clock = clock
         self._monotonic = monotonic
         self._accounts = tuple(accounts)
+        self._tidy: Tidy | None = tidy
         self._logs_due = _Schedule(period)
         self._digests_due = _Schedule(min(digest_period, LOOK_SECONDS))
         self._begun = False
@@ -97,6 +99,12 @@ class Delivery:
                 self._digests_due.failed(now)
             else:
                 self._digests_due.succeeded(now, wait)
+        if self._tidy is not None:
+            tidy, self._tidy = self._tidy, None
+            try:
+                tidy(self._clock() - LEFT_SECONDS, self._stopped)
+            except OSError as error:
+                _log.warning("what a crash left at the destination could not be removed: %s", error.strerror)
 
     def stop(self) -> None:
         """Lets `run_once` end soon."""
@@ -121,14 +129,6 @@ class Delivery:
         """How delivery goes, in all processes."""
         with self._catalog.read() as reader:
             return reader.trail_state()
-
-    def public_keys(self, start: float | None, end: float | None) -> tuple[PublicKey, ...]:
-        """Keys of digests that were valid at some time of the period (seconds since the epoch, None for no bound),
-        oldest first."""
-        return tuple(
-            public_key(key) for key in self._keys.listed(KeyPurpose.AUDIT_DIGEST)
-            if (end is None or key.valid_from <= end) and (start is None or key.valid_until >= start)
-        )
 
     def _stopped(self) -> bool:
         return self._stopping

@@ -102,6 +102,9 @@ class S3Destination:
             raise DestinationFailed(f"{key} is larger than {OBJECT_MAX_BYTES} bytes")
         return stored
 
+    def tidy(self, before: float, until: Callable[[], bool]) -> None:
+        """A put that is broken off leaves nothing."""
+
     def keys(self, prefix: str) -> Iterator[str]:
         """ListObjectsV2, page after page."""
         pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix))

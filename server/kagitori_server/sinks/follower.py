@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kagitori_server.audit.chain import chain_names
-from kagitori_server.audit.following import abandoned_end, beginning
-from kagitori_server.audit.reading_on import BEGINNING, Place, Reach, newest_place, read_on
+from kagitori_server.audit.following import Reach, beginning, reach
+from kagitori_server.audit.reading_on import BEGINNING, Place, newest_place, read_on
 from kagitori_server.audit.trail import Trail
 from kagitori_server.sinks.delivery import Batch, Delivery, DeliveryFailed
 from kagitori_server.sinks.places import Places
@@ -156,17 +156,17 @@ class Follower:
         """Delivers all that is durable by now. Raises DeliveryFailed, OSError."""
         own = self._trail.position()
         if own.seq > self._own.seq:
-            self._follow_chain(own.chain, Reach(seq=own.seq))
+            self._follow_chain(Reach(own.chain, own.seq, None))
         self._since_look -= self._pace.look
         if self._since_look <= 0:
             self._since_look = self._pace.look_around
             for chain in chain_names(self._root):
-                end = None if chain == own.chain else abandoned_end(self._root / chain)
-                if end is not None:
-                    self._follow_chain(chain, Reach(stop=end))
+                left = None if chain == own.chain else reach(self._root, chain, own)
+                if left is not None:
+                    self._follow_chain(left)
 
-    def _follow_chain(self, chain: str, reach: Reach) -> None:
-        folder = self._root / chain
+    def _follow_chain(self, goal: Reach) -> None:
+        chain, folder = goal.chain, self._root / goal.chain
         chain_id = _identity(folder)
         if chain_id is None:
             return
@@ -175,7 +175,7 @@ class Follower:
                 return
             place = self._places.load(chain, chain_id)
             while not self._stop.is_set():
-                found = read_on(folder, place, reach, self._limit, BATCH_BYTES)
+                found = read_on(folder, place, goal, self._limit, BATCH_BYTES)
                 if found.damaged:
                     _log.error("%d lines of audit chain %s can't be read and were not delivered", found.damaged, chain)
                 if not found.events:

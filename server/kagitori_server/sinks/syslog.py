@@ -11,6 +11,7 @@ import ssl
 from typing import NamedTuple
 
 from kagitori_server.sinks.delivery import Batch, DeliveryFailed
+from kagitori_server.timed_http import Deadline
 
 _LOG_AUDIT, _WARNING, _INFORMATIONAL = 13, 4, 6
 _SEQUENCE_MAX = 2_147_483_647
@@ -39,6 +40,7 @@ class Syslog:
         self, place: Place, tls: ssl.SSLContext, seconds: float, host_name: str, process_id: int,
         datagram_bytes: int = DATAGRAM_BYTES_MAX,
     ) -> None:
+        """`seconds` is how long connecting may take, and the whole of a delivery."""
         self._place = place
         self._tls = tls
         self._seconds = seconds
@@ -49,13 +51,21 @@ class Syslog:
 
     def deliver(self, batch: Batch) -> None:
         """Raises DeliveryFailed."""
-        try:
-            connection = self._socket or self._connect()
-            self._socket = connection
-            self._send(connection, batch)
-        except OSError as problem:
+        with Deadline(self._seconds) as deadline:
+            try:
+                connection = self._socket or self._connect(deadline)
+                self._socket = connection
+                deadline.watch(connection)
+                self._send(connection, batch)
+            except OSError as problem:
+                if not deadline.passed:
+                    self.close()
+                    raise DeliveryFailed(type(problem).__name__) from None
+        if deadline.passed:
+            # A slow server may have time for fewer records.
+            too_large = self._socket is not None
             self.close()
-            raise DeliveryFailed(type(problem).__name__) from None
+            raise DeliveryFailed("TimeoutError", too_large=too_large)
 
     def _send(self, connection: socket.socket, batch: Batch) -> None:
         numbered = enumerate(batch.records, batch.first_seq)
@@ -100,7 +110,7 @@ class Syslog:
         if connection is not None:
             connection.close()
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, deadline: Deadline) -> socket.socket:
         place = self._place
         if place.transport == "udp":
             family, kind, protocol, _, address = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_DGRAM)[0]
@@ -111,11 +121,14 @@ class Syslog:
         connection = socket.create_connection((place.host, place.port), self._seconds)
         if place.transport == "tcp":
             return connection
+        secured = self._tls.wrap_socket(connection, server_hostname=place.host, do_handshake_on_connect=False)
         try:
-            return self._tls.wrap_socket(connection, server_hostname=place.host)
+            deadline.watch(secured)
+            secured.do_handshake()
         except OSError:
-            connection.close()
+            secured.close()
             raise
+        return secured
 
 
 def _check_open(connection: socket.socket) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from kagitori_server.audit.backwards import Cursor
 from kagitori_server.audit.chain import chain_names
 from kagitori_server.audit.forwards import chain_forwards
+from kagitori_server.audit.verify import look_again
 from kagitori_server.transparency import merkle
 from kagitori_server.transparency.following import TREES, first_line_hash, read_checkpoint, read_leaf
 from kagitori_server.transparency.notes import Head
@@ -57,6 +58,10 @@ def check_trees(audit_root: Path, remembered: Sequence[Head] = ()) -> tuple[Tree
 
     Checkpoints are compared by what they say; who signed them has to be looked at before. Raises OSError.
     """
+    return look_again(audit_root, lambda: _check_all(audit_root, remembered), lambda problems: not problems)
+
+
+def _check_all(audit_root: Path, remembered: Sequence[Head]) -> tuple[TreeProblem, ...]:
     problems: list[TreeProblem] = []
     names = chain_names(audit_root)
     origins = {name: first_line_hash(audit_root / name) or "-" for name in names}

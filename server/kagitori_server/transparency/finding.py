@@ -1,20 +1,29 @@
-"""Finds records by their ids, newest first, by looking for the id in blocks of bytes before any line is taken apart."""
+"""Finds records by their ids, newest first: by the index, and what isn't in it by looking for the id in blocks of bytes
+before any line is taken apart."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from kagitori_server.audit.backwards import Cursor, chain_backwards
+from kagitori_server.audit.backwards import Cursor, chain_backwards, chain_end
 from kagitori_server.audit.chain import MAX_LINE_BYTES, chain_names, segment_numbers
-from kagitori_server.audit.matching import parse_record
+from kagitori_server.audit.index_file import Step, word
+from kagitori_server.audit.indexing import Indexes
+from kagitori_server.audit.lookup import Sought, search_back
+from kagitori_server.audit.matching import LookupKey, parse_record
 from kagitori_server.audit.segments import Segment, open_segment
 from kagitori_server.transparency.following import read_leaf
 
 MOST_FOUND = 100
 _BLOCK_BYTES = 256 * 1024
+_KEYS = {"eventID": LookupKey.EVENT_ID, "requestID": LookupKey.REQUEST_ID}
+_EVER = ("", "~")
+"""Texts before and behind all times, and before those of records that tell none."""
 
 
 class FoundRecord(NamedTuple):
@@ -38,14 +47,26 @@ class Wanted(NamedTuple):
         return f'"{self.member}":"{self.value}"'.encode("ascii", "replace")
 
 
-def find_records(root: Path, chains: list[str] | None, wanted: Wanted, rest: Callable[[], None]) -> list[FoundRecord]:
+    @property
+    def word(self) -> str:
+        """What they are found by in the index."""
+        return word(self.account, (_KEYS[self.member], self.value))
+
+
+def find_records(
+    root: Path, chains: list[str] | None, wanted: Wanted, rest: Callable[[], None], indexes: Indexes | None = None
+) -> list[FoundRecord]:
     """What is wanted, at most 100 records, oldest first; those of one call stand together, in one chain. None if there
     are none in `chains` (None: in any). Calls `rest` now and then, which may raise. Raises OSError.
     """
+    sought = Sought((wanted.word,), *_EVER)
     for chain in chain_names(root) if chains is None else chains:
-        for number in reversed(segment_numbers(root / chain)):
-            for end in _hits(root / chain, number, wanted.needle, rest):
-                found = _together(root / chain, Cursor(number, end), wanted)
+        folder = root / chain
+        scan = partial(_scan, folder, wanted.needle, rest)
+        with closing(search_back(folder, chain_end(folder), sought, indexes, scan)) as steps:
+            for step in steps:
+                rest()
+                found = [] if step.line is None else _together(folder, step.line.end, wanted)
                 if found:
                     return found
     return []
@@ -68,16 +89,31 @@ def _together(chain_dir: Path, end: Cursor, wanted: Wanted) -> list[FoundRecord]
     return found[::-1]
 
 
-def _hits(chain_dir: Path, number: int, needle: bytes, rest: Callable[[], None]) -> Iterator[int]:
-    """The ends of the lines of a segment that hold `needle`, last line first."""
+def _scan(
+    chain_dir: Path, needle: bytes, rest: Callable[[], None], before: Cursor, after: Cursor
+) -> Iterator[Step]:
+    """The lines between two places that hold `needle`, last line first."""
+    for number in reversed(segment_numbers(chain_dir)):
+        if not after.segment <= number <= before.segment:
+            continue
+        begin = after.offset if number == after.segment else 0
+        stop = before.offset if number == before.segment else sys.maxsize
+        for end in _hits(chain_dir, number, range(begin, stop), needle, rest):
+            line = next(chain_backwards(chain_dir, Cursor(number, end)), None)
+            if line is not None:
+                yield Step(line, line.start, len(line.data))
+
+
+def _hits(chain_dir: Path, number: int, part: range, needle: bytes, rest: Callable[[], None]) -> Iterator[int]:
+    """The ends of the lines in a part of a segment that hold `needle`, last line first."""
     segment = open_segment(chain_dir, number)
     if segment is None:
         return
     with closing(segment):
-        stop = segment.size
-        while stop > 0:
+        stop = min(segment.size, part.stop)
+        while stop > part.start:
             rest()
-            start = max(0, stop - _BLOCK_BYTES)
+            start = max(part.start, stop - _BLOCK_BYTES)
             # What begins in this block may end in the one behind it.
             block = segment.pread(stop - start + len(needle) - 1, start)
             place = block.rfind(needle)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from kagitori_server.audit.backwards import Cursor
 from kagitori_server.audit.chain import chain_names
-from kagitori_server.audit.following import abandoned_end
+from kagitori_server.audit.following import Reach, reach
+from kagitori_server.audit.indexing import Indexes
 from kagitori_server.audit.trail import Trail
 from kagitori_server.model.errors import (
     DependencyTimeoutException,
@@ -42,8 +42,10 @@ _T = TypeVar("_T")
 
 MAX_RECEIPT_BYTES = 5 * 1024
 """Of a receipt, which travels in base64 with other metadata, of which gRPC's clients take 8 KiB."""
-FIND_SECONDS = 8.0
-"""How long the trail is looked through for a record: clients wait ten seconds by default."""
+PATIENCE_SECONDS = 8.0
+"""How long a caller is kept waiting: clients wait ten seconds by default."""
+_HOLD_SECONDS = 0.5
+"""How long the follower itself keeps others waiting."""
 HASH_ONLY = b"leaf-hash:"
 """What stands before the hash of a leaf, in hexadecimal, in proofs that don't hold the record itself."""
 _ORIGIN_DIGITS = 32
@@ -91,25 +93,46 @@ class Wanted(NamedTuple):
     """Whether the receipt may hold the record."""
 
 
-class _Goal(NamedTuple):
-    """How far a chain may be read: to a record or to a place."""
+class _Patience:
+    """How long a caller may be kept waiting."""
 
-    seq: int | None
-    stop: Cursor | None
-    foreign: bool = False
-    """Whether another process writes the chain, and its tree."""
+    def __init__(self, monotonic: Callable[[], float], seconds: float) -> None:
+        self._monotonic = monotonic
+        self._end = monotonic() + seconds
+
+    @contextmanager
+    def held(self, lock: threading.Lock) -> Iterator[None]:
+        """Holds a lock. Raises DependencyTimeoutException if it can't be had in time."""
+        if not lock.acquire(timeout=max(0.0, self._end - self._monotonic())):
+            raise _not_in_time()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def check(self) -> None:
+        """Raises DependencyTimeoutException when the time is over."""
+        if self._monotonic() > self._end:
+            raise _not_in_time()
+
+    def check_search(self) -> None:
+        """The same, for who looks for a record that the index doesn't have."""
+        if self._monotonic() > self._end:
+            message = "The record was not found in time: name its log, or the record by its number."
+            raise DependencyTimeoutException(message)
 
 
 class TransparencyLog:
-    """The trees of the chains in one folder. Thread-safe; everything blocks. Methods raise KMSInternalException when
-    the disk fails or a chain isn't what was signed of it, and KmsError when there is no key to sign with.
+    """The trees of the chains in one folder. Thread-safe; everything blocks. Methods that answer callers raise
+    KMSInternalException when the disk fails or a chain isn't what was signed of it, DependencyTimeoutException after
+    eight seconds, while a tree is still being built, and KmsError when there is no key to sign with.
 
     `name` is what the origins of all trees begin with. `rest` is called again and again while `run_once` reads.
     """
 
     def __init__(
         self, audit_root: Path, trail: Trail, signer: Signer, name: str, monotonic: Callable[[], float],
-        rest: Callable[[], None],
+        rest: Callable[[], None], indexes: Indexes | None = None,
     ) -> None:
         self._root = audit_root
         self._trail = trail
@@ -117,6 +140,7 @@ class TransparencyLog:
         self._name = name
         self._monotonic = monotonic
         self._rest = rest
+        self._indexes = indexes
         self._lock = threading.Lock()
         self._trees: dict[str, ChainTree] = {}
         self._origins: dict[str, str] = {}
@@ -130,8 +154,9 @@ class TransparencyLog:
             # The first key leaves a record when it is made, so that a new trail has something to prove.
             self._signer.current()
             chain = self._chain_of(origin)
-            with self._lock:
-                head, note = self._sign(chain, self._current(chain))
+            patience = self._patience()
+            with patience.held(self._lock):
+                head, note = self._sign(chain, self._current(chain, patience))
             keys = tuple(verifier_key(head.origin, key) for key in self._signer.listed())
             return SignedHead(chain, head.origin, head.size, head.root, note, keys)
 
@@ -141,7 +166,7 @@ class TransparencyLog:
         Raises NoSuchEntityException.
         """
         with self._failing():
-            signed, found = self._prove(self._chain_of(origin), [(index, None)])
+            signed, found = self._prove(self._chain_of(origin), [(index, None)], self._patience())
             return signed, found[0]
 
     def inclusion_of(
@@ -149,15 +174,18 @@ class TransparencyLog:
     ) -> tuple[SignedHead, list[Inclusion]]:
         """The proofs for the records of an account with that `eventID` or `requestID`, at most 100, with the records.
 
-        Raises NoSuchEntityException, DependencyTimeoutException when the trail is too long to be looked through.
+        Raises NoSuchEntityException, DependencyTimeoutException also when what the index doesn't have is too long to be
+        looked through.
         """
         with self._failing():
+            patience = self._patience()
             chains = None if origin is None else [self._chain_of(origin)]
             wanted = finding.Wanted(account, member, value)
-            records = finding.find_records(self._root, chains, wanted, self._until(FIND_SECONDS))
+            records = finding.find_records(self._root, chains, wanted, patience.check_search, self._indexes)
             if not records:
                 raise NoSuchEntityException("The audit record cannot be found.")
-            return self._prove(records[0].chain, [(record.seq - 1, record.event) for record in records])
+            leaves = [(record.seq - 1, record.event) for record in records]
+            return self._prove(records[0].chain, leaves, patience)
 
     def consistency(self, origin: str | None, first: int, second: int | None) -> Consistency:
         """That the first `first` records are the beginning of the first `second` (None: of all there are now).
@@ -165,15 +193,15 @@ class TransparencyLog:
         Raises NoSuchEntityException, ValidationException.
         """
         with self._failing():
-            chain = self._chain_of(origin)
-            with self._lock:
-                return self._with_tree(chain, lambda tree: self._consistency(chain, tree, first, second))
+            chain, patience = self._chain_of(origin), self._patience()
+            with patience.held(self._lock):
+                return self._with_tree(chain, patience, lambda tree: self._consistency(chain, tree, first, second))
 
     def receipts(self, wanted: Sequence[Wanted]) -> list[bytes]:
         """A receipt for each of some durable records of this process, all under one signature."""
         with self._failing():
             chain = self._chain_of(None)
-            _, proofs = self._prove(chain, [(each.seq - 1, each.event) for each in wanted])
+            _, proofs = self._prove(chain, [(each.seq - 1, each.event) for each in wanted], self._patience())
             return [_receipt(proof, each) for proof, each in zip(proofs, wanted, strict=True)]
 
     def run_once(self) -> None:
@@ -209,13 +237,14 @@ class TransparencyLog:
         self._stopping = True
 
     def _follow(self, chain: str) -> None:
-        goal = self._goal(chain)
-        if goal.foreign:
-            return
-        while not self._stopping and self._step(chain, goal):
-            self._rest()
-        if not self._stopping:
-            self._publish(chain)
+        while not self._stopping:
+            goal = reach(self._root, chain, self._trail.position())
+            if goal is None:
+                return
+            while not self._stopping and self._step(goal):
+                self._rest()
+            if self._stopping or self._published(chain):
+                return
 
     # --- trees -------------------------------------------------------------------------------------------------------
 
@@ -252,17 +281,16 @@ class TransparencyLog:
             tree = self._trees[chain] = ChainTree(self._root / chain, self._root / TREES / chain, first)
         return tree
 
-    def _goal(self, chain: str) -> _Goal:
-        position = self._trail.position()
-        if chain == position.chain:
-            return _Goal(position.seq, None)
-        end = abandoned_end(self._root / chain)
-        if end is not None:
-            return _Goal(None, end)
-        published = read_checkpoint(self._root / TREES / chain)
-        return _Goal(0 if published is None else published.size, None, foreign=True)
+    def _goal(self, chain: str) -> Reach:
+        goal = reach(self._root, chain, self._trail.position())
+        if goal is None:
+            # Another process writes it, and its tree.
+            published = read_checkpoint(self._root / TREES / chain)
+            goal = Reach(chain, 0 if published is None else published.size, None)
+        return goal
 
-    def _step(self, chain: str, goal: _Goal) -> bool:
+    def _step(self, goal: Reach) -> bool:
+        chain = goal.chain
         with self._lock:
             tree = self._tree(chain)
             if tree is None:
@@ -275,38 +303,38 @@ class TransparencyLog:
                 tree = self._tree(chain)
                 return tree is not None and tree.step(goal.seq, goal.stop)
 
-    def _current(self, chain: str) -> ChainTree:
+    def _current(self, chain: str, patience: _Patience) -> ChainTree:
         """The tree as far as its chain may be read, checked against what was published. Under the lock."""
         known = chain in self._trees
         try:
-            return self._brought_up(chain)
+            return self._brought_up(chain, patience)
         except TreeBrokenError:
             if not known:
                 raise
             # Another process may have gone on with the tree, and have removed what wasn't read here yet.
             del self._trees[chain]
-            return self._brought_up(chain)
+            return self._brought_up(chain, patience)
 
-    def _brought_up(self, chain: str) -> ChainTree:
+    def _brought_up(self, chain: str, patience: _Patience) -> ChainTree:
         tree = self._tree(chain)
         if tree is None:
             raise NoSuchEntityException("The audit trail has no record yet.")
         goal = self._goal(chain)
         for _ in range(2):
             while tree.step(goal.seq, goal.stop):
-                pass
+                patience.check()
             if tree.check():
                 return tree
         raise TreeBrokenError(f"{chain} ends before the record that its checkpoint ends with")
 
-    def _with_tree(self, chain: str, ask: Callable[[ChainTree], _T]) -> _T:
+    def _with_tree(self, chain: str, patience: _Patience, ask: Callable[[ChainTree], _T]) -> _T:
         """What `ask` makes of the current tree; asked again when tiles were found damaged and built anew."""
         try:
-            return ask(self._current(chain))
+            return ask(self._current(chain, patience))
         except TileDamagedError as damage:
             _log.warning("the tree of audit chain %s is built anew: %s", chain, damage)
             self._trees[chain].rebuild()
-            return ask(self._current(chain))
+            return ask(self._current(chain, patience))
 
     def _sign(self, chain: str, tree: ChainTree) -> tuple[Head, str]:
         origin = self._origin(chain)
@@ -321,26 +349,30 @@ class TransparencyLog:
         self._signed[chain] = (head.size, key.public_key, note)
         return head, note
 
-    def _publish(self, chain: str) -> None:
+    def _published(self, chain: str) -> bool:
+        """Publishes a checkpoint of what has been read. False if there is more to be read first: tiles were damaged."""
         with self._lock:
             if self._tree(chain) is None:
-                return
-            tree = self._with_tree(chain, lambda tree: tree)
+                return True
+            try:
+                tree = self._with_tree(chain, self._patience(_HOLD_SECONDS), lambda tree: tree)
+            except DependencyTimeoutException:
+                return False
             tree.save()
             published = tree.published
-            if not tree.size or (published is not None and published.size >= tree.size) or not self._signer.listed():
-                return
-            head, note = self._sign(chain, tree)
-            tree.publish(note, head)
+            if tree.size and (published is None or published.size < tree.size) and self._signer.listed():
+                head, note = self._sign(chain, tree)
+                tree.publish(note, head)
+            return True
 
     # --- proofs ------------------------------------------------------------------------------------------------------
 
     def _prove(
-        self, chain: str, records: Sequence[tuple[int, bytes | None]]
+        self, chain: str, records: Sequence[tuple[int, bytes | None]], patience: _Patience
     ) -> tuple[SignedHead, list[Inclusion]]:
         """Proofs for records by index, under one head. Events are put into them, and must be what is in the tree."""
-        with self._lock:
-            return self._with_tree(chain, lambda tree: self._proofs(chain, tree, records))
+        with patience.held(self._lock):
+            return self._with_tree(chain, patience, lambda tree: self._proofs(chain, tree, records))
 
     def _proofs(
         self, chain: str, tree: ChainTree, records: Sequence[tuple[int, bytes | None]]
@@ -367,16 +399,8 @@ class TransparencyLog:
         hashes = merkle.consistency_proof(tree.tiles.node, first, second)
         return Consistency(origin, tree.root(first), second, tree.root(second), tuple(hashes))
 
-    def _until(self, seconds: float) -> Callable[[], None]:
-        """Raises DependencyTimeoutException when called after that time."""
-        deadline = self._monotonic() + seconds
-
-        def check() -> None:
-            if self._monotonic() > deadline:
-                message = "The record was not found in time: name its log, or the record by its number."
-                raise DependencyTimeoutException(message)
-
-        return check
+    def _patience(self, seconds: float = PATIENCE_SECONDS) -> _Patience:
+        return _Patience(self._monotonic, seconds)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -386,6 +410,10 @@ class TransparencyLog:
             # No text of it to callers: it names files, and what became of other accounts' records.
             _log.exception("the audit trail's tree can't be used")
             raise KMSInternalException("The audit trail can't be proven.") from failure
+
+
+def _not_in_time() -> DependencyTimeoutException:
+    return DependencyTimeoutException("The audit trail's tree is still being built; try again later.")
 
 
 def _receipt(proof: Inclusion, wanted: Wanted) -> bytes:
