@@ -148,7 +148,7 @@ class Server:
         self._metrics: MetricsListener | None = None
         self._xks: HttpHost | None = None
         self._aws: HttpHost | None = None
-        self._aws_calls: Callable[[], int] = lambda: 0
+        self._applications: list[Application | AwsApplication] = []
         self._ready = False
         self.first_start = False
         """True when `open` made the home account and its root credential."""
@@ -190,7 +190,7 @@ class Server:
         self._trail = self._open_trail()
         self._measures = Measures(
             [*self._table, *(row.name for row in NEIGHBOURS.values())],
-            in_flight=lambda: self._dispatcher.in_flight + self._aws_calls(),
+            in_flight=lambda: self._dispatcher.in_flight + sum(each.in_flight for each in self._applications),
             audit_position=lambda: self._trail.position().seq,
             sinks=lambda: [sink.status() for sink in self._sinks],
             left_out=lambda: self._reception.left_out,
@@ -468,7 +468,7 @@ class Server:
             self._reception, Routes(AWS_SERVICES, {**self._table, **NEIGHBOURS}), self._ids.uuid,
             config.service.served_regions, config.limits.calls_in_flight,
         )
-        self._aws_calls = lambda: application.in_flight
+        self._applications.append(application)
         tls = None if config.aws.plaintext else self._listening.http_tls()
         return HttpHost(config.aws.listen, tls, application, config.limits.shutdown_seconds)
 
@@ -483,6 +483,7 @@ class Server:
             self._reception, health, Offer(config.path_prefix, config.offered, __version__), self._ids.uuid,
             self._config.limits.calls_in_flight,
         )
+        self._applications.append(application)
         return HttpHost(config.listen, files, application)
 
     def _addresses(self) -> Addresses:
