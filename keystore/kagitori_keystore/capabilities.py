@@ -9,7 +9,7 @@ is not this key's in this domain, and `RequestRefused` when the key's spec lacks
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from kagitori_keystore.algorithms import (
     AsymmetricEncryptionAlgorithm,
@@ -199,7 +199,6 @@ class MaterialReplication(Protocol):
         ...
 
 
-@runtime_checkable
 class ProxyEncryption(Protocol):
     """Encryption for others who keep nonce and ciphertext in formats of their own: what an external key store proxy
     (AWS XKS) does with SYMMETRIC_DEFAULT keys.
@@ -237,6 +236,12 @@ class GeneralKeyStore(
     DataKeyPairs,
     MaterialImport,
     MaterialReplication,
+    ProxyEncryption,
     Protocol,
 ):
-    """A store for keys of every family: what the server's cryptographic operations ask for."""
+    """A store for keys of every family: what the server's cryptographic operations ask for.
+
+    What a store can't do it refuses, with `RequestRefused`; `StoreDescription.capabilities` says so before. That is
+    what to ask, and not `isinstance`: stores may be wrapped in objects that pass calls on by `__getattr__`, where
+    protocols that are checked at run time find nothing from Python 3.12 on (`inspect.getattr_static`).
+    """

@@ -77,7 +77,7 @@ class Callers:
         await loop.run_in_executor(self._reads, self._authenticator.authenticate, call.evidence, self._view)
 
     def establish(self, call: Call, lookup: Lookup) -> Caller:
-        """The caller that the call's evidence proves.
+        """The caller that the call's evidence proves, which the call is marked with.
 
         Raises what `Authenticator.authenticate` raises, AccessDeniedException when the role's trust policy doesn't
         admit whom a token speaks of, NotLoaded where `lookup` does.
@@ -88,6 +88,7 @@ class Callers:
         caller = self._authenticator.authenticate(call.evidence, lookup)
         if caller.web_identity is not None and not self._is_admitted(caller, call):
             raise AccessDeniedException(f"Not authorized to perform {_ASSUME}")
+        call.proven = True
         return caller
 
     def _is_admitted(self, caller: Caller, call: Call) -> bool:

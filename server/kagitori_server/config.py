@@ -209,10 +209,22 @@ class ThrottlingConfig:
     """How long a rate can be saved up for a burst."""
     buckets: int = 100_000
     """How many accounts and principals, times groups, are told apart at once."""
+    failures_of_source: float = 5.0
+    """Calls a second of one source (an IPv4 address, an IPv6 network of 64 bits) that don't prove who calls and are
+    recorded one by one; 0: all are."""
+    failures_together: float = 20.0
+    """Such calls a second of all sources together; 0: all are."""
+    failures_burst_seconds: float = 60.0
+    """How long these two rates can be saved up."""
 
     def __post_init__(self) -> None:
         need(0 < self.burst_seconds <= 3_600, "throttling.burst_seconds", "more than 0, at most 3600")
         need(100 <= self.buckets <= 10_000_000, "throttling.buckets", "100 to 10000000")
+        for name in ("failures_of_source", "failures_together"):
+            rate = getattr(self, name)
+            need(rate == 0 or 0.001 <= rate <= 1_000_000, f"throttling.{name}", "0, or 0.001 to 1000000")
+        burst = self.failures_burst_seconds
+        need(0 < burst <= 86_400, "throttling.failures_burst_seconds", "more than 0, at most 86400")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 import ssl
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -18,7 +20,9 @@ from kagitori_server.bootstrap.data_directory import DataDirectory
 from kagitori_server.config import Config, ConfigurationError
 from kagitori_server.federation.fetching import HttpsFetcher
 from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
+from kagitori_server.limiting.strangers import Strangers
 from kagitori_server.limiting.throttle import RatesRefused, Throttle, parse_rates
+from kagitori_server.performing import Pools
 from kagitori_server.sink_config import SinkConfig
 from kagitori_server.sinks import Follower, SinkRefused, SinkTerms, open_sink
 from kagitori_server.storage.catalog import Catalog, open_catalog
@@ -28,6 +32,10 @@ _FILE_MAX = 1_048_576
 _SYSTEM_LIBCRYPTO = "libcrypto.so.3"
 _CARRIER, _CARRIED_IN, _CARRIED = "psycopg-binary", "psycopg_binary.libs", "libcrypto-*.so*"
 """A distribution whose wheels carry a libcrypto, which is in the process anyway where the catalog is PostgreSQL."""
+_GENERATION_THREADS = 2
+_DECIDING_THREADS = 1
+"""They run nothing that releases the interpreter lock, so more would only take more of the event loop's turns."""
+_TRYING_THREADS = 4
 _log = logging.getLogger(__name__)
 
 
@@ -123,6 +131,29 @@ def configured_throttle(config: Config, monotonic: Callable[[], float]) -> Throt
     return Throttle(
         account=rates["account_rates"], principal=rates["principal_rates"], burst_seconds=throttling.burst_seconds,
         buckets=throttling.buckets, monotonic=monotonic,
+    )
+
+
+def configured_strangers(
+    config: Config, monotonic: Callable[[], float], clock: Callable[[], float]
+) -> Strangers:
+    """How many failed proofs of callers are recorded."""
+    throttling = config.throttling
+    return Strangers(
+        of_source=throttling.failures_of_source, together=throttling.failures_together,
+        burst_seconds=throttling.failures_burst_seconds, monotonic=monotonic, clock=clock,
+    )
+
+
+def make_pools(config: Config) -> Pools:
+    """The threads that calls are worked on in."""
+    return Pools(
+        reads=ThreadPoolExecutor(config.limits.read_threads, "reads"),
+        writes=ThreadPoolExecutor(1, "writes"),
+        deciding=ThreadPoolExecutor(_DECIDING_THREADS, "deciding"),
+        computing=ThreadPoolExecutor(os.cpu_count() or 1, "computing"),
+        generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
+        stores=ThreadPoolExecutor(_TRYING_THREADS, "trying-stores"),
     )
 
 

@@ -34,7 +34,9 @@ from kagitori_server.config import Config
 from kagitori_server.configured import (
     check_aws_address,
     check_metrics_address,
+    configured_strangers,
     configured_throttle,
+    make_pools,
     open_attestation,
     open_configured_catalog,
     open_issuer_keys,
@@ -65,8 +67,8 @@ from kagitori_server.operations.prices import PRICES
 from kagitori_server.operations.proxied_table import PROXIED
 from kagitori_server.operations.row import Table
 from kagitori_server.operations.table import TABLE
-from kagitori_server.performing import Pools
 from kagitori_server.pipeline import Pipeline
+from kagitori_server.reception import REPORT_SECONDS, Reception
 from kagitori_server.recording import Recording
 from kagitori_server.root_keys import check_root_key, open_ahead, open_root_key
 from kagitori_server.service_events import FreezeEvents, ServiceEvents
@@ -96,15 +98,11 @@ from kagitori_server.workers import (
 )
 from kagitori_server.xks_health import XksHealth
 
-_GENERATION_THREADS = 2
-_DECIDING_THREADS = 1
-"""They run nothing that releases the interpreter lock, so more would only take more of the event loop's turns."""
-_TRYING_THREADS = 4
 _SINK_SECONDS = 2.0
+"""How long the end of the server waits for deliveries of audit records that are under way; they are repeated later."""
 _DELIVERING = "delivering the audit trail"
 _FINISHING_SECONDS = 5.0
 """What the delivery of what is left may take longer than it should."""
-"""How long the end of the server waits for deliveries of audit records that are under way; they are repeated later."""
 _METER_REST = 0.001
 """Seconds between two blocks of the trail that are counted: some seventy records, in a fraction of that time."""
 DELIVERY_LOOK_SECONDS = 0.5
@@ -155,7 +153,7 @@ class Server:
         self._metrics: MetricsListener | None = None
         self._xks: HttpHost | None = None
         self._aws: HttpHost | None = None
-        self._aws_calls: Callable[[], int] = lambda: 0
+        self._applications: list[Application | AwsApplication] = []
         self._ready = False
         self.first_start = False
         """True when `open` made the home account and its root credential."""
@@ -198,9 +196,10 @@ class Server:
         self._trail = self._open_trail()
         self._measures = Measures(
             [*self._table, *(row.name for row in NEIGHBOURS.values())],
-            in_flight=lambda: self._dispatcher.in_flight + self._aws_calls(),
+            in_flight=lambda: self._dispatcher.in_flight + sum(each.in_flight for each in self._applications),
             audit_position=lambda: self._trail.position().seq,
             sinks=lambda: [sink.status() for sink in self._sinks],
+            left_out=lambda: self._reception.left_out,
         )
         self._sinks = open_sinks(config, data, self._trail, __version__, self._clocks.wall)
         self._meter = Meter(
@@ -222,14 +221,7 @@ class Server:
             home_account=config.service.account,
             default_region=config.service.region,
         )
-        self._pools = Pools(
-            reads=ThreadPoolExecutor(config.limits.read_threads, "reads"),
-            writes=ThreadPoolExecutor(1, "writes"),
-            deciding=ThreadPoolExecutor(_DECIDING_THREADS, "deciding"),
-            computing=ThreadPoolExecutor(os.cpu_count() or 1, "computing"),
-            generation=ThreadPoolExecutor(_GENERATION_THREADS, "generation"),
-            stores=ThreadPoolExecutor(_TRYING_THREADS, "trying-stores"),
-        )
+        self._pools = make_pools(config)
         self._events = ServiceEvents(self._catalog, self._recording, self._trail)
         self._service_keys = ServiceKeys(
             self._services, config.service.region, self._events, config.delivery.signing_key_days
@@ -247,8 +239,9 @@ class Server:
         self._proving = ThreadPoolExecutor(1, "proving")
         self._followers = Followers(self._make_followers())
         self._pipeline = self._make_pipeline(Limiter(throttle, leases))
+        self._reception = self._make_reception()
         self._listening = Listening(config, data, self._clocks.everybody)
-        self._dispatcher = Dispatcher(self._pipeline, self._ids.uuid, config.limits.calls_in_flight)
+        self._dispatcher = Dispatcher(self._reception, self._ids.uuid, config.limits.calls_in_flight)
         self._host = GrpcHost(
             self._dispatcher, self._listening.grpc()
         )
@@ -280,6 +273,8 @@ class Server:
             ("recording what was done", self._events.keep),
         ):
             self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
+        telling = every(REPORT_SECONDS, self._reception.report, self._pools.writes, "recording what was left out")
+        self._tasks.append(asyncio.create_task(telling))
         self._tasks += self._followers.start()
         for sink in self._sinks:
             sink.start()
@@ -309,6 +304,7 @@ class Server:
             pool.shutdown()
         self._issuer_keys.close()
         try:
+            self._reception.report()
             self._events.keep()
             self._pipeline.settle()
         except KmsError as error:
@@ -462,6 +458,14 @@ class Server:
             thread_time=self._clocks.thread_time,
         )
 
+    def _make_reception(self) -> Reception:
+        clocks = self._clocks
+        return Reception(
+            self._pipeline, configured_strangers(self._config, clocks.monotonic, clocks.wall), callers=self._callers,
+            view=self._catalog.view, reads=self._pools.reads, recording=self._recording, trail=self._trail,
+            observer=self._measures, monotonic=clocks.monotonic,
+        )
+
     def _provide_access_key(self, keys: RootAccessKeys) -> bool:
         """The root user's access key, for who uses the AWS endpoint first. True if it was made."""
         return keys.ensure(self._data.aws_credentials)
@@ -469,10 +473,10 @@ class Server:
     def _make_aws_endpoint(self) -> HttpHost:
         config = self._config
         application = AwsApplication(
-            self._pipeline, Routes(AWS_SERVICES, {**self._table, **NEIGHBOURS}), self._ids.uuid,
+            self._reception, Routes(AWS_SERVICES, {**self._table, **NEIGHBOURS}), self._ids.uuid,
             config.service.served_regions, config.limits.calls_in_flight,
         )
-        self._aws_calls = lambda: application.in_flight
+        self._applications.append(application)
         tls = None if config.aws.plaintext else self._listening.http_tls()
         return HttpHost(config.aws.listen, tls, application, config.limits.shutdown_seconds)
 
@@ -484,9 +488,10 @@ class Server:
             offered=tuple(config.offered.values()), partition=service.partition, region=service.region,
         )
         application = Application(
-            self._pipeline, health, Offer(config.path_prefix, config.offered, __version__), self._ids.uuid,
+            self._reception, health, Offer(config.path_prefix, config.offered, __version__), self._ids.uuid,
             self._config.limits.calls_in_flight,
         )
+        self._applications.append(application)
         return HttpHost(config.listen, files, application)
 
     def _addresses(self) -> Addresses:

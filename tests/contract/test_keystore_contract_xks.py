@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support import keystore_contract as contract
@@ -16,7 +17,7 @@ from tests.support.keystore_parts import HOME, KEY, Workshop
 from tests.support.xks import Proxy, opened, running_proxy
 
 from kagitori_keystore.algorithms import KeySpec
-from kagitori_keystore.base import Capability, Domain, MaterialRef, StoreKind, StoreLost
+from kagitori_keystore.base import Capability, Domain, MaterialRef, RequestRefused, StoreKind, StoreLost
 from kagitori_keystore.xks import XksKeyStore, XksSettings
 
 NOT_ITS_OWN = (
@@ -78,6 +79,18 @@ def test_describes_itself(under_test: StoreUnderTest) -> None:
     assert description.capabilities == {Capability.SYMMETRIC_ENCRYPTION}
     assert description.key_specs == {KeySpec.SYMMETRIC_DEFAULT}
     under_test.store.health()
+
+
+def test_external_keys_are_not_passed_on(under_test: StoreUnderTest) -> None:
+    """As external keys of others."""
+    store: Any = under_test.store
+    ref = store.generate(KeySpec.SYMMETRIC_DEFAULT, HOME, KEY)
+    for call in (
+        store.proxy_nonce_bytes, lambda: store.seal_for_proxy(HOME, KEY, ref, b"data", b""),
+        lambda: store.open_for_proxy(HOME, KEY, ref, bytes(12), bytes(20), b""),
+    ):
+        with pytest.raises(RequestRefused, match="not passed on"):
+            call()
 
 
 def test_stays_closed(under_test: StoreUnderTest) -> None:

@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -282,3 +283,27 @@ def test_slow_heads_are_given_up(proxy: Proxy) -> None:
         connection.sendall(b"POST /example HTTP/1.1\r\nHost: localhost\r\n")
         with contextlib.suppress(ConnectionResetError, ssl.SSLError):
             assert connection.recv(1) == b""
+
+
+def test_bodies_that_trickle_take_nobodys_place(tmp_path: Path) -> None:
+    """A request counts among those in flight when its body has come."""
+    with running_proxy(tmp_path / "data", "--set", "limits.calls_in_flight=2") as few, contextlib.ExitStack() as held:
+        context = ssl.create_default_context(cafile=str(few.ca_file))
+        port = int(few.endpoint.rpartition(":")[2])
+        trickling = []
+        for _ in range(4):
+            plain = held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            trickling.append(held.enter_context(context.wrap_socket(plain, server_hostname="localhost")))
+        found = ByHand(few.endpoint, few.ca_file, few.access_key_id, few.secret)
+        held.callback(found.close)
+        body = encrypt_body()
+        head = "".join(f"{name}: {value}\r\n" for name, value in found.signed(ENCRYPT, body).items())
+        head = f"POST {ENCRYPT} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n"
+        for number, connection in enumerate(trickling):
+            connection.sendall(head.encode() + body[: 20 * number])
+        for part in body[60:64]:
+            trickling[-1].sendall(bytes([part]))
+            assert found.send(ENCRYPT, body).status == 200
+        # One whose body does come is answered.
+        trickling[0].sendall(body)
+        assert trickling[0].recv(15) == b"HTTP/1.1 200 OK"

@@ -2,7 +2,8 @@
  *
  * REAL_MODULE is the path of the module behind. Before each call of a function the file FAULT_FILE is read, if it is
  * there: "INDEX ACTION", where INDEX is the function's place in CK_FUNCTION_LIST (from 0) and ACTION is hang, crash,
- * exit, or a number: the return value, given without calling the module behind.
+ * exit, or a number: the return value, given without calling the module behind. With the actions extractable and garbled,
+ * C_GetAttributeValue calls it and says then that a key may leave the token, or that a point is all zeros.
  */
 #include <dlfcn.h>
 #include <signal.h>
@@ -17,12 +18,21 @@ struct list {
     unsigned char major, minor;
     function of[FUNCTIONS];
 };
+struct attribute {
+    unsigned long type;
+    void *value;
+    unsigned long size;
+};
+#define CKA_EXTRACTABLE 0x162
+#define CKA_EC_POINT 0x181
 static struct list *real, shown;
+static __thread char bent;
 
 static unsigned long fault(int index) {
     int ordered;
     char action[32] = "";
     FILE *file = fopen(FAULT_FILE, "r");
+    bent = 0;
     if (!file)
         return 0;
     if (fscanf(file, "%d %31s", &ordered, action) != 2 || ordered != index)
@@ -35,13 +45,28 @@ static unsigned long fault(int index) {
         raise(SIGSEGV);
     if (!strcmp(action, "exit"))
         _exit(5);
+    if (!strcmp(action, "extractable") || !strcmp(action, "garbled"))
+        bent = action[0];
     return strtoul(action, NULL, 0);
+}
+
+static void bend(struct attribute *of, unsigned long count) {
+    for (; bent && count; of++, count--) {
+        if (!of->value || of->size == -1UL)
+            continue;
+        if (bent == 'e' && of->type == CKA_EXTRACTABLE)
+            *(unsigned char *)of->value = 1;
+        if (bent == 'g' && of->type == CKA_EC_POINT)
+            memset(of->value, 0, of->size);
+    }
 }
 
 #define F(n)                                                                                               \
     static unsigned long f##n(long a, long b, long c, long d, long e, long f, long g, long h) {            \
         unsigned long value = fault(n);                                                                    \
-        return value ? value : real->of[n](a, b, c, d, e, f, g, h);                                        \
+        value = value ? value : real->of[n](a, b, c, d, e, f, g, h);                                       \
+        bend((struct attribute *)c, (unsigned long)d);                                                     \
+        return value;                                                                                      \
     }
 #define TEN(X, t) X(t##0) X(t##1) X(t##2) X(t##3) X(t##4) X(t##5) X(t##6) X(t##7) X(t##8) X(t##9)
 #define ALL(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) TEN(X, 1) TEN(X, 2) TEN(X, 3) TEN(X, 4) \

@@ -16,6 +16,7 @@ class Function(enum.IntEnum):
     SET_PIN = 11
     OPEN_SESSION = 12
     LOGIN = 18
+    GET_ATTRIBUTE_VALUE = 24
     FIND_OBJECTS_INIT = 26
     ENCRYPT_INIT = 29
     ENCRYPT = 30
@@ -34,7 +35,8 @@ class FailingToken:
     orders: Path
 
     def fail(self, function: Function, action: str) -> None:
-        """From now on every call of the function does this: hang, crash, exit, or return a CKR value (0x…)."""
+        """From now on every call of the function does this: hang, crash, exit, or return a CKR value (0x…). The
+        function GET_ATTRIBUTE_VALUE may also say `extractable` or `garbled`: of keys and of points what isn't so."""
         written = self.orders.with_suffix(".new")
         written.write_text(f"{int(function)} {action}\n")
         written.rename(self.orders)

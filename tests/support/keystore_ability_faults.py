@@ -341,6 +341,19 @@ class FaultyAbilities:
 
     # MaterialReplication
 
+    def seal_for_proxy(
+        self, domain: Domain, key_id: str, ref: MaterialRef, plaintext: bytes, context: bytes
+    ) -> tuple[bytes, bytes]:
+        return self._real.seal_for_proxy(domain, key_id, ref, plaintext, context)
+
+    def open_for_proxy(
+        self, domain: Domain, key_id: str, ref: MaterialRef, nonce: bytes, sealed: bytes, context: bytes
+    ) -> bytes:
+        return self._real.open_for_proxy(domain, key_id, ref, nonce, sealed, context)
+
+    def proxy_nonce_bytes(self) -> int:
+        return self._real.proxy_nonce_bytes()
+
     def replicate(self, domain: Domain, key_id: str, ref: MaterialRef, target: Domain) -> MaterialRef:
         at, key, ref = self._bend(domain, key_id, ref)
         if self._fault is Fault.REPLICAS_LEAVE_ACCOUNTS and target.account != domain.account:

@@ -125,7 +125,8 @@ def _try(session: Session, settings: Settings) -> str:
 def serve(ctx: typer.Context) -> None:
     """Start the server: kagitori-server with the same arguments, if it is installed."""
     if importlib.util.find_spec("kagitori_server") is not None:
-        command_line = [sys.executable, "-m", "kagitori_server", *ctx.args]
+        # -P: what lies in the current folder is not to be taken for the server, or for a module of Python's.
+        command_line = [sys.executable, "-P", "-m", "kagitori_server", *ctx.args]
     elif (found := shutil.which("kagitori-server")) is not None:
         command_line = [found, *ctx.args]
     else:

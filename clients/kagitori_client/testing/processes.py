@@ -84,7 +84,7 @@ class Nursery:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "kagitori_server.nursery"],
+                [sys.executable, "-P", "-m", "kagitori_server.nursery"],
                 stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(environment),
             )
         ours.settimeout(_FORK_SECONDS)

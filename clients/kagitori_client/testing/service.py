@@ -315,7 +315,7 @@ class Spare:
 def _program() -> list[str]:
     """This environment's server, or else the one on the PATH. Raises NotStarted."""
     if importlib.util.find_spec(_SERVER_MODULE) is not None:
-        return [sys.executable, "-m", _SERVER_MODULE]
+        return [sys.executable, "-P", "-m", _SERVER_MODULE]
     found = shutil.which(_SERVER_PROGRAM)
     if found is None:
         raise NotStarted("the server is not installed", hint="pip install 'kagitori-kms[testing]'")

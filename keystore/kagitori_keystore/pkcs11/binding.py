@@ -12,9 +12,9 @@ import pkcs11
 from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass
 
 from kagitori_keystore.algorithms import Digest
-from kagitori_keystore.base import MaterialCorrupt, MaterialUnknown
+from kagitori_keystore.base import MaterialCorrupt, MaterialUnknown, StoreLost
 from kagitori_keystore.pkcs11 import uses
-from kagitori_keystore.pkcs11.objects import HARD, Handle, handle_of
+from kagitori_keystore.pkcs11.objects import HARD, Handle, check_hard, handle_of, is_hard
 from kagitori_keystore.pkcs11.references import ID_BYTES, Reference
 
 LABEL = "kagitori-binding"
@@ -25,7 +25,7 @@ class BindingKeys:
     """The binding keys of a token, by id. Callers hold the catalogue's lock, except for `tag`."""
 
     def __init__(self, session: pkcs11.Session) -> None:
-        """Finds them, and makes the first. Raises `PKCS11Error`."""
+        """Finds them, and makes the first. Raises `PKCS11Error`, and `StoreLost` if the token makes no such keys."""
         self._handles: dict[bytes, Handle] = {}
         self._look(session)
         if not self._handles:
@@ -58,7 +58,8 @@ class BindingKeys:
     def _look(self, session: pkcs11.Session) -> None:
         for key in list(session.get_objects(_template(Attribute.LABEL, LABEL))):
             handle, named = handle_of(key), key[Attribute.ID]
-            if named == _name(session, handle):
+            # Of a key that may leave the token others could know the value, and make references.
+            if is_hard(key) and named == _name(session, handle):
                 self._handles[named] = handle
 
     def _make(self, session: pkcs11.Session) -> None:
@@ -66,6 +67,11 @@ class BindingKeys:
             KeyType.GENERIC_SECRET, 256, label=LABEL, store=True,
             capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY, template=HARD,
         )  # fmt: skip
+        try:
+            check_hard(key)
+        except StoreLost:
+            key.destroy()
+            raise
         handle = handle_of(key)
         name = _name(session, handle)
         key[Attribute.ID] = name
@@ -73,7 +79,8 @@ class BindingKeys:
 
 
 def _template(attribute: Attribute, value: object) -> dict[Attribute, object]:
-    return {Attribute.CLASS: ObjectClass.SECRET_KEY, attribute: value}
+    """Finds private objects alone, which nobody makes without the PIN."""
+    return {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.PRIVATE: True, attribute: value}
 
 
 def _name(session: pkcs11.Session, handle: Handle) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import socket
 import threading
 import time
@@ -225,7 +226,9 @@ class WorkerClient(Guarded):
     def _greeted(self, connection: socket.socket) -> _Connection:
         try:
             connection.settimeout(HELLO_SECONDS)
-            process, _ = peer_of(connection)
+            process, user = peer_of(connection)
+            if user != os.geteuid():
+                raise PermissionError
             peer = Peer(process)
         except OSError:
             connection.close()

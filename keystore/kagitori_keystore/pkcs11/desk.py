@@ -74,7 +74,7 @@ class Desk:
             self._binding = BindingKeys(session)
             self.oaep = uses.oaep_of(mechanisms, session) if known is None else known.oaep
             """The hashes with which the token decrypts RSAES-OAEP."""
-        except PKCS11Error:
+        except (PKCS11Error, StoreLost):
             raise ConnectRefused(ConnectFault.MODULE_FAILED) from None
 
     @property

@@ -102,7 +102,8 @@ class Meeting:
         root = str(Path(kagitori_keystore.__file__).parent.parent)
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
         process = subprocess.Popen(
-            [sys.executable, "-m", "kagitori_keystore.pkcs11.worker"],
+            # -P: what lies in the current folder must not stand in for a module, in a process that is told the PIN.
+            [sys.executable, "-P", "-m", "kagitori_keystore.pkcs11.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},

@@ -6,6 +6,7 @@ that was found is its handle and class, which any session of this process may us
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,7 @@ _CURVES: dict[KeySpec, EllipticCurve] = {
     KeySpec.ECC_SECG_P256K1: SECP256K1(),
 }
 _OCTET_STRING = 4
+RSA_EXPONENT = 65_537
 
 
 class _Borrowed:
@@ -88,7 +90,7 @@ def find(session: pkcs11.Session, spec: KeySpec, object_id: bytes) -> Handle:
     Raises `MaterialUnknown` if there is none, `StoreLost` if there are two, `MaterialCorrupt` if it is damaged.
     """
     # A list: an unfinished search would keep the session locked. And always a class: damaged objects have none.
-    found = list(session.get_objects({Attribute.CLASS: class_of(spec), Attribute.ID: object_id}))
+    found = list(session.get_objects(_ours(spec, object_id)))
     if not found:
         raise MaterialUnknown("the token holds no such key")
     if len(found) > 1:
@@ -98,8 +100,28 @@ def find(session: pkcs11.Session, spec: KeySpec, object_id: bytes) -> Handle:
     return handle_of(found[0])
 
 
+def _ours(spec: KeySpec, object_id: bytes) -> dict[Attribute, Any]:
+    """Finds private objects alone: public ones can be made by who reaches the token and knows no PIN (PKCS#11 2.40,
+    section 4.4: the public session), and would be taken for a second key of the id."""
+    return {Attribute.CLASS: class_of(spec), Attribute.ID: object_id, Attribute.PRIVATE: True}
+
+
+def is_hard(key: Any) -> bool:
+    """Whether a key is what was asked for with `HARD`: some tokens overlook what they can't do."""
+    return key[Attribute.SENSITIVE] is True and key[Attribute.EXTRACTABLE] is False and key[Attribute.PRIVATE] is True
+
+
+def check_hard(key: Any) -> None:
+    """Raises `StoreLost` for a key that was made otherwise."""
+    if not is_hard(key):
+        raise StoreLost("the token made a key that could leave it")
+
+
 def make(session: pkcs11.Session, spec: KeySpec, object_id: bytes, label: str) -> tuple[Handle, bytes]:
-    """A new key of the token, and its SubjectPublicKeyInfo (empty for a secret key)."""
+    """A new key of the token, and its SubjectPublicKeyInfo (empty for a secret key).
+
+    Raises `StoreLost` if the token makes another key than asked; it is destroyed again then.
+    """
     if spec.family in _SECRET:
         symmetric = spec.family is KeyFamily.SYMMETRIC
         uses = MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT if symmetric else MechanismFlag.SIGN | MechanismFlag.VERIFY
@@ -107,7 +129,7 @@ def make(session: pkcs11.Session, spec: KeySpec, object_id: bytes, label: str) -
             KeyType.AES if symmetric else KeyType.GENERIC_SECRET, spec.bits,
             id=object_id, label=label, store=True, capabilities=uses, template=HARD,
         )  # fmt: skip
-        return handle_of(key), b""
+        return _kept(key, lambda: b"")
     if spec.family is KeyFamily.RSA:
         public, private = session.generate_keypair(
             KeyType.RSA, spec.bits, id=object_id, label=label, store=True,
@@ -116,14 +138,38 @@ def make(session: pkcs11.Session, spec: KeySpec, object_id: bytes, label: str) -
         )  # fmt: skip
     else:
         public, private = generate_on_curve(session, spec, {}, object_id, label)
-    handle, spki = handle_of(private), spki_of(spec, public)
-    public.destroy()
-    return handle, spki
+
+    def told() -> bytes:
+        found = spki_of(spec, public)
+        if spec.family is KeyFamily.RSA and not _is_rsa_as_asked(spec, public):
+            raise StoreLost("the token made another RSA key than asked")
+        public.destroy()
+        return found
+
+    return _kept(private, told)
+
+
+def _kept(key: Any, told: Callable[[], bytes]) -> tuple[Handle, bytes]:
+    """A key that was just made, and what `told` says of it. If that fails, it is destroyed."""
+    try:
+        check_hard(key)
+        return handle_of(key), told()
+    except BaseException as error:
+        key.destroy()
+        if isinstance(error, ValueError):
+            # No cause: it may quote what the token gave.
+            raise StoreLost("the token made a public key that is none") from None
+        raise
+
+
+def _is_rsa_as_asked(spec: KeySpec, public: Any) -> bool:
+    modulus, exponent = public[Attribute.MODULUS], public[Attribute.PUBLIC_EXPONENT]
+    return int.from_bytes(modulus).bit_length() == spec.bits and int.from_bytes(exponent) == RSA_EXPONENT
 
 
 def destroy(session: pkcs11.Session, spec: KeySpec, object_id: bytes) -> None:
     """Destroys every object of the key; none is no error. Raises `StoreLost` if one is there afterwards."""
-    template = {Attribute.CLASS: class_of(spec), Attribute.ID: object_id}
+    template = _ours(spec, object_id)
     for key in list(session.get_objects(template)):
         key.destroy()
     if list(session.get_objects(template)):

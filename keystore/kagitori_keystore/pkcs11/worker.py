@@ -7,6 +7,7 @@ connection has a thread and a session of its own. It ends when its last client l
 
 from __future__ import annotations
 
+import ctypes
 import hmac
 import os
 import resource
@@ -15,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from kagitori_keystore.pkcs11.wire import (
     HELLO_SECONDS,
     Disconnected,
     Malformed,
+    Op,
     Status,
     decode_request,
     encode_answer,
@@ -41,6 +44,9 @@ from kagitori_keystore.pkcs11.wire import (
 
 CONNECTIONS_MAX = 256
 FIRST_CLIENT_SECONDS = 30.0
+_PR_SET_DUMPABLE = 4
+_MCL_ALL_ON_FAULT = 7
+"""What is there and what will be, once it is used: not the whole stack of each thread."""
 
 
 class Worker:
@@ -101,14 +107,22 @@ class Worker:
     def _answer(self, connection: socket.socket, body: bytes) -> None:
         op, seconds, fields = decode_request(body)
         try:
-            if self._desk.lost:
-                raise SessionLost("the session with the token ended")
-            answer = encode_answer(Status.OK, handle(self._desk, op, Deadline(seconds), fields))
+            answer = encode_answer(Status.OK, self._served(op, Deadline(seconds), fields))
         except KeyStoreError as error:
             answer = encode_answer(status_of(error), (str(error).encode("ascii", "replace"),))
+        except Malformed:
+            raise
+        except Exception as bug:  # noqa: BLE001 - what a module gives is foreign: the caller hears that it failed
+            _report(op, bug)
+            answer = encode_answer(Status.STORE_LOST, (b"the token failed",))
         send(connection, answer)
         if self._desk.lost:
             os._exit(0)  # with all its handles; the lock goes with the process
+
+    def _served(self, op: Op, deadline: Deadline, fields: list[bytes]) -> tuple[bytes, ...]:
+        if self._desk.lost:
+            raise SessionLost("the session with the token ended")
+        return handle(self._desk, op, deadline, fields)
 
     def _leave(self, connection: socket.socket) -> None:
         connection.close()
@@ -123,10 +137,28 @@ class Worker:
                 os._exit(0)
 
 
+def _report(op: Op, bug: BaseException) -> None:
+    """Writes where it happened and what kind it is; the text of an exception may quote a plaintext."""
+    frames = "".join(traceback.format_tb(bug.__traceback__))
+    sys.stderr.write(f"a token's worker failed at {op.name}: {type(bug).__qualname__}\n{frames}")
+
+
+def _harden() -> None:
+    """No core dumps, so that a module that crashes leaves no PIN and no keys on disk; no peeking by other processes of
+    the user (prctl(2), PR_SET_DUMPABLE), and no swapping (mlockall(2)) if as much may be locked as is wanted. What the
+    server has asked for itself doesn't hold for a program that it starts."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    libc = ctypes.CDLL(None)
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        sys.stderr.write("a token's worker could not be made undumpable\n")
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY:
+        libc.mlockall(_MCL_ALL_ON_FAULT)
+
+
 def main() -> None:
     """Starts as the process that spawned this one says, and tells it the outcome."""
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a module that crashes leaves no PIN and no keys on disk
+    _harden()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C at the terminal is for the server, which then leaves
     start = decode_start(read_all(sys.stdin.fileno()))
     if start.settings.softhsm_conf is not None:

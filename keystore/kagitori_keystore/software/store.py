@@ -38,6 +38,7 @@ from kagitori_keystore.importing.unwrapping import make_wrapping_key, unwrap
 from kagitori_keystore.rootkey.provider import RootKeyProvider
 from kagitori_keystore.secret import Guarded, RandomSource, SecretBytes
 from kagitori_keystore.software.abilities import (
+    Ability,
     AgreementKey,
     EncapsulationKey,
     MacKey,
@@ -89,11 +90,12 @@ class _Opened(Guarded):
         self.header = encode_header(StoreKind.SOFTWARE, key_id, material_id)
         self.aad_prefix = aad_prefix(self.header)
 
-    def able(self, ability: type[_K], lacking: str) -> _K:
+    def able(self, ability: Ability[_K], lacking: str) -> _K:
         """The key, known to have an ability. Raises `RequestRefused` if it has not."""
-        if not isinstance(self.key, ability):
+        key = ability.of(self.key)
+        if key is None:
             raise RequestRefused(lacking)
-        return self.key
+        return key
 
 
 class SoftwareKeyStore(Guarded):

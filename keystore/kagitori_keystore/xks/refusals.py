@@ -13,6 +13,8 @@ from kagitori_keystore.algorithms import (
 )
 from kagitori_keystore.base import Domain, MaterialRef, RequestRefused
 
+_PASSED_ON = "an external key is not passed on as an external key"
+
 
 class OfSymmetricKeysAlone:
     """The methods of `GeneralKeyStore` that external keys don't serve; all raise `RequestRefused`."""
@@ -80,6 +82,19 @@ class OfSymmetricKeysAlone:
 
     def replicate(self, domain: Domain, key_id: str, ref: MaterialRef, target: Domain) -> NoReturn:
         _refuse()
+
+    def seal_for_proxy(
+        self, domain: Domain, key_id: str, ref: MaterialRef, plaintext: bytes, context: bytes
+    ) -> NoReturn:
+        raise RequestRefused(_PASSED_ON)
+
+    def open_for_proxy(
+        self, domain: Domain, key_id: str, ref: MaterialRef, nonce: bytes, sealed: bytes, context: bytes
+    ) -> NoReturn:
+        raise RequestRefused(_PASSED_ON)
+
+    def proxy_nonce_bytes(self) -> NoReturn:
+        raise RequestRefused(_PASSED_ON)
 
     def import_parameters(self, *_: object, **__: object) -> NoReturn:
         _refuse()

@@ -6,8 +6,8 @@ line with that, and the process that took the call does the work of connecting.
 
 from __future__ import annotations
 
-from kagitori_server.custom_stores.ports import ConnectFailed, OpenedStore, Opener
+from kagitori_server.custom_stores.ports import STORE_KINDS, ConnectFailed, OpenedStore, Opener
 from kagitori_server.custom_stores.registry import StoreRegistry, Timing
 from kagitori_server.custom_stores.uses import CatalogUses
 
-__all__ = ["CatalogUses", "ConnectFailed", "OpenedStore", "Opener", "StoreRegistry", "Timing"]
+__all__ = ["STORE_KINDS", "CatalogUses", "ConnectFailed", "OpenedStore", "Opener", "StoreRegistry", "Timing"]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from kagitori_keystore.base import Domain, MaterialRef
+from kagitori_keystore.base import Domain, MaterialRef, StoreKind
 from kagitori_keystore.capabilities import GeneralKeyStore
-from kagitori_server.model.custom_key_stores import ConnectionErrorCode, CustomKeyStore
+from kagitori_server.model.custom_key_stores import ConnectionErrorCode, CustomKeyStore, CustomKeyStoreType
+
+STORE_KINDS: Mapping[CustomKeyStoreType, StoreKind] = {
+    CustomKeyStoreType.AWS_CLOUDHSM: StoreKind.PKCS11, CustomKeyStoreType.EXTERNAL_KEY_STORE: StoreKind.XKS,
+}
+"""What blobs and references call the stores of each type."""
 
 
 class ConnectFailed(Exception):

@@ -13,7 +13,7 @@ from kagitori_keystore.base import Domain, KeyStore, KeyStoreError, MaterialRef,
 from kagitori_keystore.capabilities import GeneralKeyStore
 from kagitori_server.custom_stores.connecting import Connecting
 from kagitori_server.custom_stores.pools import StorePool
-from kagitori_server.custom_stores.ports import ConnectFailed, OpenedStore, Opener, OwnStore
+from kagitori_server.custom_stores.ports import STORE_KINDS, ConnectFailed, OpenedStore, Opener, OwnStore
 from kagitori_server.model.custom_key_stores import (
     DEFAULT_STORE,
     ConnectionState,
@@ -28,9 +28,6 @@ from kagitori_server.storage.changes import Change, ChangeKind
 
 _log = logging.getLogger(__name__)
 
-STORE_KINDS: Mapping[CustomKeyStoreType, StoreKind] = {
-    CustomKeyStoreType.AWS_CLOUDHSM: StoreKind.PKCS11, CustomKeyStoreType.EXTERNAL_KEY_STORE: StoreKind.XKS,
-}
 _TRANSITIONS = 16
 """Custom key stores that are connected or disconnected at once."""
 

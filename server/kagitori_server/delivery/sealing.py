@@ -12,7 +12,7 @@ from typing import Any
 
 import attr
 import aws_encryption_sdk
-from aws_encryption_sdk.exceptions import AWSEncryptionSDKClientError
+from aws_encryption_sdk.exceptions import AWSEncryptionSDKClientError, DecryptKeyError, EncryptKeyError
 from aws_encryption_sdk.identifiers import Algorithm, CommitmentPolicy
 from aws_encryption_sdk.key_providers.base import MasterKey, MasterKeyConfig
 from aws_encryption_sdk.structures import DataKey, EncryptedDataKey, MasterKeyInfo
@@ -54,10 +54,10 @@ class _TrailKey(MasterKey):  # type: ignore[misc]  # the library has no types
         )
 
     def _encrypt_data_key(self, *_: Any) -> EncryptedDataKey:
-        raise NotImplementedError("there is one key for each message")
+        raise EncryptKeyError("there is one key for each message")
 
     def _decrypt_data_key(self, *_: Any) -> DataKey:
-        raise NotImplementedError("log files are only encrypted here")
+        raise DecryptKeyError("log files are only encrypted here")
 
 
 class EnvelopeSealing:

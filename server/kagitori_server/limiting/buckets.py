@@ -53,6 +53,19 @@ class Buckets:
                     bucket.tokens -= 1.0
             return wait
 
+    def is_empty(self, name: Hashable) -> bool:
+        """Whether a bucket has no token. One that was never made has."""
+        with self._lock:
+            found = self._buckets.get(name)
+            return found is not None and _tokens(*found, self._monotonic()) < 1.0
+
+    def charge(self, name: Hashable, flow: Flow) -> None:
+        """Takes a token that was used up already, whether it is there or not: what is missing has to run in first, but
+        no more than the bucket holds."""
+        with self._lock:
+            bucket = self._filled(name, flow, self._monotonic())
+            bucket.tokens = max(-flow.capacity, bucket.tokens - 1.0)
+
     def __len__(self) -> int:
         return len(self._buckets)
 

@@ -103,6 +103,8 @@ class Call:
     """Whether the caller wants proof of the record that the call leaves."""
     receipt: bytes | None = field(default=None, repr=False)
     """That proof, when the call has been answered or refused. None if it wasn't wanted, or can't be made."""
+    proven: bool = False
+    """Whether the evidence has been found to prove a caller."""
 
 
 class Unread(Sequence[Mapping[str, Any]]):

@@ -96,7 +96,7 @@ def proxied_decrypt(context: Context, request: ProxiedDecryptRequest) -> Proxied
 
 def _store(context: Context, key: Key) -> ProxyEncryption:
     store = context.store(key)
-    if Capability.PROXY_ENCRYPTION not in store.describe().capabilities or not isinstance(store, ProxyEncryption):
+    if Capability.PROXY_ENCRYPTION not in store.describe().capabilities:
         raise _unfit(key)
     return store
 

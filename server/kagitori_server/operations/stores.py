@@ -8,7 +8,8 @@ from typing import Protocol
 
 from kagitori_keystore.base import Domain, MaterialRef, StoreKind
 from kagitori_keystore.capabilities import GeneralKeyStore
-from kagitori_server.model.custom_key_stores import CustomKeyStore, CustomKeyStoreType
+from kagitori_server.custom_stores.ports import STORE_KINDS
+from kagitori_server.model.custom_key_stores import CustomKeyStore
 from kagitori_server.model.keys import Key
 
 
@@ -113,11 +114,6 @@ def told(store: CustomKeyStore) -> Mapping[str, str]:
     return facts
 
 
-_KINDS: Mapping[CustomKeyStoreType, StoreKind] = {
-    CustomKeyStoreType.AWS_CLOUDHSM: StoreKind.PKCS11, CustomKeyStoreType.EXTERNAL_KEY_STORE: StoreKind.XKS,
-}
-
-
 def store_kind(key: Key) -> StoreKind:
     """The kind of store that a key's material is in, told without reaching it."""
-    return StoreKind.SOFTWARE if key.custom_store is None else _KINDS[key.custom_store.kind]
+    return StoreKind.SOFTWARE if key.custom_store is None else STORE_KINDS[key.custom_store.kind]

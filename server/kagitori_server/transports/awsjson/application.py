@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 from kagitori_keystore.sigv4 import Headers
 from kagitori_server.authn.sigv4 import is_signature_parameter, read_signed
 from kagitori_server.model.arn import shortened
-from kagitori_server.model.call import LARGE_BYTES, Call, Evidence, TlsFacts
+from kagitori_server.model.call import LARGE_BYTES, Call, Evidence
 from kagitori_server.model.errors import (
     InvalidSignatureException,
     KmsError,
@@ -31,7 +31,17 @@ from kagitori_server.model.errors import (
 from kagitori_server.transports.awsjson.codec import MEDIA_TYPES
 from kagitori_server.transports.awsjson.messages import Received, Written
 from kagitori_server.transports.awsjson.services import AwsService, Codec, Route, Routes
-from kagitori_server.transports.http.messages import Bodies, BodyRefused, Receive, Scope, Send, problem_of_head
+from kagitori_server.transports.http.messages import (
+    Bodies,
+    BodyRefused,
+    Receive,
+    Scope,
+    Send,
+    headers_of,
+    problem_of_head,
+    respond,
+    where_from,
+)
 
 BODY_BYTES_MAX = 1_048_576
 FORM_BYTES_MAX = 65_536
@@ -42,7 +52,6 @@ LARGE_AT_ONCE = 64
 """Requests of more than LARGE_BYTES that are worked on at once; they are read in threads, and wait there."""
 PARAMETERS_MAX = 1_000
 """Of a query string and of a form, each."""
-_USER_AGENT_MAX = 256
 _RETRY_SECONDS = 1.0
 _FORM = "application/x-www-form-urlencoded"
 _SINGLE = frozenset({
@@ -152,8 +161,7 @@ class Application:
     async def _answered(self, scope: Scope, body: bytes, request_id: str) -> Written:
         """Raises _Refused."""
         default = self._routes.default.codec
-        headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
-        request = _Request(scope, headers, _query(scope, default), body)
+        request = _Request(scope, headers_of(scope), _query(scope, default), body)
         try:
             route, received = self._route(request)
         except _Unknown as unknown:
@@ -191,7 +199,7 @@ class Application:
             return
         if signed.region not in self._regions:
             return
-        evidence = _where_from(request)
+        evidence = where_from(request.scope, request.headers)
         evidence.signed = signed
         # With a slash in front it is no name of a row, whatever stands behind.
         call = Call("/" + shortened(unknown.named), request_id, evidence, signed.region, dict, len(request.body))
@@ -263,19 +271,8 @@ def _pairs(text: str, codec: Codec) -> list[tuple[str, str]]:
         raise _Refused(codec, SerializationException("The parameters can't be read.")) from None
 
 
-def _where_from(request: _Request) -> Evidence:
-    scope, headers = request.scope, dict(request.headers)
-    client = scope.get("client")
-    tls: TlsFacts | None = scope.get("state", {}).get("tls")
-    return Evidence(
-        source_ip=client[0] if client else "",
-        user_agent=headers.get("user-agent", "")[:_USER_AGENT_MAX],
-        tls=None if tls is None else tls._replace(host=headers.get("host")),
-    )
-
-
 def _evidence(request: _Request, route: Route, received: Received) -> Evidence:
-    scope, evidence = request.scope, _where_from(request)
+    scope, evidence = request.scope, where_from(request.scope, request.headers)
     path: bytes = scope["raw_path"]
     try:
         if route.proof is not None:
@@ -309,15 +306,7 @@ def _log_bug(request_id: str, bug: BaseException) -> None:
 
 
 async def _respond(send: Send, written: Written, request_id: str | None, *, close: bool) -> None:
-    # Names in AWS's letter case: libmongocrypt's reader of answers knows no other.
-    headers = [
-        *written.headers,
-        (b"Content-Length", str(len(written.body)).encode()),
-        (b"cache-control", b"no-cache, no-store, must-revalidate, private"),
-    ]
+    headers = [*written.headers, (b"cache-control", b"no-cache, no-store, must-revalidate, private")]
     if request_id is not None:
         headers.append((b"x-amzn-RequestId", request_id.encode()))
-    if close:
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": written.status, "headers": headers})
-    await send({"type": "http.response.body", "body": written.body})
+    await respond(send, written.status, headers, written.body, close=close)

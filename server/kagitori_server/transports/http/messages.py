@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
+from kagitori_server.model.call import Evidence, TlsFacts
+
 HEAD_BYTES_MAX = 16_384
+USER_AGENT_MAX = 256
+"""Characters of the user agent that are recorded."""
 BODY_SECONDS = 10.0
 """Time to send a request's body."""
 
@@ -33,6 +37,35 @@ def problem_of_head(scope: Scope) -> str | None:
     if size > HEAD_BYTES_MAX:
         return "The head of the request is too long."
     return None if scope["http_version"] in ("1.1", "1.0") else "HTTP/1.1 is spoken here."
+
+
+def headers_of(scope: Scope) -> list[tuple[str, str]]:
+    """The headers in their order, names in lower case."""
+    return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+
+
+def where_from(scope: Scope, headers: Sequence[tuple[str, str]]) -> Evidence:
+    """Where a request came from, for its record. Of what proves its caller nothing yet."""
+    client = scope.get("client")
+    tls: TlsFacts | None = scope.get("state", {}).get("tls")
+    said = dict(headers)
+    return Evidence(
+        source_ip=client[0] if client else "",
+        user_agent=said.get("user-agent", "")[:USER_AGENT_MAX],
+        tls=None if tls is None else tls._replace(host=said.get("host")),
+    )
+
+
+async def respond(
+    send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, close: bool = False
+) -> None:
+    """Sends an answer whole; with `close`, the connection ends with it."""
+    # Named in AWS's letter case: libmongocrypt's reader of answers knows no other.
+    framed = [*headers, (b"Content-Length", str(len(body)).encode())]
+    if close:
+        framed.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": framed})
+    await send({"type": "http.response.body", "body": body})
 
 
 class BodyRefused(Exception):

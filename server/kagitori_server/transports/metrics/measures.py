@@ -60,8 +60,10 @@ class Measures:
         in_flight: Callable[[], float],
         audit_position: Callable[[], float],
         sinks: Callable[[], Sequence[Sink]] = tuple,
+        left_out: Callable[[], float] = lambda: 0,
     ) -> None:
-        """The functions are asked when metrics are read; `audit_position` is the last durable record's number."""
+        """The functions are asked when metrics are read; `audit_position` is the last durable record's number,
+        `left_out` how many calls proved no caller and have no record of their own."""
         self._registry = CollectorRegistry()
         self._operations = frozenset(operations)
         self._codes = frozenset(error.code() for error in (*every_error(), *every_neighbour_error()))
@@ -69,7 +71,13 @@ class Measures:
         self._registry.register(self._calls)
         gauge = Gauge("kagitori_calls_in_flight", "Calls that are worked on now.", registry=self._registry)
         gauge.set_function(in_flight)
-        self._registry.register(_AuditPosition(audit_position))
+        self._registry.register(_Told(
+            "kagitori_audit_records", "Sequence number of the last durable audit record.", audit_position
+        ))
+        self._registry.register(_Told(
+            "kagitori_calls_left_out", "Refused calls that proved no caller and have no audit record of their own.",
+            left_out,
+        ))
         self._registry.register(_Sinks(sinks))
         ProcessCollector(registry=self._registry)
 
@@ -132,16 +140,16 @@ class _Calls(Collector):
         yield times
 
 
-class _AuditPosition(Collector):
-    """The audit trail's length as a counter, so that a rate can be taken of it."""
+class _Told(Collector):
+    """A number that others count, as a counter, so that a rate can be taken of it."""
 
-    def __init__(self, position: Callable[[], float]) -> None:
-        self._position = position
+    def __init__(self, name: str, meaning: str, count: Callable[[], float]) -> None:
+        self._name = name
+        self._meaning = meaning
+        self._count = count
 
     def collect(self) -> Iterable[Metric]:
-        yield CounterMetricFamily(
-            "kagitori_audit_records", "Sequence number of the last durable audit record.", value=self._position()
-        )
+        yield CounterMetricFamily(self._name, self._meaning, value=self._count())
 
 
 class _Sinks(Collector):

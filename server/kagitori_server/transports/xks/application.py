@@ -25,11 +25,19 @@ from kagitori_server.authn.sigv4 import read_signed
 from kagitori_server.model.call import Call, Evidence
 from kagitori_server.model.errors import KmsError, NotFoundException
 from kagitori_server.operations.proxied_table import PROXIED_DECRYPT, PROXIED_ENCRYPT
-from kagitori_server.transports.http.messages import Bodies, BodyRefused, Receive, Scope, Send, problem_of_head
+from kagitori_server.transports.http.messages import (
+    Bodies,
+    BodyRefused,
+    Receive,
+    Scope,
+    Send,
+    headers_of,
+    problem_of_head,
+    respond,
+    where_from,
+)
 from kagitori_server.transports.xks import bodies
 from kagitori_server.transports.xks.failures import INTERNAL, failure, named
-
-_USER_AGENT_MAX = 256
 
 Answer = tuple[int, dict[str, object]]
 """(HTTP status, JSON object)."""
@@ -93,8 +101,9 @@ class Application:
         self._offer = offer
         self._request_ids = request_ids
         self._most_in_flight = most_in_flight
-        self._in_flight = 0
         self._bodies = Bodies(wire.MESSAGE_MAX_BYTES)
+        self.in_flight = 0
+        """How many requests are worked on now, their bodies having come."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request (ASGI 3.0)."""
@@ -104,24 +113,19 @@ class Application:
             await _respond(send, 200, {})
             return
         close = False
-        self._in_flight += 1
         try:
-            if self._in_flight > self._most_in_flight:
-                (status, found), close = named("ThrottlingException", "The proxy is busy."), True
-            else:
-                (status, found), close = await self._routed(scope, receive)
+            (status, found), close = await self._read(scope, receive)
         except Exception as bug:  # noqa: BLE001 - whatever it is, the caller must get an answer that says nothing
             frames = "".join(traceback.format_tb(bug.__traceback__))
             _log.error("a proxied call failed by a mistake of the service: %s\n%s", type(bug).__qualname__, frames)
             status, found = named(INTERNAL)
-        finally:
-            self._in_flight -= 1
         await _respond(send, status, found, close=close)
 
-    async def _routed(self, scope: Scope, receive: Receive) -> tuple[Answer, bool]:
+    async def _read(self, scope: Scope, receive: Receive) -> tuple[Answer, bool]:
         """(answer, whether the connection ends with it).
 
-        The body is read first, whatever comes of it: a client that is still sending may not hear an early answer.
+        The body is read first, whatever comes of it: a client that is still sending may not hear an early answer. Until
+        it has come, the request takes nobody's place.
         """
         problem = problem_of_head(scope)
         if problem is not None:
@@ -130,25 +134,33 @@ class Application:
             body = await self._bodies.read(scope, receive)
         except BodyRefused as refused:
             if refused.busy:
-                return named("ThrottlingException", "The proxy is busy."), True
+                return _busy(), True
             return named("ValidationException", "The body is too long, or was sent too slowly."), True
-        path = _path(scope)
+        if self.in_flight >= self._most_in_flight:
+            return _busy(), True
+        self.in_flight += 1
+        try:
+            return await self._routed(_Request(scope, body)), False
+        finally:
+            self.in_flight -= 1
+
+    async def _routed(self, request: _Request) -> Answer:
+        scope, path = request.scope, _path(request.scope)
         below = path.removeprefix(self._offer.prefix + wire.API_PATH)
         parts = below.split("/")
         of_key = len(parts) == 4 and parts[1] == "keys" and parts[3] in _ACTIONS and wire.KEY_ID.fullmatch(parts[2])
         if below == path or not (of_key or below == "/health"):
-            return named("InvalidUriPathException", "The URI path is not valid."), False
+            return named("InvalidUriPathException", "The URI path is not valid.")
         if scope["method"] != "POST":
-            return (405, {"errorName": "ValidationException", "errorMessage": "Only POST is allowed."}), False
+            return 405, {"errorName": "ValidationException", "errorMessage": "Only POST is allowed."}
         if scope["query_string"]:
-            return named("ValidationException", "There are no query parameters."), False
-        request = _Request(scope, body)
+            return named("ValidationException", "There are no query parameters.")
         try:
             if of_key:
-                return await self._about_key(request, parts[2], _ACTIONS[parts[3]]), False
-            return await self._about_health(request), False
+                return await self._about_key(request, parts[2], _ACTIONS[parts[3]])
+            return await self._about_health(request)
         except KmsError as error:
-            return failure(error), False
+            return failure(error)
 
     async def _about_key(self, request: _Request, external_id: str, action: _Action) -> Answer:
         key = self._offer.keys.get(external_id)
@@ -192,15 +204,8 @@ def _path(scope: Scope) -> str:
 
 
 def _evidence(request: _Request) -> Evidence:
-    scope = request.scope
-    headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
-    agents = [value for name, value in headers if name == "user-agent"]
-    client = scope.get("client")
-    evidence = Evidence(
-        source_ip=client[0] if client else "",
-        user_agent=agents[0][:_USER_AGENT_MAX] if agents else "",
-        tls=scope.get("state", {}).get("tls"),
-    )
+    scope, headers = request.scope, headers_of(request.scope)
+    evidence = where_from(scope, headers)
     try:
         evidence.signed = read_signed("POST", _path(scope), (), headers, request.body, wire.SERVICE)
     except KmsError as problem:
@@ -208,16 +213,12 @@ def _evidence(request: _Request) -> Evidence:
     return evidence
 
 
+def _busy() -> Answer:
+    return named("ThrottlingException", "The proxy is busy.")
+
+
 async def _respond(send: Send, status: int, found: Mapping[str, object], *, close: bool = False) -> None:
-    body = json.dumps(found, separators=(",", ":")).encode()
-    headers = [
-        (b"content-type", wire.MEDIA_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-    ]
+    headers = [(b"content-type", wire.MEDIA_TYPE.encode()), (b"cache-control", b"no-store")]
     if status == 405:
         headers.append((b"allow", b"POST"))
-    if close:
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await respond(send, status, headers, json.dumps(found, separators=(",", ":")).encode(), close=close)

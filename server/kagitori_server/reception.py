@@ -1,0 +1,122 @@
+"""Before the pipeline: calls from where too many proofs have failed lately have to prove their caller first.
+
+Those that do go on as always. Those that don't are refused with what the pipeline would refuse them with, but leave no
+record of their own: they are counted, and what was counted is recorded now and then, in one service event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from datetime import UTC, datetime
+from typing import Any
+
+from kagitori_server.audit.trail import Trail
+from kagitori_server.authz.authorizer import Lengthy
+from kagitori_server.callers import Callers
+from kagitori_server.limiting.strangers import LeftOut, Strangers
+from kagitori_server.model.call import Call
+from kagitori_server.model.errors import KmsError, UnknownOperationException
+from kagitori_server.operations.row import Table
+from kagitori_server.pipeline import Observer, Pipeline
+from kagitori_server.recording import Recording
+from kagitori_server.storage.view import NotLoaded, View
+
+LEFT_OUT_EVENT = "CallsLeftOut"
+REPORT_SECONDS = 10.0
+"""How often what was left out is recorded, if anything was."""
+
+_log = logging.getLogger(__name__)
+
+
+class Reception:
+    """Stands in for the pipeline towards transports. `handle` is called in the event loop."""
+
+    def __init__(
+        self, pipeline: Pipeline, strangers: Strangers, *, callers: Callers, view: View, reads: Executor,
+        recording: Recording, trail: Trail, observer: Observer, monotonic: Callable[[], float],
+    ) -> None:
+        """All but `strangers` are those of the pipeline."""
+        self._pipeline = pipeline
+        self._strangers = strangers
+        self._callers = callers
+        self._view = view
+        self._reads = reads
+        self._recording = recording
+        self._trail = trail
+        self._observer = observer
+        self._monotonic = monotonic
+
+    @property
+    def table(self) -> Table:
+        """The pipeline's."""
+        return self._pipeline.table
+
+    @property
+    def left_out(self) -> int:
+        """Calls that left no record of their own, since the start."""
+        return self._strangers.left_out
+
+    async def handle(self, call: Call) -> Any:
+        """As `Pipeline.handle`."""
+        source = call.evidence.source_ip
+        if self._strangers.are_many(source):
+            await self._recognise(call)
+        try:
+            return await self._pipeline.handle(call)
+        except KmsError:
+            if not call.proven:
+                self._strangers.failed(source)
+            raise
+
+    def report(self) -> None:
+        """Records what was left out since the last report. Blocks. Raises KmsError when the trail fails; then the next
+        report tells it."""
+        untold = self._strangers.take_untold()
+        if untold is None:
+            return
+        try:
+            self._trail.append_blocking(self._recording.of_upkeep(LEFT_OUT_EVENT, _details(untold)).event)
+        except BaseException:
+            self._strangers.give_back(untold)
+            _log.error("it can't be recorded that %d calls proved no caller", untold.calls)
+            raise
+        _log.warning("%d calls that proved no caller were refused without a record of their own", untold.calls)
+
+    async def _recognise(self, call: Call) -> None:
+        """Lets who proves who it is pass. Raises KmsError for others."""
+        started = self._monotonic()
+        try:
+            if self._callers.is_stranger(call):
+                await self._callers.meet(call)
+            if not self._view.prove_now():
+                await self._view.prove()
+            try:
+                self._callers.establish(call, self._view.kept)
+            except (NotLoaded, Lengthy):
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._reads, self._callers.establish, call, self._view)
+        except KmsError as error:
+            self._strangers.leave_out(call.evidence.source_ip)
+            # What isn't served is told so, whoever asks for it.
+            refusal = error
+            if call.operation.startswith("/"):
+                refusal = UnknownOperationException(f"{call.operation} is not an operation of this service.")
+            self._observer.observed(call.operation, refusal.code(), self._monotonic() - started)
+            raise refusal from None
+        except Exception:  # noqa: BLE001 - a failure of ours: the pipeline meets it again, answers and records it
+            return
+
+
+def _details(untold: LeftOut) -> dict[str, object]:
+    told = sorted(untold.of_source.items(), key=lambda item: -item[1])
+    elsewhere = untold.calls - sum(untold.of_source.values())
+    return {
+        "calls": untold.calls,
+        "first": datetime.fromtimestamp(untold.first, UTC),
+        "last": datetime.fromtimestamp(untold.last, UTC),
+        "sources": [{"source": source or "local", "calls": calls} for source, calls in told],
+        "calls_elsewhere": elsewhere or None,
+    }
