@@ -18,7 +18,12 @@ from kagitori_server.authz.authorizer import Lengthy
 from kagitori_server.callers import Callers
 from kagitori_server.limiting.strangers import LeftOut, Strangers
 from kagitori_server.model.call import Call
-from kagitori_server.model.errors import KmsError, UnknownOperationException
+from kagitori_server.model.errors import (
+    DependencyTimeoutException,
+    KmsError,
+    KMSInternalException,
+    UnknownOperationException,
+)
 from kagitori_server.operations.row import Table
 from kagitori_server.pipeline import Observer, Pipeline
 from kagitori_server.recording import Recording
@@ -27,6 +32,9 @@ from kagitori_server.storage.view import NotLoaded, View
 LEFT_OUT_EVENT = "CallsLeftOut"
 REPORT_SECONDS = 10.0
 """How often what was left out is recorded, if anything was."""
+
+_OURS = (DependencyTimeoutException, KMSInternalException)
+"""Failures of the service, which say nothing of the caller."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,8 +74,8 @@ class Reception:
             await self._recognise(call)
         try:
             return await self._pipeline.handle(call)
-        except KmsError:
-            if not call.proven:
+        except KmsError as error:
+            if not call.proven and not isinstance(error, _OURS):
                 self._strangers.failed(source)
             raise
 
@@ -98,6 +106,9 @@ class Reception:
             except (NotLoaded, Lengthy):
                 loop = asyncio.get_running_loop()
                 await loop.run_in_executor(self._reads, self._callers.establish, call, self._view)
+        except _OURS:
+            # The pipeline meets it again, answers and records it.
+            return
         except KmsError as error:
             self._strangers.leave_out(call.evidence.source_ip)
             # What isn't served is told so, whoever asks for it.
@@ -106,7 +117,7 @@ class Reception:
                 refusal = UnknownOperationException(f"{call.operation} is not an operation of this service.")
             self._observer.observed(call.operation, refusal.code(), self._monotonic() - started)
             raise refusal from None
-        except Exception:  # noqa: BLE001 - a failure of ours: the pipeline meets it again, answers and records it
+        except Exception:  # noqa: BLE001 - as above
             return
 
 

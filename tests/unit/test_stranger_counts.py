@@ -10,7 +10,7 @@ from tests.support.inprocess import FakeClock, InProcess, Silent
 
 from kagitori_server.limiting.strangers import TOLD, Strangers, source_of
 from kagitori_server.model.call import Call, Evidence
-from kagitori_server.model.errors import KmsError, UnrecognizedClientException
+from kagitori_server.model.errors import DependencyTimeoutException, KmsError, UnrecognizedClientException
 from kagitori_server.reception import Reception
 
 
@@ -120,3 +120,34 @@ def test_a_report_that_the_trail_refuses_is_told_by_the_next(tmp_path: Path) -> 
         "calls": 1, "first": told["serviceEventDetails"]["first"], "last": told["serviceEventDetails"]["last"],
         "sources": [{"source": "192.0.2.1", "calls": 1}],
     }
+
+
+def test_failures_of_the_service_are_no_failed_proofs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalog that doesn't answer tells nothing of the caller: such calls are all recorded, and count for nothing."""
+    strangers, _ = make(burst=1.0)
+    with InProcess(tmp_path) as service:
+        reception = Reception(
+            service.pipeline, strangers, callers=service.pipeline._callers, view=service.catalog.view,
+            reads=service._pools.reads, recording=service.recording, trail=service.trail, observer=Silent(),
+            monotonic=service.clock,
+        )
+
+        async def prove() -> None:
+            raise DependencyTimeoutException("The catalog did not answer in time.")
+
+        monkeypatch.setattr(service.catalog.view, "prove_now", lambda: False)
+        monkeypatch.setattr(service.catalog.view, "prove", prove)
+        before = len(service.records())
+        for _ in range(3):
+            call = Call(
+                "GenerateRandom", service.ids.uuid(),
+                Evidence(token=service.root_token, source_ip="192.0.2.1"), None, dict,
+            )
+            with pytest.raises(DependencyTimeoutException):
+                service._runner.run(reception.handle(call))
+        assert not strangers.are_many("192.0.2.1")
+        strangers.failed("192.0.2.1")
+        with pytest.raises(DependencyTimeoutException):
+            service._runner.run(reception.handle(call))
+        assert len(service.records()) == before + 4
+        assert reception.left_out == 0
