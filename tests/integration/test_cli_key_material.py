@@ -13,6 +13,15 @@ import pytest
 from tests.support.commandline import CommandLine
 from tests.support.devserver import DevServer
 from tests.support.imports import material_of
+from tests.support.ml_kem_512 import (
+    EXPANDED_BYTES,
+    both_form,
+    encrypted,
+    expanded_form,
+    pem,
+    seed_form,
+    spki_of,
+)
 from tests.support.whole_server import WholeServer
 
 AES = bytes(range(32))
@@ -88,6 +97,30 @@ def test_keys_that_openssl_made(cli: CommandLine, spec: str, usage: str, made: t
     if not spec.startswith("HMAC"):
         public = _openssl(cli.folder, "pkey", "-in", "key", "-pubout", "-passin", "file:words")
         assert cli.done("public-key", key).out == public
+
+
+def test_a_key_of_ml_kem_512(cli: CommandLine) -> None:
+    """From PEM and DER with the seed; only the same key comes back. Other forms don't leave the machine."""
+    key, seed = _external(cli, "--spec", "ML_KEM_512"), bytes(range(64))
+    files = {
+        "key.pem": pem(seed_form(seed)), "key.der": seed_form(seed), "other": pem(seed_form(bytes(64))),
+        "both": pem(both_form(seed, bytes(EXPANDED_BYTES))), "expanded": expanded_form(bytes(EXPANDED_BYTES)),
+        "sealed": pem(encrypted(seed_form(seed), b"correct horse"), "ENCRYPTED PRIVATE KEY"), "words": b"correct horse",
+    }
+    for name, content in files.items():
+        (cli.folder / name).write_bytes(content)
+    for name in ("both", "expanded"):
+        refused = cli("key", "import", key, "--material", name)
+        assert (refused.code, "output_formats=seed-only" in refused.err) == (2, True)
+    assert cli("key", "import", key, "--material", "sealed", "--passphrase-file", "words").code == 2
+    assert _state(cli, key) == "PendingImport"
+    for name in ("key.pem", "key.der"):
+        cli.done("key", "import", key, "--material", name)
+        assert _state(cli, key) == "Enabled"
+        assert cli.done("public-key", key, "--format", "der").out == spki_of(seed_form(seed))
+        cli.done("key", "delete-material", key, "--yes")
+    assert cli("key", "import", key, "--material", "other").code == 1
+    assert _state(cli, key) == "PendingImport"
 
 
 @pytest.mark.parametrize(("algorithm", "form"), [("RSAES_OAEP_SHA_256", "pem"), ("RSAES_OAEP_SHA_1", "der")])

@@ -25,6 +25,7 @@ from tests.support.fips203 import PUBLIC_BYTES, encapsulate
 from tests.support.foreign_keys import PlainAlgorithm, wrapped_info
 
 from kagitori_keystore.software.libcrypto import LibCrypto
+from kagitori_server.configured import first_libcrypto, known_libcryptos
 
 ALGORITHM = PlainAlgorithm(algorithm=ObjectIdentifier("2.16.840.1.101.3.4.4.1"))
 EXPANDED_BYTES = 1632
@@ -41,7 +42,10 @@ def carried() -> str:
 
 @cache
 def libcrypto() -> LibCrypto:
-    return LibCrypto(carried())
+    """What a service on this machine would use."""
+    found = first_libcrypto(known_libcryptos())
+    assert found is not None, "tests need an OpenSSL of 3.5 or newer: the system's, or that of psycopg-binary"
+    return found
 
 
 class Peer:

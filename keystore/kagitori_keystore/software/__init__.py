@@ -15,7 +15,7 @@ What an operation costs decides whether a caller may wait for it in its event lo
 a shared cloud machine, the key opened already (opening adds 15 to 50, on curves but P-256 and for ML-DSA and
 ML-KEM 120 to 550):
 
-    MAC of 4 KiB                4 to 8      ML-KEM encapsulate, decapsulate  25 to 50
+    MAC of 4 KiB                4 to 8      ML-KEM encapsulate, decapsulate  20 to 50
     symmetric                   5           ML-DSA sign, verify              550 to 2,000, 110 to 550
     public key                  1 to 50     RSA verify, encrypt              20 to 75
     Ed25519 sign, verify        45, 110     RSA sign, decrypt                250 (2,048 bits), 700, 1,500 (4,096)
