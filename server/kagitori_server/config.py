@@ -30,6 +30,7 @@ _XKS_OFFER = re.compile(
     r"[A-Za-z0-9_.-]{1,128}="
     r"(?:[a-z0-9-]{1,64}|alias/[A-Za-z0-9:/_-]{1,250}|arn:[a-z-]{1,30}:kms:[a-z0-9-]{1,63}:[0-9]{12}:[A-Za-z0-9:/_-]{1,260})"
 )
+_HOST = re.compile(r"[a-z0-9.-]{1,253}")
 _CLUSTER = re.compile(r"cluster-[2-7a-zA-Z]{11,16}")
 _ENVIRONMENT_PREFIX = "KAGITORI_"
 _MAX_FILE_BYTES = 1_048_576
@@ -348,8 +349,11 @@ class XksConfig:
     """Where proxies listen: AWS's addresses of them name no port."""
     deadline_seconds: float = 0.25
     """How long a proxy may take to answer; a network timeout is tried once more."""
+    hosts: tuple[str, ...] = ()
+    """Host names that proxies may have; empty: any."""
 
     def __post_init__(self) -> None:
+        need(all(map(_HOST.fullmatch, self.hosts)), "xks.hosts", "a list of host names in lower case")
         need(1 <= self.port <= 65_535, "xks.port", "1 to 65535")
         need(0 < self.deadline_seconds <= 30, "xks.deadline_seconds", "more than 0, at most 30")
 

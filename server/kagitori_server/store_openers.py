@@ -222,7 +222,9 @@ class ProxyOpener:
         self._clock = clock
 
     def verify(self, store: CustomKeyStore, secret: bytes | None) -> None:
-        """Asks the proxy how it is, unless the secret for that isn't given."""
+        """Asks the proxy how it is, unless the secret for that isn't given, or its host isn't one of those allowed."""
+        if not self._may_be_asked(store):
+            raise XksProxyInvalidConfigurationException("This service uses no proxies of that host.")
         if secret is None:
             self._settings(store)
             return
@@ -240,6 +242,8 @@ class ProxyOpener:
 
     def open(self, store: CustomKeyStore, secret: bytes) -> OpenedStore:
         """Asks the proxy how it is. Raises ConnectFailed."""
+        if not self._may_be_asked(store):
+            raise ConnectFailed(_Code.XKS_PROXY_INVALID_CONFIGURATION)
         opened = self._opened(store, secret)
         try:
             opened.health()
@@ -256,6 +260,13 @@ class ProxyOpener:
     def owns_secret(self, _store: CustomKeyStore) -> bool:
         """Never."""
         return False
+
+    def _may_be_asked(self, store: CustomKeyStore) -> bool:
+        """Whether the operator lets whoever may make custom key stores have requests sent to that host."""
+        hosts = self._config.hosts
+        return not hosts or (
+            store.proxy is not None and store.proxy.uri_endpoint.removeprefix("https://").lower() in hosts
+        )
 
     def _opened(self, store: CustomKeyStore, secret: bytes) -> XksKeyStore:
         return open_proxy(

@@ -125,7 +125,10 @@ def test_what_a_token_seals_is_counted() -> None:
         store._uses.take(ref.material_id)
     store.encrypt(HOME, KEY, ref, b"data", b"")
     assert counter.reserved == {ref.material_id: BLOCK}
-    counter.reserved[ref.material_id] = USES_MAX
+    counter.reserved[ref.material_id] = USES_MAX - BLOCK
+    for _ in range(BLOCK - 1):
+        store._uses.take(ref.material_id)
+    assert counter.reserved == {ref.material_id: USES_MAX}, "with the use that made the check value, 2^32"
     with pytest.raises(RequestRefused):
         store.seal_for_proxy(HOME, KEY, ref, b"data", b"")
     assert store.open_for_proxy(HOME, KEY, ref, nonce, sealed, b"") == b"data"

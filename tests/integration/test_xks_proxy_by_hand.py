@@ -307,3 +307,23 @@ def test_bodies_that_trickle_take_nobodys_place(tmp_path: Path) -> None:
         # One whose body does come is answered.
         trickling[0].sendall(body)
         assert trickling[0].recv(15) == b"HTTP/1.1 200 OK"
+
+
+def test_signatures_that_do_not_hold_are_not_all_recorded(tmp_path: Path) -> None:
+    """Beyond so many they are refused alike and counted; whoever signs right from the same address goes on."""
+    settings = ("throttling.failures_of_source=0.001", "throttling.failures_burst_seconds=3000")
+    arguments = [word for setting in settings for word in ("--set", setting)]
+    with running_proxy(tmp_path / "data", *arguments) as strict, contextlib.ExitStack() as used:
+        wrong, right = (
+            ByHand(strict.endpoint, strict.ca_file, strict.access_key_id, secret)
+            for secret in ("guessed", strict.secret)
+        )
+        for hand in (wrong, right):
+            used.callback(hand.close)
+        answers = {(answer.status, json.dumps(answer.found)) for _ in range(8)
+                   if (answer := wrong.send(ENCRYPT, encrypt_body()))}
+        assert [status for status, _ in answers] == [401]
+        unknown = [record for record in records(strict) if record["userIdentity"]["type"] == "Unknown"]
+        assert len(unknown) == 3
+        assert right.send(ENCRYPT, encrypt_body()).status == 200
+        assert records(strict)[-1]["eventName"] == "Encrypt"

@@ -16,6 +16,7 @@ from kagitori_keystore.algorithms import KeySpec
 from kagitori_keystore.base import (
     Domain,
     KeyStoreError,
+    MaterialCorrupt,
     MaterialRef,
     RequestRefused,
     StoreKind,
@@ -32,6 +33,8 @@ SPARE = "cluster-bcdefghijkl"
 COPY = "cluster-cdefghijklm"
 """Holds what `CLUSTER` holds."""
 PIN = "user-pin-1"
+DAMAGED = b"a damaged reference"
+"""Names no object, and never will."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ class TokenStore:
     def destroy(self, ref: MaterialRef) -> None:
         """Removes the object."""
         self._use()
+        if ref.reference == DAMAGED:
+            raise MaterialCorrupt("a reference is damaged")
         self._token.objects.pop(self.object_id(ref.reference), None)
 
     def change_secret(self, new: bytes) -> None:

@@ -15,10 +15,10 @@ from tests.support.custom_stores import ANCHOR, FAST, act, connected, entry, in_
 from tests.support.inprocess import InProcess
 from tests.support.keystore_parts import Workshop
 from tests.support.kms_calls import encrypt, last_record, new_key, refused
-from tests.support.token_double import CLUSTER, PIN, SPARE, Found, TokenOpener
+from tests.support.token_double import CLUSTER, DAMAGED, PIN, SPARE, Found, TokenOpener
 
 from kagitori_keystore.base import Domain, TooSlow
-from kagitori_server.model.custom_key_stores import ConnectionState, CustomKeyStoreType
+from kagitori_server.model.custom_key_stores import ConnectionState, CustomKeyStoreType, DoomedMaterial
 from kagitori_server.model.errors import (
     CustomKeyStoreInvalidStateException,
     CustomKeyStoreNotFoundException,
@@ -109,6 +109,24 @@ def test_material_of_a_key_that_did_not_come_to_be(
     monkeypatch.setattr(Quotas, "check_keys", _refuse)
     refused(service, LimitExceededException, "CreateKey", in_store(store_id))
     until(lambda: not objects)
+
+
+def test_material_that_cannot_be_destroyed_keeps_no_other(service: InProcess, tokens: TokenOpener) -> None:
+    """In the token when its key is gone. What is left is tried again, and told once."""
+    store_id = connected(service)
+    objects = tokens.tokens[CLUSTER].objects
+    key = new_key(service, **in_store(store_id))
+    assert objects
+    damaged = DoomedMaterial(store_id, "00" * 32, DAMAGED)
+    with service.catalog.write() as writer:
+        writer.doom_material(damaged)
+        made_key = writer.get_key("us-east-1", key.key_id)
+        assert made_key is not None
+        used = made_key.current_material
+        writer.doom_material(DoomedMaterial(store_id, used.material_id, used.reference))
+    until(lambda: not objects)
+    with service.catalog.read() as reader:
+        until(lambda: reader.doomed_materials(store_id) == [damaged])
 
 
 def _refuse(_quotas: Quotas, _present: int) -> None:

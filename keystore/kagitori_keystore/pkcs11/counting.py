@@ -37,4 +37,5 @@ class Uses(Guarded):
             raise StoreLost("the uses of the key cannot be counted") from None
         if not 0 <= first <= USES_MAX - BLOCK:
             raise RequestRefused("the key has encrypted as often as it may: it has to be rotated")
-        return BLOCK
+        # Every key has encrypted once when it was made, for its check value.
+        return BLOCK - 1 if first == USES_MAX - BLOCK else BLOCK

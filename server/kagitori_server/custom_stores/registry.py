@@ -9,7 +9,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 
-from kagitori_keystore.base import Domain, KeyStore, KeyStoreError, MaterialRef, SecretWrapping, StoreKind, StoreLost
+from kagitori_keystore.base import (
+    Domain,
+    ErrorKind,
+    KeyStore,
+    KeyStoreError,
+    MaterialRef,
+    SecretWrapping,
+    StoreKind,
+    StoreLost,
+)
 from kagitori_keystore.capabilities import GeneralKeyStore
 from kagitori_server.custom_stores.connecting import Connecting
 from kagitori_server.custom_stores.pools import StorePool
@@ -84,6 +93,8 @@ class StoreRegistry:
         self._connecting = Connecting(catalog, secrets, openers, clock, worker, new_secret)
         self._open: dict[str, _Connection] = {}
         self._failures: dict[str, _Failure] = {}
+        self._undestroyed: set[str] = set()
+        """Ids of material that couldn't be destroyed, of which the log has told."""
         self._pools: dict[str, StorePool] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._busy: set[str] = set()
@@ -361,7 +372,17 @@ class StoreRegistry:
         if record is None:
             return
         for material in doomed:
-            store.destroy(MaterialRef(STORE_KINDS[record.kind], material.reference, material.material_id))
+            try:
+                store.destroy(MaterialRef(STORE_KINDS[record.kind], material.reference, material.material_id))
+            except KeyStoreError as error:
+                if error.kind is not ErrorKind.KEY:
+                    raise
+                # Of this material alone: what is to go besides doesn't wait for it.
+                if material.material_id not in self._undestroyed:
+                    self._undestroyed.add(material.material_id)
+                    _log.warning("material %s can't be destroyed in %s: %s", material.material_id, store_id, error)
+                continue
+            self._undestroyed.discard(material.material_id)
             with self._catalog.write() as writer:
                 writer.forget_doomed(material)
             _log.info("material %s is gone from %s", material.material_id, store_id)

@@ -59,12 +59,13 @@ class Buckets:
             found = self._buckets.get(name)
             return found is not None and _tokens(*found, self._monotonic()) < 1.0
 
-    def charge(self, name: Hashable, flow: Flow) -> None:
+    def charge(self, name: Hashable, flow: Flow) -> float:
         """Takes a token that was used up already, whether it is there or not: what is missing has to run in first, but
-        no more than the bucket holds."""
+        no more than the bucket holds. Returns the seconds until there is another one."""
         with self._lock:
             bucket = self._filled(name, flow, self._monotonic())
             bucket.tokens = max(-flow.capacity, bucket.tokens - 1.0)
+            return max(0.0, (1.0 - bucket.tokens) / flow.rate)
 
     def __len__(self) -> int:
         return len(self._buckets)

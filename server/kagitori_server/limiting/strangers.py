@@ -53,6 +53,9 @@ class Strangers:
         self._of_source = Flow(of_source, max(1.0, of_source * burst_seconds)) if of_source else None
         self._together = Flow(together, max(1.0, together * burst_seconds)) if together else None
         self._buckets = Buckets(SOURCES, monotonic)
+        self._monotonic = monotonic
+        self._some_empty_until = monotonic()
+        """From then on no bucket is empty, so that calls need not look as long as few proofs fail."""
         self._clock = clock
         self._lock = threading.Lock()
         self._untold: LeftOut | None = None
@@ -61,16 +64,20 @@ class Strangers:
 
     def are_many(self, address: str) -> bool:
         """Whether another failure from there is not to be recorded."""
-        if not len(self._buckets):
+        if self._monotonic() >= self._some_empty_until:
             return False
         return self._buckets.is_empty(_ALL) or self._buckets.is_empty((source_of(address),))
 
     def failed(self, address: str) -> None:
         """A call from there was recorded that didn't prove its caller."""
+        wait = 0.0
         if self._together is not None:
-            self._buckets.charge(_ALL, self._together)
+            wait = self._buckets.charge(_ALL, self._together)
         if self._of_source is not None:
-            self._buckets.charge((source_of(address),), self._of_source)
+            wait = max(wait, self._buckets.charge((source_of(address),), self._of_source))
+        if wait:
+            with self._lock:
+                self._some_empty_until = max(self._some_empty_until, self._monotonic() + wait)
 
     def leave_out(self, address: str) -> None:
         """Such a call was refused and isn't recorded."""
