@@ -24,6 +24,7 @@ from kagitori.kms.v1.keys_pb2 import (
     ListAliasesRequest,
     ListKeysRequest,
     ListResourceTagsRequest,
+    PutKeyPolicyRequest,
     TagResourceRequest,
     UntagResourceRequest,
 )
@@ -215,6 +216,28 @@ def test_a_second_run_finishes_what_broke_off_and_leaves_what_was_changed_since(
         client.keys.TagResource(TagResourceRequest(key_id=here, tags=[tag]))
         assert _outcomes(move("--key", arn))[arn]["outcome"] == "found"
         assert seen() == as_in_aws
+
+
+def test_a_key_whose_tags_are_closed_is_not_made_again(
+    kms: Any, target: DevServer, move: Callable[..., Result]
+) -> None:
+    arn = kms.create_key()["KeyMetadata"]["Arn"]
+    kms.create_alias(AliasName="alias/closed", TargetKeyId=arn)
+    here = _outcomes(move("--key", arn))[arn]["arn"]
+    statement = {
+        "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{HERE}:root"},
+        "Action": ["kms:DescribeKey", "kms:PutKeyPolicy"], "Resource": "*",
+    }
+    with target.client() as client:
+        before = client.keys.GetKeyPolicy(GetKeyPolicyRequest(key_id=here)).policy
+        closed = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        client.keys.PutKeyPolicy(PutKeyPolicyRequest(key_id=here, policy=closed))
+        count = _count(target)
+        again = move("--key", arn)
+        client.keys.PutKeyPolicy(PutKeyPolicyRequest(key_id=here, policy=before))
+    assert again.code == 1
+    assert "an earlier run may have made it" in _outcomes(again)[arn]["notes"][0]
+    assert _count(target) == count
 
 
 def test_imported_material_comes_along_where_it_is_supplied(

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.support.aws_server import AwsServer, aws_server
+from tests.support.devserver import running_server
 from tests.support.peers import peers, program, run_program, run_script
 
 PATIENCE = 60.0
@@ -141,6 +142,34 @@ def test_sops(environment: dict[str, str], tmp_path: Path) -> None:
     assert run_program([*sops, "decrypt", str(file)], environment).stdout == document.read_bytes()
     file.write_bytes(sealed.replace(b"team: a", b"team: b"))
     assert b"InvalidCiphertextException" in run_program([*sops, "decrypt", str(file)], environment, status=128).stderr
+
+
+def test_sops_files_move_from_aws(tmp_path: Path) -> None:
+    """As docs/migration.md says, with another instance in the part of AWS."""
+    home = tmp_path / ".aws"
+    home.mkdir()
+    config, credentials, keys = "", "", {}
+    document, file = tmp_path / "plain.yaml", tmp_path / "sealed.yaml"
+    document.write_text("password: secret-of-sops\n")
+    sops, environment = [program("sops")], {"HOME": str(tmp_path)}
+    listening = ["--aws-listen", "127.0.0.1:0"]
+    with running_server(listening) as here:
+        with running_server([*listening, "--account", "111122223333"]) as aws:
+            for name, server in (("prod", aws), ("here", here)):
+                given = server.variables
+                keys[name] = _key(given)
+                config += f"[profile {name}]\nregion = us-east-1\nservices = {name}\n[services {name}]\n"
+                config += f"kms =\n  endpoint_url = {given['AWS_ENDPOINT_URL_KMS']}\n"
+                credentials += f"[{name}]\naws_access_key_id = {given['AWS_ACCESS_KEY_ID']}\n"
+                credentials += f"aws_secret_access_key = {given['AWS_SECRET_ACCESS_KEY']}\n"
+            (home / "config").write_text(config)
+            (home / "credentials").write_text(credentials)
+            by_aws = [*sops, "encrypt", "--kms", keys["prod"], "--aws-profile", "prod", str(document)]
+            file.write_bytes(run_program(by_aws, environment).stdout)
+            rules = f"creation_rules:\n  - kms: {keys['here']}\n    aws_profile: here\n"
+            (tmp_path / ".sops.yaml").write_text(rules)
+            run_program([*sops, "updatekeys", "--yes", str(file)], environment, folder=tmp_path)
+        assert run_program([*sops, "decrypt", str(file)], environment).stdout == document.read_bytes()
 
 
 def test_items_and_objects(environment: dict[str, str]) -> None:

@@ -121,11 +121,8 @@ def test_encrypting_without_the_sdk_says_what_is_missing() -> None:
 
 
 def test_parquet_without_pyarrow_says_what_is_missing(tmp_path: Path) -> None:
-    out = tmp_path / "records.parquet"
-    ended = _run(
-        f"import sys; sys.modules['pyarrow'] = None; {MAIN}",
-        "audit", "export", "--format", "parquet", "--out", str(out),
-    )
+    words = ["audit", "export", "--format", "parquet", "--out", str(tmp_path / "records.parquet")]
+    ended = _run(f"import sys; sys.modules['pyarrow'] = None; {MAIN}", *words)
     assert ended.returncode == 2
     assert ended.stderr == "error: Usage: Parquet needs pyarrow\nhint: pip install 'kagitori-kms[parquet]'\n"
     assert not list(tmp_path.iterdir())

@@ -69,7 +69,7 @@ class Moving:
         self._client = client
         self._read_material = read_material
         self._bypass = bypass_lockout_check
-        self._here, self._unfinished = _moved_before(client)
+        self._here, self._unfinished, self._closed = _moved_before(client)
         self._aliases = dict(_aliases(client))
 
     def carry_out(self, plan: Plan) -> Moved:
@@ -82,6 +82,7 @@ class Moving:
         try:
             material = self._material(plan)
             if arn is None:
+                self._refuse_second(source)
                 arn, outcome = self._create(plan), "created"
                 self._here[source.arn] = arn
                 if _is_more_than_made(source):
@@ -103,6 +104,15 @@ class Moving:
         if plan.source.key_spec not in material.key_specs:
             raise KeyMaterialError(f"the file is no material of a key of spec {plan.source.key_spec}")
         return material
+
+    def _refuse_second(self, source: SourceKey) -> None:
+        """Whether an earlier run made it can't be seen of a key whose tags are closed to who moves."""
+        for alias in source.aliases:
+            if self._aliases.get(alias) in self._closed:
+                raise SourceError(
+                    f"{alias} is here, of a key whose tags you may not read (kms:ListResourceTags): an earlier run may "
+                    "have made it"
+                )
 
     def _create(self, plan: Plan) -> str:
         source = plan.source
@@ -213,9 +223,11 @@ def _origin(source: SourceKey, *, finished: bool) -> Tag:
     return Tag(tag_key=ORIGIN_TAG, tag_value=source.arn if finished else source.arn + _UNFINISHED)
 
 
-def _moved_before(client: KmsClient) -> tuple[dict[str, str], set[str]]:
-    """ARNs in AWS -> keys here that earlier runs made of them; and those of these keys that aren't finished."""
+def _moved_before(client: KmsClient) -> tuple[dict[str, str], set[str], set[str]]:
+    """ARNs in AWS -> keys here that earlier runs made of them; those of these keys that aren't finished; and the ids of
+    keys of which it can't be told."""
     found: dict[str, str] = {}
+    closed: set[str] = set()
     unfinished: set[str] = set()
     for page in pages(client.keys.ListKeys, ListKeysRequest()):
         for key in page.keys:
@@ -225,13 +237,14 @@ def _moved_before(client: KmsClient) -> tuple[dict[str, str], set[str]]:
                 # Keys of others may be closed to who moves; none of them is one that this run could go on with.
                 if error.code != "AccessDeniedException":
                     raise
+                closed.add(key.key_id)
                 continue
             for tag in tags:
                 if tag.tag_key == ORIGIN_TAG:
                     found[tag.tag_value.removesuffix(_UNFINISHED)] = key.key_arn
                     if tag.tag_value.endswith(_UNFINISHED):
                         unfinished.add(key.key_arn)
-    return found, unfinished
+    return found, unfinished, closed
 
 
 def _aliases(client: KmsClient) -> Mapping[str, str]:
