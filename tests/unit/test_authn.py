@@ -248,6 +248,21 @@ def test_two_proofs_are_none(service: InProcess) -> None:
     _unproven(service, UnrecognizedClientException, Evidence(token="", certificate=pem))
 
 
+def test_a_certificate_that_ends_while_its_connection_lasts(tmp_path: Path) -> None:
+    """TLS looks at dates when a connection is made, which may be kept for as long as one likes."""
+    pem = certificate("spiffe://test/short-lived")
+    ends = x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
+    with InProcess(tmp_path) as service:
+        _register(service, "short-lived", uri_san="spiffe://test/short-lived")
+        for moment, good in ((ends - 1, True), (ends, True), (ends + 1, False)):
+            service.clock.now = moment
+            if good:
+                service.call("GetCallerIdentity", certificate=pem)
+                continue
+            with pytest.raises(UnrecognizedClientException, match="expired"):
+                service.call("GetCallerIdentity", certificate=pem)
+
+
 def test_a_deregistered_certificate(service: InProcess) -> None:
     """Refused from the next call on, though the certificate itself is as good as ever."""
     _register(service, "withdrawn", uri_san="spiffe://test/withdrawn")

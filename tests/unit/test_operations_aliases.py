@@ -84,6 +84,38 @@ def test_an_alias_from_birth_to_death(service: InProcess) -> None:
     _create(service, "alias/life", first.key_id)
 
 
+SYMMETRIC: dict[str, str] = {}
+RSA_SIGNING = {"key_spec": "RSA_2048", "key_usage": "SIGN_VERIFY"}
+RSA_ENCRYPTION = {"key_spec": "RSA_2048", "key_usage": "ENCRYPT_DECRYPT"}
+P256_SIGNING = {"key_spec": "ECC_NIST_P256", "key_usage": "SIGN_VERIFY"}
+P384_SIGNING = {"key_spec": "ECC_NIST_P384", "key_usage": "SIGN_VERIFY"}
+P256_AGREEMENT = {"key_spec": "ECC_NIST_P256", "key_usage": "KEY_AGREEMENT"}
+HMAC_256 = {"key_spec": "HMAC_256", "key_usage": "GENERATE_VERIFY_MAC"}
+HMAC_512 = {"key_spec": "HMAC_512", "key_usage": "GENERATE_VERIFY_MAC"}
+
+
+@pytest.mark.parametrize(
+    ("current", "new", "moves"),
+    [
+        (P256_SIGNING, P384_SIGNING, True), (RSA_SIGNING, P256_SIGNING, True), (HMAC_256, HMAC_512, True),
+        (P256_SIGNING, P256_AGREEMENT, False), (RSA_SIGNING, RSA_ENCRYPTION, False),
+        (SYMMETRIC, RSA_ENCRYPTION, False), (RSA_ENCRYPTION, SYMMETRIC, False), (SYMMETRIC, HMAC_256, False),
+    ],
+)
+def test_an_alias_moves_among_keys_of_one_type_and_usage(
+    service: InProcess, current: dict[str, str], new: dict[str, str], moves: bool
+) -> None:
+    old, target = new_key(service, **current).key_id, new_key(service, **new).key_id
+    name = f"alias/from-{old}"
+    _create(service, name, old)
+    values = {"alias_name": name, "target_key_id": target}
+    if moves:
+        service.call("UpdateAlias", values)
+    else:
+        refused(service, ValidationException, "UpdateAlias", values)
+    assert _listed(service, key_id=target if moves else old) == [name]
+
+
 @pytest.mark.parametrize(
     ("name", "error"),
     [

@@ -88,7 +88,8 @@ class Authenticator:
         signers_clock: Callable[[], float] | None = None,
     ) -> None:
         """Without `web_tokens`, no token of an OpenID Connect issuer is accepted; without `signatures`, no signed
-        request. `signers_clock` shows the time by which signers date their requests, if that isn't `clock`."""
+        request. `signers_clock` shows the time by which signers date their requests, and authorities their
+        certificates, if that isn't `clock`."""
         self._signers_clock = signers_clock or clock
         self._web_tokens = web_tokens
         self._signatures = signatures
@@ -165,6 +166,8 @@ class Authenticator:
 
     def _by_certificate(self, pem: bytes, lookup: Lookup) -> Caller:
         names = self._certificate_names(pem)
+        if names.ends < self._signers_clock():
+            raise UnrecognizedClientException("The client certificate has expired.")
         if names.spiffe_id is not None:
             return self._by_spiffe_id(names.spiffe_id, names.subject, lookup)
         mappings = [found for uri in names.uris if (found := lookup.certificate_by_uri(uri)) is not None]

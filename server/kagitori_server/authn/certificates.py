@@ -1,4 +1,4 @@
-"""What a client certificate says of its owner. TLS has verified its chain and its dates."""
+"""What a client certificate says of its owner. TLS has verified its chain, and its dates as the connection was made."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class CertificateNames:
     """RFC 4514."""
     spiffe_id: SpiffeId | None
     """When it is an X.509-SVID; it then has no other URI."""
+    ends: float
+    """When it isn't valid any more, seconds since the epoch: connections may outlive it."""
 
 
 class Workload:
@@ -68,9 +70,10 @@ def read_names(pem: bytes) -> CertificateNames:
         subject = certificate.subject.rfc4514_string()
         uris = _uris(certificate)
         spiffe_id = _spiffe_id(certificate, uris)
+        ends = certificate.not_valid_after_utc.timestamp()
     except _UNREADABLE:
         raise UnrecognizedClientException("The client certificate can't be read.") from None
-    return CertificateNames(uris, subject, spiffe_id)
+    return CertificateNames(uris, subject, spiffe_id, ends)
 
 
 def _spiffe_id(certificate: x509.Certificate, uris: tuple[str, ...]) -> SpiffeId | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kagitori_server.model.arn import alias_arn
 from kagitori_server.model.errors import AlreadyExistsException, ValidationException
+from kagitori_server.model.key_specs import KEY_SPECS
 from kagitori_server.model.keys import Alias
 from kagitori_server.operations.context import Context
 from kagitori_server.operations.paging import cut, decode_marker, encode_marker
@@ -36,9 +37,12 @@ def create_alias(context: Context, request: CreateAliasRequest) -> Empty:
 
 
 def check_update_alias(context: Context, _request: UpdateAliasRequest) -> None:
-    """Refuses a new key of another type or usage than the current one."""
+    """Refuses a new key of another type (symmetric, asymmetric, HMAC) or usage than the current one; another spec of
+    the same type is how asymmetric and HMAC keys are replaced (AWS UpdateAlias)."""
     current, new = context.keys["current"], context.keys["new"]
-    if current.spec != new.spec or current.usage != new.usage:
+    of_one_type = KEY_SPECS[current.spec].asymmetric is KEY_SPECS[new.spec].asymmetric
+    # HMAC keys are told from symmetric encryption keys by their usage.
+    if not of_one_type or current.usage != new.usage:
         raise ValidationException("An alias can be pointed only to a key of the same type and usage.")
 
 
