@@ -180,8 +180,8 @@ def test_modules_in_the_current_folder_are_not_run(
     """By the process that is told the PIN, wherever the server was started."""
     for name in ("json.py", "pkcs11.py", "resource.py"):
         (tmp_path / name).write_text(f"open({str(tmp_path / 'was-run')!r}, 'w').close()\n")
-    root = os.pathsep.join(str(Path(part).absolute()) for part in os.environ["PYTHONPATH"].split(os.pathsep))
-    monkeypatch.setenv("PYTHONPATH", root)
+    parts = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(Path(part).absolute()) for part in parts if part))
     monkeypatch.chdir(tmp_path)
     store = token.open()
     works(store)
