@@ -27,7 +27,7 @@ from kagitori_server.model.errors import (
 )
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.model.principals import Caller
-from kagitori_server.storage.view import View
+from kagitori_server.storage.view import NotLoaded, View
 
 _ASSUME = "sts:AssumeRoleWithWebIdentity"
 EXCHANGE = "sts AssumeRoleWithWebIdentity"
@@ -35,7 +35,7 @@ EXCHANGE = "sts AssumeRoleWithWebIdentity"
 
 
 class Callers:
-    """Establishes who calls. `meet` runs in the event loop, `establish` anywhere."""
+    """Establishes who calls. `recognise` and `meet` run in the event loop, `establish` anywhere."""
 
     def __init__(
         self, authenticator: Authenticator, web_tokens: WebTokens, keys: IssuerKeys, view: View, reads: Executor,
@@ -90,6 +90,18 @@ class Callers:
             raise AccessDeniedException(f"Not authorized to perform {_ASSUME}")
         call.proven = True
         return caller
+
+    async def recognise(self, call: Call) -> Caller:
+        """As `establish`, with all that it takes, for who wants to know nothing else. Raises too what the catalog fails
+        with."""
+        if self.is_stranger(call):
+            await self.meet(call)
+        if not self._view.prove_now():
+            await self._view.prove()
+        try:
+            return self.establish(call, self._view.kept)
+        except NotLoaded:
+            return await asyncio.get_running_loop().run_in_executor(self._reads, self.establish, call, self._view)
 
     def _is_admitted(self, caller: Caller, call: Call) -> bool:
         asked = Asked(

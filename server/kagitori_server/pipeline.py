@@ -40,7 +40,7 @@ from kagitori_server.model.call import LARGE_BYTES, Call
 from kagitori_server.model.errors import KmsError, UnknownOperationException
 from kagitori_server.model.lookup import Lookup
 from kagitori_server.operations.context import Context, Services
-from kagitori_server.operations.row import BatchOperation, Cost, Operation, Prepare, Table
+from kagitori_server.operations.row import BatchOperation, Cost, Operation, Prepare, Row, Table
 from kagitori_server.operations.streams import Stream
 from kagitori_server.performing import Performing, Pools, as_refusal
 from kagitori_server.recording import Record, Recording, SettledIntents, Trace
@@ -111,6 +111,10 @@ class Pipeline:
         self._settled = SettledIntents()
         self._owed: deque[Record] = deque()
 
+    def row_of(self, operation: str) -> Row | None:
+        """The row of what calls name so, whoever may say that name; None if it isn't served."""
+        return self._rows.get(operation)
+
     async def handle(self, call: Call) -> Any:
         """The answer to a call, an instance of its row's `response` (`BatchResponse` for batches, a `Stream` of them
         for rows that stream, which the caller of this closes).
@@ -173,7 +177,7 @@ class Pipeline:
 
     async def _perform(self, trace: Trace) -> Sequence[Record]:
         """Steps 1 to 10. Returns the records of what was done if they were rendered on the way."""
-        row = self._rows.get(trace.call.operation)
+        row = self.row_of(trace.call.operation)
         if row is None:
             await self._recognise(trace)
             raise UnknownOperationException(f"{trace.call.operation} is not an operation of this service.")
@@ -206,11 +210,7 @@ class Pipeline:
     async def _recognise(self, trace: Trace) -> None:
         """Who calls what isn't served, for the record alone."""
         try:
-            if self._callers.is_stranger(trace.call):
-                await self._callers.meet(trace.call)
-            if not self._view.prove_now():
-                await self._view.prove()
-            await self._performing.inline(partial(self._performing.establish, trace))
+            trace.caller = await self._callers.recognise(trace.call)
         except KmsError as refusal:
             _log.debug("a caller of what isn't served is not known: %s", refusal.code())
 

@@ -6,20 +6,18 @@ record of their own: they are counted, and what was counted is recorded now and 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import Executor
 from datetime import UTC, datetime
 from typing import Any
 
 from kagitori_server.audit.trail import Trail
-from kagitori_server.authz.authorizer import Lengthy
 from kagitori_server.callers import Callers
 from kagitori_server.limiting.strangers import LeftOut, Strangers
 from kagitori_server.model.call import Call
 from kagitori_server.model.errors import (
     DependencyTimeoutException,
+    KeyUnavailableException,
     KmsError,
     KMSInternalException,
     UnknownOperationException,
@@ -27,14 +25,13 @@ from kagitori_server.model.errors import (
 from kagitori_server.operations.row import Table
 from kagitori_server.pipeline import Observer, Pipeline
 from kagitori_server.recording import Recording
-from kagitori_server.storage.view import NotLoaded, View
 
 LEFT_OUT_EVENT = "CallsLeftOut"
 REPORT_SECONDS = 10.0
 """How often what was left out is recorded, if anything was."""
 
-_OURS = (DependencyTimeoutException, KMSInternalException)
-"""Failures of the service, which say nothing of the caller."""
+_OURS = (DependencyTimeoutException, KeyUnavailableException, KMSInternalException)
+"""Failures of the service, and of what it needs to verify a proof, which say nothing of the caller."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,15 +40,13 @@ class Reception:
     """Stands in for the pipeline towards transports. `handle` is called in the event loop."""
 
     def __init__(
-        self, pipeline: Pipeline, strangers: Strangers, *, callers: Callers, view: View, reads: Executor,
-        recording: Recording, trail: Trail, observer: Observer, monotonic: Callable[[], float],
+        self, pipeline: Pipeline, strangers: Strangers, *, callers: Callers, recording: Recording, trail: Trail,
+        observer: Observer, monotonic: Callable[[], float],
     ) -> None:
         """All but `strangers` are those of the pipeline."""
         self._pipeline = pipeline
         self._strangers = strangers
         self._callers = callers
-        self._view = view
-        self._reads = reads
         self._recording = recording
         self._trail = trail
         self._observer = observer
@@ -97,25 +92,18 @@ class Reception:
         """Lets who proves who it is pass. Raises KmsError for others."""
         started = self._monotonic()
         try:
-            if self._callers.is_stranger(call):
-                await self._callers.meet(call)
-            if not self._view.prove_now():
-                await self._view.prove()
-            try:
-                self._callers.establish(call, self._view.kept)
-            except (NotLoaded, Lengthy):
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(self._reads, self._callers.establish, call, self._view)
+            await self._callers.recognise(call)
         except _OURS:
             # The pipeline meets it again, answers and records it.
             return
         except KmsError as error:
             self._strangers.leave_out(call.evidence.source_ip)
             # What isn't served is told so, whoever asks for it.
-            refusal = error
-            if call.operation.startswith("/"):
+            row, refusal = self._pipeline.row_of(call.operation), error
+            if row is None:
                 refusal = UnknownOperationException(f"{call.operation} is not an operation of this service.")
-            self._observer.observed(call.operation, refusal.code(), self._monotonic() - started)
+            name = call.operation if row is None else row.name
+            self._observer.observed(name, refusal.code(), self._monotonic() - started)
             raise refusal from None
         except Exception:  # noqa: BLE001 - as above
             return

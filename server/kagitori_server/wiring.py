@@ -462,8 +462,7 @@ class Server:
         clocks = self._clocks
         return Reception(
             self._pipeline, configured_strangers(self._config, clocks.monotonic, clocks.wall), callers=self._callers,
-            view=self._catalog.view, reads=self._pools.reads, recording=self._recording, trail=self._trail,
-            observer=self._measures, monotonic=clocks.monotonic,
+            recording=self._recording, trail=self._trail, observer=self._measures, monotonic=clocks.monotonic,
         )
 
     def _provide_access_key(self, keys: RootAccessKeys) -> bool:

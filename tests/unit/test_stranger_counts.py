@@ -8,9 +8,15 @@ from typing import Any
 import pytest
 from tests.support.inprocess import FakeClock, InProcess, Silent
 
+from kagitori_keystore.base import StoreLost
 from kagitori_server.limiting.strangers import TOLD, Strangers, source_of
 from kagitori_server.model.call import Call, Evidence
-from kagitori_server.model.errors import DependencyTimeoutException, KmsError, UnrecognizedClientException
+from kagitori_server.model.errors import (
+    DependencyTimeoutException,
+    KeyUnavailableException,
+    KmsError,
+    UnrecognizedClientException,
+)
 from kagitori_server.reception import Reception
 
 
@@ -100,8 +106,8 @@ def test_a_report_that_the_trail_refuses_is_told_by_the_next(tmp_path: Path) -> 
     strangers, _ = make(burst=1.0)
     with InProcess(tmp_path) as service:
         parts: dict[str, Any] = {
-            "callers": service.pipeline._callers, "view": service.catalog.view, "reads": service._pools.reads,
-            "recording": service.recording, "observer": Silent(), "monotonic": service.clock,
+            "callers": service.pipeline._callers, "recording": service.recording, "observer": Silent(),
+            "monotonic": service.clock,
         }
         reception = Reception(service.pipeline, strangers, trail=service.trail, **parts)
         for token in ("kgt_" + "A" * 43, "nonsense"):
@@ -127,9 +133,8 @@ def test_failures_of_the_service_are_no_failed_proofs(tmp_path: Path, monkeypatc
     strangers, _ = make(burst=1.0)
     with InProcess(tmp_path) as service:
         reception = Reception(
-            service.pipeline, strangers, callers=service.pipeline._callers, view=service.catalog.view,
-            reads=service._pools.reads, recording=service.recording, trail=service.trail, observer=Silent(),
-            monotonic=service.clock,
+            service.pipeline, strangers, callers=service.pipeline._callers, recording=service.recording,
+            trail=service.trail, observer=Silent(), monotonic=service.clock,
         )
 
         async def prove() -> None:
@@ -151,3 +156,62 @@ def test_failures_of_the_service_are_no_failed_proofs(tmp_path: Path, monkeypatc
             service._runner.run(reception.handle(call))
         assert len(service.records()) == before + 4
         assert reception.left_out == 0
+
+
+class Told:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str | None]] = []
+
+    def observed(self, operation: str, error_code: str | None, seconds: float) -> None:
+        """Keeps it."""
+        assert seconds >= 0
+        self.calls.append((operation, error_code))
+
+
+@pytest.mark.parametrize(
+    "operation", ["ListKeys", "BatchEncrypt", "sts GetCallerIdentity", "sts AssumeRoleWithWebIdentity", "/x.Y/Nothing"]
+)
+def test_what_is_left_out_is_refused_and_observed_like_what_is_recorded(tmp_path: Path, operation: str) -> None:
+    strangers, _ = make(burst=1.0)
+    told = Told()
+    with InProcess(tmp_path, observer=told) as service:
+        reception = Reception(
+            service.pipeline, strangers, callers=service.pipeline._callers, recording=service.recording,
+            trail=service.trail, observer=told, monotonic=service.clock,
+        )
+        before, refusals = len(service.records()), []
+        for _ in range(2):
+            call = Call(
+                operation, service.ids.uuid(), Evidence(token="kgt_" + "A" * 43, source_ip="192.0.2.1"), None, dict
+            )
+            with pytest.raises(KmsError) as caught:
+                service._runner.run(reception.handle(call))
+            refusals.append((type(caught.value), caught.value.message))
+        assert reception.left_out == 1
+        assert len(service.records()) == before + 1
+    assert refusals[0] == refusals[1]
+    assert told.calls[0] == told.calls[1]
+
+
+def test_proofs_that_a_lost_key_store_keeps_from_being_verified_have_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The secrets of access keys are in the key store."""
+    strangers, _ = make(burst=1.0)
+    with InProcess(tmp_path) as service:
+        reception = Reception(
+            service.pipeline, strangers, callers=service.pipeline._callers, recording=service.recording,
+            trail=service.trail, observer=Silent(), monotonic=service.clock,
+        )
+
+        def lost(*_arguments: object) -> None:
+            raise StoreLost("the token is gone")
+
+        monkeypatch.setattr(service.authenticator, "authenticate", lost)
+        for _ in range(3):
+            call = Call("ListKeys", service.ids.uuid(), Evidence(source_ip="192.0.2.1"), None, dict)
+            with pytest.raises(KeyUnavailableException):
+                service._runner.run(reception.handle(call))
+        assert not strangers.are_many("192.0.2.1")
