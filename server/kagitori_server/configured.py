@@ -22,6 +22,7 @@ from kagitori_server.federation.fetching import HttpsFetcher
 from kagitori_server.federation.issuer_keys import IssuerKeys, KeyAges
 from kagitori_server.limiting.strangers import Strangers
 from kagitori_server.limiting.throttle import RatesRefused, Throttle, parse_rates
+from kagitori_server.model.limits import Quotas
 from kagitori_server.performing import Pools
 from kagitori_server.sink_config import SinkConfig
 from kagitori_server.sinks import Follower, SinkRefused, SinkTerms, open_sink
@@ -142,6 +143,17 @@ def configured_strangers(
     return Strangers(
         of_source=throttling.failures_of_source, together=throttling.failures_together,
         burst_seconds=throttling.failures_burst_seconds, monotonic=monotonic, clock=clock,
+    )
+
+
+def configured_quotas(config: Config) -> Quotas:
+    """How many there may be."""
+    quotas = config.quotas
+    return Quotas(
+        keys_per_account_region=quotas.keys_per_account,
+        aliases_per_key=quotas.aliases_per_key,
+        grants_per_key=quotas.grants_per_key,
+        custom_key_stores_per_account_region=quotas.custom_key_stores,
     )
 
 

@@ -34,6 +34,7 @@ from kagitori_server.config import Config
 from kagitori_server.configured import (
     check_aws_address,
     check_metrics_address,
+    configured_quotas,
     configured_strangers,
     configured_throttle,
     make_pools,
@@ -57,7 +58,6 @@ from kagitori_server.log_keys import LogKeys
 from kagitori_server.metering import Meter
 from kagitori_server.model.custom_key_stores import CustomKeyStoreType
 from kagitori_server.model.errors import KmsError
-from kagitori_server.model.limits import Quotas
 from kagitori_server.operations.administration.ports import Administration, ServerFacts
 from kagitori_server.operations.administration.root_key import RootKeyRotation
 from kagitori_server.operations.administration.usage_lists import UsageLists
@@ -209,8 +209,7 @@ class Server:
         self._indexer = Indexer(data.audit, self._trail, self._indexes, lambda: time.sleep(_METER_REST))
         self._transparency = TransparencyLog(
             data.audit, self._trail, LogKeys(lambda: self._service_keys, self._clocks.monotonic),
-            config.transparency.log_name, self._clocks.monotonic, lambda: time.sleep(_METER_REST),
-            self._indexes,
+            config.transparency.log_name, self._clocks.monotonic, lambda: time.sleep(_METER_REST), self._indexes,
         )
         self._services = self._make_services(root_key)
         recover_intents(self._services, self._trail, data.audit)
@@ -242,9 +241,7 @@ class Server:
         self._reception = self._make_reception()
         self._listening = Listening(config, data, self._clocks.everybody)
         self._dispatcher = Dispatcher(self._reception, self._ids.uuid, config.limits.calls_in_flight)
-        self._host = GrpcHost(
-            self._dispatcher, self._listening.grpc()
-        )
+        self._host = GrpcHost(self._dispatcher, self._listening.grpc())
         if config.xks_proxy.listen:
             self._xks = self._make_xks_proxy()
         if config.aws.listen:
@@ -267,14 +264,13 @@ class Server:
             except HttpListenRefused as error:
                 raise ListenerRefused(str(error)) from None
         seconds = self._config.limits.deletion_check_seconds
-        for name, job in (
-            *self._workers.items(),
-            ("settling intents", self._pipeline.settle),
-            ("recording what was done", self._events.keep),
+        for name, job, between in (
+            *((name, job, seconds) for name, job in self._workers.items()),
+            ("settling intents", self._pipeline.settle, seconds),
+            ("recording what was done", self._events.keep, seconds),
+            ("recording what was left out", self._reception.report, REPORT_SECONDS),
         ):
-            self._tasks.append(asyncio.create_task(every(seconds, job, self._pools.writes, name)))
-        telling = every(REPORT_SECONDS, self._reception.report, self._pools.writes, "recording what was left out")
-        self._tasks.append(asyncio.create_task(telling))
+            self._tasks.append(asyncio.create_task(every(between, job, self._pools.writes, name)))
         self._tasks += self._followers.start()
         for sink in self._sinks:
             sink.start()
@@ -415,12 +411,7 @@ class Server:
             partition=config.service.partition,
             home_account=config.service.account,
             regions=config.service.served_regions,
-            quotas=Quotas(
-                keys_per_account_region=config.quotas.keys_per_account,
-                aliases_per_key=config.quotas.aliases_per_key,
-                grants_per_key=config.quotas.grants_per_key,
-                custom_key_stores_per_account_region=config.quotas.custom_key_stores,
-            ),
+            quotas=configured_quotas(config),
             lockout_check=lockout_check(self._authorizer),
             administration=administration,
         )
