@@ -206,11 +206,12 @@ def test_requests_for_nothing(endpoint: Endpoint, changed: dict[str, str | None]
     assert (answer.status, answer.error) == (400, "UnknownOperationException")
 
 
-def test_who_asks_for_nothing_is_recorded_if_signed(endpoint: Endpoint) -> None:
+@pytest.mark.parametrize("body", [b"{}", b" " * 100_000], ids=["small", "large"])
+def test_who_asks_for_nothing_is_recorded_if_signed(endpoint: Endpoint, body: bytes) -> None:
     """By anybody's access key, rightly or wrongly; a stranger who tries names leaves nothing."""
     before = len(endpoint.records())
-    good = sign(endpoint, "Peek", b"{}")
-    wrong = sign(endpoint, "Peek", b"{}", AccessKey(endpoint.root.id, "wrong"))
+    good = sign(endpoint, "Peek", body)
+    wrong = sign(endpoint, "Peek", body, AccessKey(endpoint.root.id, "wrong"))
     for signed in (good.changed(authorization=None), good, wrong):
         answer = endpoint.send_signed(signed)
         assert (answer.status, answer.error) == (400, "UnknownOperationException")

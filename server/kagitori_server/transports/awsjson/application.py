@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 from kagitori_keystore.sigv4 import Headers
 from kagitori_server.authn.sigv4 import is_signature_parameter, read_signed
 from kagitori_server.model.arn import shortened
-from kagitori_server.model.call import LARGE_BYTES, Call, Evidence
+from kagitori_server.model.call import LARGE_BYTES, Call, Evidence, SignedRequest
 from kagitori_server.model.errors import (
     InvalidSignatureException,
     KmsError,
@@ -191,10 +191,10 @@ class Application:
         """Has a request recorded that names no operation, if it's signed for the service: strangers who try names can't
         fill the trail. Raises _Refused if it can't be recorded."""
         try:
-            signed = read_signed(
-                request.scope["method"], request.scope["raw_path"].decode("latin-1"), request.query, request.headers,
-                request.body, unknown.service.signing_name,
-            )
+            if len(request.body) > LARGE_BYTES:
+                signed = await asyncio.to_thread(_signed, request, unknown.service)
+            else:
+                signed = _signed(request, unknown.service)
         except KmsError:
             return
         if signed.region not in self._regions:
@@ -272,20 +272,25 @@ def _pairs(text: str, codec: Codec) -> list[tuple[str, str]]:
 
 
 def _evidence(request: _Request, route: Route, received: Received) -> Evidence:
-    scope, evidence = request.scope, where_from(request.scope, request.headers)
-    path: bytes = scope["raw_path"]
+    evidence = where_from(request.scope, request.headers)
     try:
         if route.proof is not None:
             # Whatever signature came with it says nothing: who has no access key can have this done.
             evidence.exchanged = route.proof(received)
             return evidence
-        evidence.signed = read_signed(
-            scope["method"], path.decode("latin-1"), request.query, request.headers, request.body,
-            route.service.signing_name,
-        )
+        evidence.signed = _signed(request, route.service)
     except KmsError as problem:
         evidence.problem = problem
     return evidence
+
+
+def _signed(request: _Request, service: AwsService) -> SignedRequest:
+    """Raises as `read_signed`. Takes as long as hashing the body."""
+    path: bytes = request.scope["raw_path"]
+    return read_signed(
+        request.scope["method"], path.decode("latin-1"), request.query, request.headers, request.body,
+        service.signing_name,
+    )
 
 
 def _busy() -> ThrottlingException:
