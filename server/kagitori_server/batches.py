@@ -190,8 +190,8 @@ class Batches:
             if version != trace.version:
                 await self._performing.inline(partial(self._performing.establish, trace))
                 trace.version = version
-        except KmsError as failure:
-            return failure
+        except Exception as failure:  # noqa: BLE001 - the items that are done with have to be recorded, whatever it is
+            return as_refusal(failure)
         return None
 
     def _compute(self, batch: BatchOperation, items: Sequence[Trace], portions: Portions) -> None:

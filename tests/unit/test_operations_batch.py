@@ -22,6 +22,7 @@ from tests.support.kms_calls import (
     statement,
 )
 
+from kagitori_keystore.base import StoreLost
 from kagitori_server.model.errors import (
     AccessDeniedException,
     DryRunOperationException,
@@ -203,8 +204,13 @@ class _Hasty:
         return reading * 0.03
 
 
-@pytest.mark.parametrize("change", ["key disabled", "credential revoked"])
-def test_what_another_process_changed_is_noticed_by_a_batch_under_way(tmp_path: Path, change: str) -> None:
+@pytest.mark.parametrize(("change", "wanted"), [
+    ("key disabled", "DisabledException"), ("credential revoked", "UnrecognizedClientException"),
+    ("key store lost", "KeyUnavailableException"),
+])
+def test_what_another_process_changed_is_noticed_by_a_batch_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, wanted: str
+) -> None:
     """Items that come later than the twentieth of a second in which a decision holds."""
     monotonic = _Hasty()
     with InProcess(tmp_path, monotonic=monotonic) as service, InProcess(tmp_path, service.clock) as other:
@@ -215,9 +221,17 @@ def test_what_another_process_changed_is_noticed_by_a_batch_under_way(tmp_path: 
             "principal_arn": user, "policy_name": "all", "policy_document": identity_policy("kms:*"),
         })
 
+        def lost(*_arguments: object) -> None:
+            raise StoreLost("the secret of an access key can't be opened")
+
         def happen() -> None:
             with ThreadPoolExecutor(1) as thread:
-                if change == "key disabled":
+                if change == "key store lost":
+                    thread.submit(other.call, "TagResource", {
+                        "key_id": key_id, "tags": [{"tag_key": "a", "tag_value": "b"}],
+                    }).result()
+                    monkeypatch.setattr(service.authenticator, "authenticate", lost)
+                elif change == "key disabled":
                     thread.submit(other.call, "DisableKey", {"key_id": key_id}).result()
                 else:
                     thread.submit(other.call, "RevokeToken", {"token_id": made.token_id}).result()
@@ -226,7 +240,6 @@ def test_what_another_process_changed_is_noticed_by_a_batch_under_way(tmp_path: 
         items = [{"key_id": key_id, "plaintext": b"x"}] * 50
         outcomes = service.call("BatchEncrypt", {"items": items}, token=made.token).outcomes
         codes = [_code(outcome) for outcome in outcomes]
-        wanted = "DisabledException" if change == "key disabled" else "UnrecognizedClientException"
         assert set(codes) == {None, wanted}
         assert codes == sorted(codes, key=bool), "nothing succeeds after the change was noticed"
         recorded = [record.get("errorCode") for record in service.records() if record["eventName"] == "Encrypt"]
