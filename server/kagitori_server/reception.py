@@ -69,7 +69,8 @@ class Reception:
             await self._recognise(call)
         try:
             return await self._pipeline.handle(call)
-        except KmsError as error:
+        except BaseException as error:
+            # Also when its caller has gone, and it is cancelled: its record is on its way.
             if not call.proven and not isinstance(error, _OURS):
                 self._strangers.failed(source)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,31 @@ def test_proofs_that_a_lost_key_store_keeps_from_being_verified_have_not_failed(
             with pytest.raises(KeyUnavailableException):
                 service._runner.run(reception.handle(call))
         assert not strangers.are_many("192.0.2.1")
+
+
+def test_who_gives_up_while_its_call_is_recorded_has_failed_too(tmp_path: Path) -> None:
+    """Else strangers who wait for no answer could have all of their calls recorded."""
+    strangers, _ = make(burst=1.0)
+    with InProcess(tmp_path) as service:
+        reception = Reception(
+            service.pipeline, strangers, callers=service.pipeline._callers, recording=service.recording,
+            trail=service.trail, observer=Silent(), monotonic=service.clock,
+        )
+
+        async def give_up() -> None:
+            call = Call(
+                "GenerateRandom", service.ids.uuid(), Evidence(token="nonsense", source_ip="192.0.2.1"), None, dict
+            )
+            waiting = asyncio.create_task(reception.handle(call))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+        service.call("ListKeys")
+        service._runner.run(give_up())
+        assert strangers.are_many("192.0.2.1")
+        service.call("ListKeys")
+        assert [record.get("errorCode") for record in service.records()[-3:]] == [
+            None, "UnrecognizedClientException", None,
+        ]
