@@ -178,7 +178,14 @@ async def test_answer_of_the_wrong_class_is_a_mistake_of_ours() -> None:
     assert code is grpc.StatusCode.INTERNAL
 
 
-async def test_a_call_that_is_given_up_is_finished() -> None:
+@pytest.mark.parametrize(("path", "request_of_it"), [
+    (CREATE_KEY, REQUEST),
+    # Usually done in one go, but not where its key is in another store.
+    (ENCRYPT.replace("Encrypt", "GenerateDataKey"), cryptography_pb2.GenerateDataKeyRequest(
+        key_id="alias/app", number_of_bytes=32
+    )),
+])
+async def test_a_call_that_is_given_up_is_finished(path: str, request_of_it: Any) -> None:
     """Cancellation by the caller doesn't stop what the pipeline has begun."""
     begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -189,7 +196,7 @@ async def test_a_call_that_is_given_up_is_finished() -> None:
 
     pipeline = ScriptedPipeline(slow)
     async with serving(pipeline) as host, aio.insecure_channel(host.addresses[0]) as channel:
-        going = unary(channel, CREATE_KEY)(REQUEST.SerializeToString())
+        going = unary(channel, path)(request_of_it.SerializeToString())
         await begun.wait()
         going.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from kagitori.kms.v1 import admin_service_pb2, crypto_service_pb2, dev_service_pb2, key_service_pb2
-from kagitori_server.operations.row import BatchOperation, Cost, Operation, Row, Table
+from kagitori_server.operations.row import BatchOperation, Operation, Row, Table
 from kagitori_server.transports.grpc.marshal import (
     Decoder,
     Encoder,
@@ -35,9 +35,6 @@ class Method:
     operation: str
     decode: Decoder
     encode: Encoder
-    detached: bool
-    """Whether it must be worked to its end when its caller has gone. Not so for what is done in one go: its record is
-    on its way before there is anything to give up."""
     streams: bool
     """Whether the answer is a stream of messages, each of which `encode` writes."""
 
@@ -79,13 +76,11 @@ def _method(rpc: MethodDescriptor, row: Row) -> Method:
             row.name,
             batch_decoder(rpc.input_type, row.item.request.cls),
             batch_encoder(rpc.output_type, row.item.response),
-            detached=True,
             streams=False,
         )
     return Method(
         row.name,
         request_decoder(rpc.input_type, row.request.cls),
         response_encoder(rpc.output_type, row.response),
-        detached=row.writes or row.cost is not Cost.INLINE,
         streams=row.streams,
     )

@@ -69,8 +69,8 @@ class Answer(NamedTuple):
 class Dispatcher:
     """Takes calls from a host to the pipeline and the answers back.
 
-    A call that its caller gives up is still worked to its end where that takes more than one go (`Method.detached`):
-    its audit record and what it commits don't depend on anybody waiting for them.
+    A call that its caller gives up is still worked to its end: its audit record and what it commits don't depend on
+    anybody waiting for them.
     """
 
     def __init__(
@@ -101,12 +101,6 @@ class Dispatcher:
             return _busy(request_id)
         if method is None:
             return await self._unknown(path, request_id, metadata, peer)
-        if not method.detached:
-            self._attached += 1
-            try:
-                return await self._answer(method, request_id, metadata, peer, body)
-            finally:
-                self._attached -= 1
         # The work is a task of its own, and what is waited for is a future beside it: cancelling the one who waits
         # ends the waiting alone. (asyncio.shield does the same with twice the callbacks.)
         loop = asyncio.get_running_loop()
