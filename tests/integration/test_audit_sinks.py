@@ -347,6 +347,31 @@ def test_syslog_servers_that_hang_up(scene: Scene) -> None:
         until(lambda: len({message.rpartition(b'"eventID":')[2] for message in server.messages}) == 5)
 
 
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_a_syslog_server_of_many_addresses_that_never_answer(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    """All of them together get no more time than one."""
+    with contextlib.ExitStack() as opened:
+        deaf = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        address = deaf.getsockname()
+        for _ in range(4):
+            # Beyond the backlog nobody is answered.
+            filling = opened.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(address)
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address)] * 20
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        trusted = ssl.create_default_context(cadata=scene.authority.pem)
+        syslog = Syslog(Place(transport, "syslog.example", address[1]), trusted, 0.4, "host", 1)
+        began = time.monotonic()
+        with pytest.raises(DeliveryFailed, match="TimeoutError") as given_up:
+            syslog.deliver(Batch("chain-00", "id", 1, [record(1)]))
+        assert time.monotonic() - began < 4
+        assert not given_up.value.too_large
+        syslog.close()
+
+
 @pytest.mark.parametrize("shakes_hands", [True, False])
 def test_a_syslog_server_that_takes_for_ever_is_given_up(scene: Scene, *, shakes_hands: bool) -> None:
     """Though no single wait for it is long: it reads a little now and then, or drips in the TLS handshake."""
