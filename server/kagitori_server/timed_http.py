@@ -6,9 +6,18 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import socket
 import ssl
 import threading
+
+
+def is_loopback(host: str) -> bool:
+    """Whether HTTP without TLS may be spoken with a host: its name is `localhost`, or an address of this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Deadline:
