@@ -6,9 +6,18 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import socket
 import ssl
 import threading
+
+
+def is_loopback(host: str) -> bool:
+    """Whether HTTP without TLS may be spoken with a host: its name is `localhost`, or an address of this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Deadline:
@@ -42,6 +51,27 @@ class Deadline:
                 _shut(self._connected)
 
 
+def reached(host: str, port: int, seconds: float | None, deadline: Deadline | None) -> socket.socket:
+    """Connected to the first address of the host that answers: a name may have any number that don't, and `seconds` is
+    for each. What follows is to be watched anew if it's wrapped. Raises OSError."""
+    failure: OSError = ConnectionError()
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        plain = socket.socket(family, kind, protocol)
+        try:
+            plain.settimeout(seconds)
+            if deadline is not None:
+                deadline.watch(plain)
+            plain.connect(address)
+        except OSError as error:
+            plain.close()
+            failure = error
+            if deadline is not None and deadline.passed:
+                break
+        else:
+            return plain
+    raise failure
+
+
 class TimedConnection(http.client.HTTPConnection):
     """A connection that a deadline watches from the first byte of the TLS handshake."""
 
@@ -63,7 +93,7 @@ class TimedConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """TCP, and TLS where it is wanted."""
-        secured = plain = self.sock = self._reached()
+        secured = plain = self.sock = reached(self.host, self.port, self.timeout, self._deadline)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._trusted is not None:
             secured = self._trusted.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
@@ -72,26 +102,6 @@ class TimedConnection(http.client.HTTPConnection):
             self._deadline.watch(secured)
         if isinstance(secured, ssl.SSLSocket):
             secured.do_handshake()
-
-
-    def _reached(self) -> socket.socket:
-        """Connected to the first address of the host that answers: a name may have any number that don't."""
-        failure: OSError = ConnectionError()
-        for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
-            plain = socket.socket(family, kind, protocol)
-            try:
-                plain.settimeout(self.timeout)
-                if self._deadline is not None:
-                    self._deadline.watch(plain)
-                plain.connect(address)
-            except OSError as error:
-                plain.close()
-                failure = error
-                if self._deadline is not None and self._deadline.passed:
-                    break
-            else:
-                return plain
-        raise failure
 
 
 def _shut(connected: socket.socket) -> None:

@@ -24,6 +24,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceResponse,
 )
 from tests.support.receivers import OK, Answer, Authority, HttpReceiver, Post, SyslogReceiver, until
+from tests.support.unresponsive import deaf_addresses, dripping
 
 from kagitori_server.audit.trail import Trail, open_trail
 from kagitori_server.sinks import Follower, Pace, SinkRefused, SinkTerms, open_sink, stop_all
@@ -260,33 +261,11 @@ def test_a_sink_that_hangs_is_in_nobodys_way(scene: Scene, receiver: HttpReceive
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
 def test_a_receiver_that_never_comes_to_an_end_is_given_up(scene: Scene, head: bytes, *, secured: bool) -> None:
     """Though no single wait for it is long: a header without an end, a body that drips."""
-    ending = threading.Event()
-
-    def drip(connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError), scene.authority.context.wrap_socket(
-            connection, server_side=True
-        ) if secured else connection as taken_up:
-            taken_up.recv(65_536)
-            taken_up.sendall(head)
-            while not ending.wait(0.05):
-                taken_up.sendall(b"x")
-
-    def serve(listening: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=drip, args=(listening.accept()[0],), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        threading.Thread(target=serve, args=(listening,), daemon=True).start()
-        scheme = "https" if secured else "http"
-        follower = scene.follow(f"{scheme}://127.0.0.1:{listening.getsockname()[1]}/", seconds=0.4)
+    with dripping(head, scene.authority.context if secured else None) as port:
+        follower = scene.follow(f"{'https' if secured else 'http'}://127.0.0.1:{port}/", seconds=0.4)
         scene.append(1)
-        try:
-            until(lambda: follower.status().failures > 1, 5)
-        finally:
-            ending.set()
-            listening.shutdown(socket.SHUT_RDWR)
-        assert follower.status().delivered == 0
+        until(lambda: follower.status().failures > 1, 5)
+    assert follower.status().delivered == 0
 
 
 def test_one_process_at_a_time_follows_a_chain(scene: Scene, receiver: HttpReceiver) -> None:
@@ -345,6 +324,23 @@ def test_syslog_servers_that_hang_up(scene: Scene) -> None:
             scene.append(1)
             time.sleep(0.1)
         until(lambda: len({message.rpartition(b'"eventID":')[2] for message in server.messages}) == 5)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_a_syslog_server_of_many_addresses_that_never_answer(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    """All of them together get no more time than one."""
+    with deaf_addresses(20) as found:
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        trusted = ssl.create_default_context(cadata=scene.authority.pem)
+        syslog = Syslog(Place(transport, "syslog.example", 6514), trusted, 0.4, "host", 1)
+        began = time.monotonic()
+        with pytest.raises(DeliveryFailed, match="TimeoutError") as given_up:
+            syslog.deliver(Batch("chain-00", "id", 1, [record(1)]))
+        assert time.monotonic() - began < 4
+        assert not given_up.value.too_large
+        syslog.close()
 
 
 @pytest.mark.parametrize("shakes_hands", [True, False])

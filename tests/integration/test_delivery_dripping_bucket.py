@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
 import time
 
 import pytest
 from tests.support.s3_server import ACCESS_KEY_ID, SECRET
+from tests.support.unresponsive import dripping
 
 from kagitori_server.delivery.destination import DestinationFailed
 from kagitori_server.delivery.s3 import Bucket, S3Destination
@@ -16,22 +14,8 @@ from kagitori_server.delivery.s3 import Bucket, S3Destination
 
 def test_calls_are_given_up_in_time_and_made_again_when_they_have_ended() -> None:
     """Though no single wait is long; meanwhile no more calls are begun."""
-    ending = threading.Event()
-
-    def drip(connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            connection.sendall(b"HTTP/1.1 200 OK\r\n")
-            while not ending.wait(0.05):
-                connection.sendall(b"x")
-
-    def serve(listening: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=drip, args=(listening.accept()[0],), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        threading.Thread(target=serve, args=(listening,), daemon=True).start()
-        endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    with dripping(b"HTTP/1.1 200 OK\r\n") as port:
+        endpoint = f"http://127.0.0.1:{port}"
         bucket = S3Destination(Bucket("b", "us-east-1", endpoint, "", ACCESS_KEY_ID, SECRET), seconds=0.5)
         began = time.monotonic()
         with pytest.raises(DestinationFailed, match="took too long"):
@@ -39,8 +23,6 @@ def test_calls_are_given_up_in_time_and_made_again_when_they_have_ended() -> Non
         with pytest.raises(DestinationFailed, match="no end yet"):
             bucket.get("key")
         assert time.monotonic() - began < 5
-        listening.shutdown(socket.SHUT_RDWR)
-    ending.set()
     told = "no end yet"
     while "no end yet" in told:
         assert time.monotonic() - began < 20

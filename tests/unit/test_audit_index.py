@@ -15,7 +15,7 @@ import pytest
 from kagitori_server.audit.backwards import event_time
 from kagitori_server.audit.chain import chain_name
 from kagitori_server.audit.identity import IdentityType, SessionFacts, render_identity
-from kagitori_server.audit.index_file import Words, account_word, word
+from kagitori_server.audit.index_file import Words, account_word, file_hash, word
 from kagitori_server.audit.indexing import Indexer, Indexes
 from kagitori_server.audit.lookup import LookupQuery, lookup_events
 from kagitori_server.audit.matching import Filter, LookupKey, attributes, context_pair, needle, parse_record
@@ -284,12 +284,24 @@ def _foreign(path: Path) -> None:
     database.close()
 
 
+def _of_an_older_release(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE about SET version = version - 1")
+        # Its words are of another form.
+        database.execute("INSERT INTO terms (terms) VALUES ('delete-all')")
+    database.close()
+    seal = path.with_suffix(".sha256")
+    if seal.exists():
+        seal.write_text(file_hash(path))
+
+
 def _remove(path: Path) -> None:
     path.unlink()
 
 
 @pytest.mark.parametrize(("which", "damage"), [
     ("all", _cut), ("all", _overwrite), ("all", _empty), ("all", _foreign), ("all", _remove),
+    ("all", _of_an_older_release), ("sealed", _of_an_older_release),
     ("sealed", _flip), ("sealed", _overwrite), ("sealed", _remove), ("open", _cut), ("open", _flip),
 ])
 def test_a_damaged_index_is_made_anew(log: Log, damage: Callable[[Path], None], which: str) -> None:

@@ -255,6 +255,22 @@ def test_a_trail_is_sound_while_it_is_pruned(kept: Kept, tmp_path: Path, chain: 
     assert not verify(kept.root, prune).sound
 
 
+def test_what_was_altered_is_reported_though_it_is_pruned_meanwhile(kept: Kept) -> None:
+    """Another look would find nothing of it."""
+    path = kept.chain(0) / segment_name(2)
+    path.write_bytes(path.read_bytes().replace(b"Encrypt", b"Decrypt", 1))
+
+    def prune(progress: Progress) -> None:
+        if progress.segment == segment_name(4):
+            kept.keep(Keeping(retention_days=30))
+
+    found = verify(kept.root, prune)
+    assert not path.exists()
+    assert not found.sound
+    assert "was altered" in found.chains[0].problems[0].description
+    assert verify(kept.root).sound
+
+
 def test_only_what_is_wrong_is_looked_at_again(kept: Kept) -> None:
     """And just if segments went meanwhile."""
     looks = []

@@ -7,13 +7,13 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.inprocess import START, InProcess
 from tests.support.issuer import AUDIENCE, Issuer, SigningKey, compact
+from tests.support.unresponsive import deaf_addresses
 
 from kagitori_server.bootstrap.certificates import prepare
 from kagitori_server.federation.fetching import FetchFailed, HttpsFetcher, fetchable
@@ -238,15 +238,7 @@ def test_a_handshake_that_never_comes(tmp_path: Path, issuer: Issuer) -> None:
 
 def test_a_name_of_many_addresses_that_never_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them together get no more time than one."""
-    with ExitStack() as opened:
-        deaf = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        address = deaf.getsockname()
-        for _ in range(4):
-            # Beyond the backlog nobody is answered.
-            filling = opened.enter_context(socket.socket())
-            filling.setblocking(False)
-            filling.connect_ex(address)
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address)] * 20
+    with deaf_addresses(20) as found:
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         fetch, began = HttpsFetcher(ssl.create_default_context(), 0.4), time.monotonic()
         with pytest.raises(FetchFailed, match="took too long"):

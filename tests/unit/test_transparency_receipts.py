@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.logs import TestSigner
@@ -15,7 +16,7 @@ from tests.support.logs import TestSigner
 from kagitori_client.receipts import TrustedKey, verify_receipt
 from kagitori_server.audit.trail import Trail, open_trail
 from kagitori_server.model.errors import KMSInternalException
-from kagitori_server.transparency.log import TransparencyLog
+from kagitori_server.transparency.log import TransparencyLog, Wanted
 from kagitori_server.transparency.notes import verifier_key
 from kagitori_server.transparency.receipts import Receipts
 
@@ -37,6 +38,18 @@ class CountingSigner(TestSigner):
             return signing(message)
 
         key.sign = sign  # type: ignore[method-assign]  # what is counted are the signatures of the real key
+
+
+class CountingLog(TransparencyLog):
+    """Counts the receipts that it's asked for."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.asked: list[int] = []
+
+    def receipts(self, wanted: Sequence[Wanted]) -> list[bytes]:
+        self.asked.append(len(wanted))
+        return super().receipts(wanted)
 
 
 @pytest.fixture
@@ -124,6 +137,26 @@ def test_an_answer_waits_only_so_long(tmp_path: Path, trail: Trail, thread: Thre
     asyncio.run(run())
     patient = Receipts(log, thread)
     assert asyncio.run(_receipt(trail, patient, 2)) is not None
+
+
+def test_nothing_is_made_for_who_does_not_wait_any_more(
+    tmp_path: Path, trail: Trail, thread: ThreadPoolExecutor
+) -> None:
+    """While a tree is far behind, those who gave up leave nothing that gathers."""
+    log = CountingLog(tmp_path / "audit", trail, TestSigner(), "test", time.monotonic, lambda: None)
+    receipts, free = Receipts(log, thread, patience=0.5), threading.Event()
+
+    async def run() -> None:
+        thread.submit(free.wait)
+        try:
+            assert await _crowd(trail, receipts, 600) == [None] * 600
+        finally:
+            free.set()
+        assert await asyncio.wait_for(_receipt(trail, Receipts(log, thread), 1), 30) is not None
+        await _receipt(trail, receipts, 2)
+
+    asyncio.run(run())
+    assert sum(log.asked) <= 256 + 2
 
 
 def test_the_number_of_a_record(trail: Trail) -> None:

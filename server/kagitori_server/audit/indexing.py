@@ -182,7 +182,7 @@ class Indexer:
         if fit:
             self._indexes.trust(path)
         elif may_remove:
-            _log.warning("audit index %s/%s is damaged and made anew", chain, path.name)
+            _log.warning("audit index %s/%s is damaged or of another release, and is made anew", chain, path.name)
             self._indexes.remove(path)
 
     def _sound(self, path: Path, chain_dir: Path) -> bool:

@@ -111,17 +111,24 @@ def verify(
     Raises OSError if the files can't be read; everything else is in the report.
     """
     expected = dict(expected_heads or {})
-    return look_again(root, lambda: _verify(root, progress, expected), lambda report: report.sound)
+    return look_again(root, lambda: _verify(root, progress, expected), _is_settled)
 
 
-def look_again(root: Path, look: Callable[[], _Found], sound: Callable[[_Found], bool]) -> _Found:
-    """What `look` finds in a trail. What isn't sound is looked at again, at most twice, if segments were pruned or
+def _is_settled(report: VerifyReport) -> bool:
+    """Whether a report is as good as one of another look. What is wrong within a segment is: that comes of no pruning,
+    and the next look may find the segment gone."""
+    within = (problem.line is not None and problem.line > 1 for chain in report.chains for problem in chain.problems)
+    return report.sound or any(within)
+
+
+def look_again(root: Path, look: Callable[[], _Found], settled: Callable[[_Found], bool]) -> _Found:
+    """What `look` finds in a trail. What isn't settled is looked at again, at most twice, if segments were pruned or
     archived meanwhile: then it may be that just what was read before and what was read afterwards don't go together.
     """
     for looks_left in reversed(range(_LOOKS)):
         before = _kept(root)
         found = look()
-        if sound(found) or not looks_left or _kept(root) == before:
+        if settled(found) or not looks_left or _kept(root) == before:
             break
     return found
 

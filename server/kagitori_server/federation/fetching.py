@@ -8,14 +8,13 @@ issuers on loopback addresses alone.
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import re
 import ssl
 from urllib.parse import SplitResult, urlsplit
 
 from kagitori_server.federation.keys import DOCUMENT_MAX
 from kagitori_server.policy.strict_json import PolicyJsonError, read_json
-from kagitori_server.timed_http import Deadline, TimedConnection
+from kagitori_server.timed_http import Deadline, TimedConnection, is_loopback
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 """OpenID Connect Discovery 1.0, section 4."""
@@ -88,13 +87,6 @@ def fetchable(url: str, *, plain: bool) -> SplitResult | None:
     parts = urlsplit(url)
     if int(parts.netloc.partition(":")[2] or 1) not in range(1, 65_536):
         return None
-    if parts.scheme == "http" and not (plain and _is_loopback(parts.hostname or "")):
+    if parts.scheme == "http" and not (plain and is_loopback(parts.hostname or "")):
         return None
     return parts
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -11,7 +11,7 @@ import ssl
 from typing import NamedTuple
 
 from kagitori_server.sinks.delivery import Batch, DeliveryFailed
-from kagitori_server.timed_http import Deadline
+from kagitori_server.timed_http import Deadline, reached
 
 _LOG_AUDIT, _WARNING, _INFORMATIONAL = 13, 4, 6
 _SEQUENCE_MAX = 2_147_483_647
@@ -118,7 +118,7 @@ class Syslog:
             datagrams.settimeout(self._seconds)
             datagrams.connect(address)
             return datagrams
-        connection = socket.create_connection((place.host, place.port), self._seconds)
+        connection = reached(place.host, place.port, self._seconds, deadline)
         if place.transport == "tcp":
             return connection
         secured = self._tls.wrap_socket(connection, server_hostname=place.host, do_handshake_on_connect=False)

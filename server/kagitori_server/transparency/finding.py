@@ -46,7 +46,6 @@ class Wanted(NamedTuple):
         """What their lines hold. Others may hold it too: as a name and value that a caller chose."""
         return f'"{self.member}":"{self.value}"'.encode("ascii", "replace")
 
-
     @property
     def word(self) -> str:
         """What they are found by in the index."""

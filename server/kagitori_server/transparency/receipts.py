@@ -43,14 +43,22 @@ class Receipts:
         self._waiting.append(_Waiting(Wanted(seq, event, shown), future))
         if self._working is None:
             self._working = loop.create_task(self._work())
-        await asyncio.wait((future,), timeout=self._patience)
-        return future.result() if future.done() else None
+        try:
+            await asyncio.wait((future,), timeout=self._patience)
+            return future.result() if future.done() else None
+        finally:
+            # Nothing is made for who doesn't wait any more.
+            future.cancel()
+
+    def _next(self) -> list[_Waiting]:
+        waiting = [each for each in self._waiting if not each.future.done()]
+        self._waiting = waiting[_MOST_TOGETHER:]
+        return waiting[:_MOST_TOGETHER]
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while group := self._waiting[:_MOST_TOGETHER]:
-                del self._waiting[:_MOST_TOGETHER]
+            while group := self._next():
                 made: list[bytes] | list[None] = [None] * len(group)
                 try:
                     wanted = [each.wanted for each in group]
