@@ -1,11 +1,13 @@
 """What is measured of keys that sign, agree and the like: a row per operation, its requests and its bare call.
 
-The bare call is what the library `cryptography` needs for the same result, on a key that is open already. Where the
-service is given bytes that have to be read each time (a peer's public key), the bare call reads them too.
+The bare call is what the library `cryptography` needs for the same result, on a key that is open already; of
+ML_KEM_512, which it leaves out, what the libcrypto needs that the service would use. Where the service is given bytes
+that have to be read each time (a peer's public key), the bare call reads them too.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +29,8 @@ from google.protobuf.message import Message
 from benchmarks.deployment import BATCH, Deployment
 from kagitori.kms.v1 import batch_pb2, crypto_service_pb2_grpc, cryptography_pb2, key_service_pb2_grpc, keys_pb2
 from kagitori.kms.v1 import resources_pb2 as r
+from kagitori_keystore.software.libcrypto import SEED_BYTES, LibCrypto
+from kagitori_server.configured import first_libcrypto, known_libcryptos
 
 MESSAGE = b"x" * 1024
 
@@ -138,6 +142,16 @@ def _decapsulate(make: Callable[[], Any]) -> Callable[[], object]:
     return lambda: key.decapsulate(sealed)
 
 
+def _encapsulate_512(library: LibCrypto) -> Callable[[], object]:
+    return library.open_ml_kem_512(os.urandom(SEED_BYTES)).encapsulate
+
+
+def _decapsulate_512(library: LibCrypto) -> Callable[[], object]:
+    key = library.open_ml_kem_512(os.urandom(SEED_BYTES))
+    _, sealed = key.encapsulate()
+    return lambda: key.decapsulate(sealed)
+
+
 def _agree(curve: ec.EllipticCurve) -> Callable[[], object]:
     key = ec.generate_private_key(curve)
     peer = ec.generate_private_key(curve).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -185,6 +199,10 @@ def _rows() -> Iterator[Row]:
     for spec, kind in _ML_KEM.items():
         yield Row(f"{spec} Encapsulate", "Encapsulate", partial(_encapsulate, kind.generate), batched=False)
         yield Row(f"{spec} Decapsulate", "Decapsulate", partial(_decapsulate, kind.generate), batched=False)
+    library = first_libcrypto(known_libcryptos())
+    if library is not None:
+        yield Row("ML_KEM_512 Encapsulate", "Encapsulate", partial(_encapsulate_512, library), batched=False)
+        yield Row("ML_KEM_512 Decapsulate", "Decapsulate", partial(_decapsulate_512, library), batched=False)
     for spec in ("ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521"):
         agreed = _CURVES[spec][0]
         yield Row(f"{spec} DeriveSharedSecret", "DeriveSharedSecret", partial(_agree, agreed), batched=False)

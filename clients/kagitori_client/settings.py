@@ -77,14 +77,17 @@ def read_profiles(path: Path) -> dict[str, Settings]:
     """
     try:
         with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            status = os.fstat(file.fileno())
             content = file.read(_MAX_CONFIG + 1)
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise ConfigurationError(f"{path} can't be read: {error.strerror}") from None
+    # Who can change it can have the token that it names sent to a server of their own.
+    if status.st_uid not in {0, os.geteuid()}:
+        raise ConfigurationError(f"{path} belongs to another user")
+    mode = stat.S_IMODE(status.st_mode)
     if mode & 0o022:
-        # Who can change it can have the token that it names sent to a server of their own.
         raise ConfigurationError(f"{path} may be changed by others (mode {mode:04o})", hint=f"chmod go-w {path}")
     if len(content) > _MAX_CONFIG:
         raise ConfigurationError(f"{path} is longer than {_MAX_CONFIG:,} bytes: that is no configuration")

@@ -28,7 +28,7 @@ from kagitori.kms.v1.keys_pb2 import (
     TagResourceRequest,
     UntagResourceRequest,
 )
-from kagitori.kms.v1.resources_pb2 import KeySpec, KeyState, Origin, Tag
+from kagitori.kms.v1.resources_pb2 import KeySpec, KeyState, KeyUsage, Origin, Tag
 
 AWS_ACCOUNT = "111122223333"
 HERE = "000000000000"
@@ -285,6 +285,30 @@ def test_a_key_that_only_says_it_was_moved_gets_nothing(
         assert not aliases
         client.keys.UntagResource(UntagResourceRequest(key_id=trap, tag_keys=["kagitori:imported-from"]))
     assert _outcomes(move("--key", arn, "--material", f"{arn}=theirs"))[arn]["outcome"] == "created"
+
+
+@pytest.mark.parametrize(
+    "trap", [{"origin": Origin.ORIGIN_EXTERNAL}, {"multi_region": True}, {"key_spec": KeySpec.KEY_SPEC_RSA_2048}],
+    ids=lambda trap: next(iter(trap)),
+)
+def test_a_key_of_another_kind_gets_nothing_under_the_planned_policy_either(
+    kms: Any, target: DevServer, move: Callable[..., Result], trap: dict[str, Any]
+) -> None:
+    """Its maker would know the material, or have it in a replica under another policy."""
+    arn = kms.create_key(Policy=_policy(AWS_ACCOUNT))["KeyMetadata"]["Arn"]
+    alias = f"alias/coveted-{next(iter(trap))}"
+    kms.create_alias(AliasName=alias, TargetKeyId=arn)
+    tag = Tag(tag_key="kagitori:imported-from", tag_value=f"{arn} unfinished")
+    usage = KeyUsage.KEY_USAGE_ENCRYPT_DECRYPT
+    with target.client() as client:
+        made = client.keys.CreateKey(CreateKeyRequest(policy=_policy(HERE), tags=[tag], key_usage=usage, **trap))
+        there = made.key_metadata.arn
+        refused = move("--key", arn)
+        row = _outcomes(refused)[arn]
+        assert (refused.code, row["outcome"], row["arn"]) == (1, "failed", there)
+        assert not client.keys.ListAliases(ListAliasesRequest(key_id=there)).aliases
+        client.keys.UntagResource(UntagResourceRequest(key_id=there, tag_keys=["kagitori:imported-from"]))
+    assert _outcomes(move("--key", arn))[arn]["outcome"] == "created"
 
 
 def test_without_the_map_policies_lock_nobody_out(kms: Any, aws: DevServer, target: DevServer, tmp_path: Path,

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import hashlib
 import json
-import shutil
 import socket
 import ssl
 import subprocess
@@ -192,7 +191,6 @@ def test_other_paths(hand: ByHand, path: str) -> None:
     assert (answer.status, answer.error) == (404, "InvalidUriPathException")
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl isn't installed")
 def test_curl(proxy: Proxy) -> None:
     """The specification wants that curl can be used to find out what is wrong (appendix D)."""
     command = [

@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from kagitori_server.audit import portions as reading
 from kagitori_server.audit.asked import LookupQuery
 from kagitori_server.audit.identity import IdentityType, render_identity
 from kagitori_server.audit.indexing import Indexer, Indexes
+from kagitori_server.audit.lookup import lookup_events
 from kagitori_server.audit.matching import LookupKey
 from kagitori_server.audit.portions import Follower, Following, Portion
 from kagitori_server.audit.record import CallFacts, render_record
@@ -102,6 +104,20 @@ def test_a_backlog_comes_first(follower: Follower, trails: list[Trail]) -> None:
     trails[1].append_blocking(record(251, "Decrypt"))
     assert numbers(portions(follower, after(signs, found))) == [250]
     assert numbers(portions(follower, replace(TAIL, backlog=2, request_id="r-250"))) == [249, 251]
+
+
+def test_a_backlog_that_is_looked_for_long_says_that_it_goes_on(
+    follower: Follower, trails: list[Trail], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits gives up a stream that says nothing for a minute."""
+    monkeypatch.setattr(reading, "lookup_events", partial(lookup_events, scan_bytes=20_000))
+    for number in range(250):
+        trails[0].append_blocking(record(number, "Sign" if number in (3, 240) else "Decrypt"))
+    found = portions(follower, replace(TAIL, query=replace(ALL, filters=((LookupKey.EVENT_NAME, "Sign"),)), backlog=2))
+    assert numbers(found) == [3, 240]
+    assert sum(not portion.events for portion in found[:-1]) >= 5
+    assert [portion.complete for portion in found] == [False] * (len(found) - 1) + [True]
+    assert len({portion.resume_token for portion in found}) == 1
 
 
 def test_a_long_backlog_is_not_held_in_memory(follower: Follower, trails: list[Trail]) -> None:

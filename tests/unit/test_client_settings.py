@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -116,6 +117,19 @@ def test_a_file_that_others_can_change(tmp_path: Path, mode: int) -> None:
     path.chmod(mode)
     with pytest.raises(ConfigurationError, match=rf"may be changed by others \(mode {mode:04o}\)"):
         read_profiles(path)
+
+
+def test_a_file_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They can change it as well; one of root's, as in a container, is read."""
+    path = _write(tmp_path, f"[profiles.default]\nendpoint = '{A}'\n")
+    if os.geteuid() == 0:
+        os.chown(path, 12345, -1)
+    else:  # who can't give it away is somebody else
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
+        read_profiles(path)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid)
+    assert read_profiles(path)
 
 
 def test_written_profiles_read_back(tmp_path: Path) -> None:

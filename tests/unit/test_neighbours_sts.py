@@ -228,7 +228,7 @@ def test_records_tell_of_past_sessions(service: InProcess) -> None:
     new_role(service, trust_policy=trust(ALICE))
     policy = statement("kms:ListKeys")
     answer = assume(service, alice, policy=policy, tags=[{"key": "team", "value": "red"}])
-    past = PastSessions((ASSUME_ROLE, ASSUME_ROW), lambda: service.audit_text().encode().splitlines())
+    past = PastSessions((ASSUME_ROLE, ASSUME_ROW), lambda: [service.audit_text().encode().splitlines()])
     found = past.find(answer.credentials.access_key_id)
     assert found is not None
     assert (found.policy, found.tags) == (policy, {"team": "red"})

@@ -29,6 +29,7 @@ from kagitori_server.audit.chain import format_line
 from kagitori_server.model.call import Evidence
 from kagitori_server.model.errors import AccessDeniedException
 from kagitori_server.operations.shapes.decisions import Outcome
+from kagitori_server.simulation import running
 from kagitori_server.simulation.judging import Verdict
 from kagitori_server.simulation.tally import Tally
 
@@ -279,6 +280,22 @@ def test_sessions_are_decided_with_their_own_policy(service: InProcess) -> None:
     result = simulate(service, identity_policy=change)
     assert result.found == [("s1", "kms:Encrypt", "ALLOWED", "IMPLICIT_DENY", 1)]
     assert result.reasons == {"SESSION_GONE": 2}
+
+
+def test_progress_is_told_while_past_sessions_are_looked_for(
+    service: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits gives up a stream that says nothing for a minute."""
+    monkeypatch.setattr(running, "PROGRESS_SECONDS", 0.0)
+    role, alice = _role(service)
+    key = new_key(service).arn
+    change = {"principal_arn": role, "policy_name": "use", "policy_document": identity_policy("kms:Decrypt")}
+    without = simulate(service, identity_policy=change).progress
+    assert [each.records_read > 0 for each in without] == [False, True, True]
+    session = {"role_arn": role, "role_session_name": "s1"}
+    used(service, service.call("AssumeRole", session, token=alice).token, key)
+    found = simulate(service, identity_policy=change).progress
+    assert [each.records_read > 0 for each in found] == [False, False, True, True]
 
 
 def test_past_sessions_have_their_tags_and_source_identity(service: InProcess) -> None:

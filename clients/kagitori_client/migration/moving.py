@@ -39,8 +39,8 @@ from kagitori_client.migration.plan import ORIGIN_TAG, Plan
 from kagitori_client.migration.source import SourceKey
 
 _NOT_OURS = (
-    "a key here has the tag of this one, but another policy or grants: remove the tag if it isn't the one that was "
-    "moved, and finish by hand if it is"
+    "a key here has the tag of this one, but another policy, kind or origin, or grants: remove the tag if it isn't the "
+    "one that was moved, and finish by hand if it is"
 )
 _UNFINISHED = " unfinished"
 """Behind the ARN in the tag of a key that isn't yet all that was planned."""
@@ -138,8 +138,15 @@ class Moving:
         return arn
 
     def _is_ours(self, plan: Plan, arn: str) -> bool:
-        """Whether a key that carries the tag is under those whom the plan names and nobody else. Who may make keys and
-        tag them could have made one to be given aliases and material that aren't theirs."""
+        """Whether a key that carries the tag is as it would be made, under those whom the plan names and nobody else.
+        Who may make keys and tag them could have made one to be given aliases and material that aren't theirs."""
+        source = plan.source
+        found = self._client.keys.DescribeKey(DescribeKeyRequest(key_id=arn)).key_metadata
+        # Imported material, and that of a replica elsewhere, is known or usable to others whatever the policy says.
+        if (KeySpec.Name(found.key_spec), KeyUsage.Name(found.key_usage), Origin.Name(found.origin)) != (
+            f"KEY_SPEC_{source.key_spec}", f"KEY_USAGE_{source.key_usage}", f"ORIGIN_{source.origin}"
+        ) or found.multi_region != (source.multi_region_type is not None):
+            return False
         policy = json.loads(self._client.keys.GetKeyPolicy(GetKeyPolicyRequest(key_id=arn)).policy)
         if plan.policy is not None:
             as_planned = policy == json.loads(plan.policy)

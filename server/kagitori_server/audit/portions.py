@@ -137,6 +137,9 @@ class Follower:
             left -= sum(not _own(event, asked.request_id) for event in page.events)
             if page.next_token is None:
                 break
+            if not page.events:
+                # Where what is looked for is rare, the look-up can take long: whoever waits is told that it goes on.
+                yield Portion((), token, complete=False)
             place = _Page(page.next_token, 0)
         for place in reversed(pages):
             newest = self._again(asked, ends, place)

@@ -34,6 +34,7 @@ SLICE_SECONDS = 0.0005
 PROGRESS_SECONDS = 0.5
 """Between two messages of progress."""
 _ASSUME_ROLE = b'"eventName":"AssumeRole"'
+_ASSUMED = b'"type":"AssumedRole"'
 _RETRY_SECONDS = 10.0
 _KNOWN = 10_000
 _KNOWN_BYTES = 4_096
@@ -88,16 +89,10 @@ class Simulations:
     ) -> Generator[SimulatePolicyResponse, None, None]:
         replay = Replay(self._root, start, end, _needles(context.account, change))
         pace = _Pace(self._monotonic, self._pause)
-
-        def assumptions() -> Iterator[bytes]:
-            needles = [_of_account(context.account), _ASSUME_ROLE]
-            for block in Replay(self._root, max(0.0, start - LONGEST_SECONDS), end, needles).blocks():
-                pace.step()
-                if stopped():
-                    return
-                yield from block.lines
-
-        past = PastSessions(self._assuming, assumptions)
+        needles = [_of_account(context.account), _ASSUME_ROLE]
+        past = PastSessions(self._assuming, lambda: _lines_of(
+            Replay(self._root, max(0.0, start - LONGEST_SECONDS), end, needles), pace, stopped
+        ))
         judge = Judge(context.services, self._rows, context.lookup, change, past)
         period = (second_text(start), None if end is None else second_text(end))
         tally = Tally()
@@ -113,6 +108,10 @@ class Simulations:
         yield progress()
         told = self._monotonic()
         for block in replay.blocks():
+            for _ in _read_if_wanted(past, block.lines):
+                if self._monotonic() - told >= PROGRESS_SECONDS:
+                    yield progress()
+                    told = self._monotonic()
             for line in block.lines:
                 reading.take(line)
                 pace.step()
@@ -130,6 +129,20 @@ class Simulations:
         yield from tally.take_findings()
         yield from tally.undecided()
         yield progress(finished=True)
+
+
+def _lines_of(replay: Replay, pace: _Pace, stopped: Callable[[], bool]) -> Iterator[list[bytes]]:
+    for block in replay.blocks():
+        pace.step()
+        if stopped():
+            return
+        yield block.lines
+
+
+def _read_if_wanted(past: PastSessions, lines: list[bytes]) -> Iterator[None]:
+    """Before a call of these is decided by them: it can take long, and whoever waits is told that it goes on."""
+    if any(_ASSUMED in line for line in lines):
+        yield from past.read()
 
 
 class _Outcome(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kagitori_server.audit.matching import parse_record
@@ -24,34 +24,39 @@ class PastSessions:
     """Found by the id of their token or access key. The records are read when the first is wanted; kept are at most
     `_MOST`, the later ones. For one thread."""
 
-    def __init__(self, rows: Sequence[Operation], lines: Callable[[], Iterable[bytes]]) -> None:
-        """`rows` are AssumeRole's of AdminService and of STS, `lines` gives the lines that may tell of it."""
+    def __init__(self, rows: Sequence[Operation], blocks: Callable[[], Iterable[Iterable[bytes]]]) -> None:
+        """`rows` are AssumeRole's of AdminService and of STS, `blocks` gives the lines that may tell of it."""
         self._rows = rows
-        self._lines = lines
+        self._blocks = blocks
         self._found: dict[str, AssumedSession] | None = None
 
     def find(self, credential_id: str) -> AssumedSession | None:
         """What was settled for that session, but for the source identity; None if no record tells."""
-        if self._found is None:
-            self._found = self._read()
-        return self._found.get(credential_id)
+        for _ in self.read():
+            pass
+        return None if self._found is None else self._found.get(credential_id)
 
-    def _read(self) -> dict[str, AssumedSession]:
+    def read(self) -> Iterator[None]:
+        """Reads the records unless that was done, and comes back after each block: there may be many."""
+        if self._found is not None:
+            return
         found: dict[str, AssumedSession] = {}
         # Many sessions are alike but for their ids.
         alike: dict[tuple[Any, ...], AssumedSession] = {}
-        for line in self._lines():
-            told = self._told(parse_record(line) or {})
-            if told is None:
-                continue
-            credential_ids, session = told
-            if len(alike) >= _MOST:
-                alike.clear()
-            for credential_id in credential_ids:
-                if len(found) >= 2 * _MOST:
-                    del found[next(iter(found))]
-                found[credential_id] = alike.setdefault((session.policy, tuple(session.tags.items())), session)
-        return found
+        for block in self._blocks():
+            for line in block:
+                told = self._told(parse_record(line) or {})
+                if told is None:
+                    continue
+                credential_ids, session = told
+                if len(alike) >= _MOST:
+                    alike.clear()
+                for credential_id in credential_ids:
+                    if len(found) >= 2 * _MOST:
+                        del found[next(iter(found))]
+                    found[credential_id] = alike.setdefault((session.policy, tuple(session.tags.items())), session)
+            yield
+        self._found = found
 
     def _told(self, record: Mapping[str, Any]) -> tuple[tuple[str, ...], AssumedSession] | None:
         """(ids of the session's token and access key, what was settled)."""
