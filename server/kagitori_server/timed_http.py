@@ -78,7 +78,11 @@ class TimedConnection(http.client.HTTPConnection):
         """Connected to the first address of the host that answers: a name may have any number that don't."""
         failure: OSError = ConnectionError()
         for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
-            plain = socket.socket(family, kind, protocol)
+            try:
+                plain = socket.socket(family, kind, protocol)
+            except OSError as error:  # names have IPv6 addresses on machines that have no IPv6, too
+                failure = error
+                continue
             try:
                 plain.settimeout(self.timeout)
                 if self._deadline is not None:
