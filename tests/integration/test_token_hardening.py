@@ -203,17 +203,20 @@ def test_a_worker_leaves_no_dumps_and_shows_its_memory_to_nobody() -> None:
     assert done.stdout == "0 (0, 0)\n"
 
 
-def test_a_worker_does_that_first(token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that a server has started, whatever the server's own limits are."""
-    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
-    program = (
-        "import os, resource; from kagitori_keystore.pkcs11 import worker;"
-        f"resource.setrlimit(resource.RLIMIT_CORE, ({hard}, {hard})); worker.main()"
-    )
+def workers_begin_with(statement: str, token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the workers that are started run this before all else."""
+    program = f"{statement}; from kagitori_keystore.pkcs11 import worker; worker.main()"
     shim = token.place / "python"
     shim.write_text(f"#!/bin/sh\nexec {sys.executable} -P -c '{program}'\n")
     shim.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(shim))
+
+
+def test_a_worker_does_that_first(token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that a server has started, whatever the server's own limits are."""
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    raised = f"import resource; resource.setrlimit(resource.RLIMIT_CORE, ({hard}, {hard}))"
+    workers_begin_with(raised, token, monkeypatch)
     store = token.open()
     works(store)
     limits = Path(f"/proc/{worker_of(token)}/limits").read_text().splitlines()
@@ -247,6 +250,17 @@ def test_a_worker_of_another_user_is_told_nothing(token: Token, monkeypatch: pyt
     monkeypatch.undo()
     client.hello()
     client.close()
+    store.close()
+
+
+def test_a_worker_serves_its_own_user_alone(token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever else reaches its socket, and were it with the PIN."""
+    workers_begin_with("import os; ours = os.geteuid(); os.geteuid = lambda: ours + 1", token, monkeypatch)
+    with pytest.raises(StoreLost):
+        token.open(start_seconds=2.0)
+    monkeypatch.undo()
+    store = token.open()
+    works(store)
     store.close()
 
 
