@@ -9,6 +9,7 @@ import pickle
 import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -129,6 +130,23 @@ def test_an_older_library_is_refused(tmp_path: Path) -> None:
     source.write_text("unsigned long OpenSSL_version_num(void) { return 0x30500000UL; }\n")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "hollow.so", source], check=True, timeout=60)
     assert refusal(str(tmp_path / "hollow.so")) == f"{tmp_path / 'hollow.so'} is no libcrypto of OpenSSL"
+
+
+def test_the_machines_configuration_of_openssl_has_no_say(tmp_path: Path) -> None:
+    """One by which the library's shared context would find no algorithm at all, as on machines set to FIPS alone."""
+    settings = tmp_path / "openssl.cnf"
+    settings.write_text("openssl_conf = init\n[init]\nalg_section = evp\n[evp]\ndefault_properties = fips=yes\n")
+    program = (
+        "import sys; from kagitori_keystore.software.libcrypto import LibCrypto;"
+        "key = LibCrypto(sys.argv[1]).open_ml_kem_512(bytes(range(64)));"
+        "secret, ciphertext = key.encapsulate();"
+        "print(key.public_bytes().hex(), key.decapsulate(ciphertext) == secret)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, carried()], env={**os.environ, "OPENSSL_CONF": str(settings)}, check=True,
+        stdout=subprocess.PIPE, text=True, timeout=60,
+    )
+    assert done.stdout.split() == [libcrypto().open_ml_kem_512(SEED).public_bytes().hex(), "True"]
 
 
 def test_eight_threads_use_one_key_at_once() -> None:
