@@ -56,7 +56,11 @@ def reached(host: str, port: int, seconds: float | None, deadline: Deadline | No
     for each. What follows is to be watched anew if it's wrapped. Raises OSError."""
     failure: OSError = ConnectionError()
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        plain = socket.socket(family, kind, protocol)
+        try:
+            plain = socket.socket(family, kind, protocol)
+        except OSError as error:  # names have IPv6 addresses on machines that have no IPv6, too
+            failure = error
+            continue
         try:
             plain.settimeout(seconds)
             if deadline is not None:

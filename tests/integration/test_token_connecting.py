@@ -16,9 +16,11 @@ from tests.support.keystore_parts import HOME, KEY
 from tests.support.tokens import LABEL, PIN, MemoryCounter, Token, fresh_token, gone, run_softhsm, worker_of
 
 from kagitori_keystore.algorithms import KeySpec
-from kagitori_keystore.base import ErrorKind, RequestRefused, StoreLost
+from kagitori_keystore.base import ErrorKind, RequestRefused, StoreLost, TooSlow
+from kagitori_keystore.pkcs11.client import WorkerClient
 from kagitori_keystore.pkcs11.settings import ConnectFault, ConnectRefused, TokenSettings
 from kagitori_keystore.pkcs11.store import open_token
+from kagitori_keystore.pkcs11.wire import Op
 
 WRONG = b"not the PIN"
 
@@ -236,3 +238,11 @@ def test_a_pin_that_the_token_does_not_take_changes_nothing(token: Token, pin: b
         store.change_pin(pin)
     store.close()
     token.open().close()
+
+
+def test_a_call_whose_time_is_over_does_not_wait_for_a_worker_that_is_being_started(token: Token) -> None:
+    """As one that has waited for its place for all of its time."""
+    client = WorkerClient(token.settings, PIN)
+    with client._lock, pytest.raises(TooSlow):
+        client.call(Op.RANDOM, -0.5, b"\x00\x00\x00\x20")
+    client.close()

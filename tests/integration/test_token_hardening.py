@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support.failing_modules import FailingToken, Function, failing
 from tests.support.keystore_parts import HOME, KEY
-from tests.support.tokens import LABEL, PIN, Token, fresh_token, kill_worker
+from tests.support.tokens import LABEL, PIN, Token, fresh_token, kill_worker, worker_of
 
 from kagitori_keystore.algorithms import KeySpec
-from kagitori_keystore.base import StoreLost
+from kagitori_keystore.base import SessionLost, StoreLost
 from kagitori_keystore.ciphertext import parse
+from kagitori_keystore.pkcs11.client import WorkerClient
 from kagitori_keystore.pkcs11.references import decode
 from kagitori_keystore.pkcs11.settings import ConnectRefused
 from kagitori_keystore.pkcs11.store import Pkcs11KeyStore
@@ -149,8 +152,9 @@ def test_an_object_that_others_plant_does_not_stand_beside_a_key(token: Token) -
 
 @pytest.mark.parametrize(
     ("spec", "lie"),
-    [(AES, "extractable"), (KeySpec.HMAC_256, "extractable"), (KeySpec.ECC_NIST_P256, "extractable"),
-     (KeySpec.ECC_NIST_P256, "garbled"), (KeySpec.ECC_NIST_EDWARDS25519, "garbled")],
+    [(AES, "extractable"), (AES, "legible"), (AES, "visible"), (KeySpec.HMAC_256, "extractable"),
+     (KeySpec.ECC_NIST_P256, "extractable"), (KeySpec.ECC_NIST_P256, "garbled"),
+     (KeySpec.ECC_NIST_EDWARDS25519, "garbled")],
 )
 def test_keys_that_are_not_as_asked_are_not_kept(behind: FailingToken, spec: KeySpec, lie: str) -> None:
     """A token that makes them so is refused with, and holds nothing of them."""
@@ -197,3 +201,100 @@ def test_a_worker_leaves_no_dumps_and_shows_its_memory_to_nobody() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True)
     assert done.stdout == "0 (0, 0)\n"
+
+
+def workers_begin_with(statement: str, token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the workers that are started run this before all else."""
+    program = f"{statement}; from kagitori_keystore.pkcs11 import worker; worker.main()"
+    shim = token.place / "python"
+    shim.write_text(f"#!/bin/sh\nexec {sys.executable} -P -c '{program}'\n")
+    shim.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(shim))
+
+
+def test_a_worker_does_that_first(token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that a server has started, whatever the server's own limits are."""
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    raised = f"import resource; resource.setrlimit(resource.RLIMIT_CORE, ({hard}, {hard}))"
+    workers_begin_with(raised, token, monkeypatch)
+    store = token.open()
+    works(store)
+    limits = Path(f"/proc/{worker_of(token)}/limits").read_text().splitlines()
+    assert [line.split()[4:6] for line in limits if line.startswith("Max core file size")] == [["0", "0"]]
+    store.close()
+
+
+@pytest.mark.parametrize("unlimited", [False, True])
+def test_a_worker_locks_its_memory_where_it_may_lock_all(unlimited: bool) -> None:
+    """Under a limit it locks nothing, for a later allocation could fail; where the system refuses, it says so."""
+    limit = "(resource.RLIM_INFINITY,) * 2" if unlimited else "(8 << 20, 8 << 20)"
+    program = (
+        "import resource; from kagitori_keystore.pkcs11 import worker;"
+        f"resource.getrlimit = lambda _: {limit}; worker._harden();"
+        "print(next(line for line in open('/proc/self/status') if line.startswith('VmLck')).split()[1])"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, capture_output=True, text=True)
+    assert (int(done.stdout) > 0) is (unlimited and not done.stderr)
+    assert done.stderr in ("", "a token's worker could not lock its memory\n" if unlimited else "")
+
+
+def test_a_worker_of_another_user_is_told_nothing(token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever listens there would get a proof of the PIN to guess it by, and then all plaintexts."""
+    store = token.open()
+    works(store)
+    client = WorkerClient(replace(token.settings, start_seconds=1.0), PIN)
+    ours = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: ours + 1)
+    with pytest.raises(SessionLost):
+        client.hello()
+    monkeypatch.undo()
+    client.hello()
+    client.close()
+    store.close()
+
+
+def test_a_worker_serves_its_own_user_alone(token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever else reaches its socket, and were it with the PIN."""
+    workers_begin_with("import os; ours = os.geteuid(); os.geteuid = lambda: ours + 1", token, monkeypatch)
+    with pytest.raises(StoreLost):
+        token.open(start_seconds=2.0)
+    monkeypatch.undo()
+    store = token.open()
+    works(store)
+    store.close()
+
+
+@pytest.mark.parametrize("part", ["modulus", "public-exponent"])
+def test_rsa_keys_of_another_size_or_exponent_are_not_kept(behind: FailingToken, part: str) -> None:
+    """A token that makes weaker ones than asked."""
+    store = behind.token.open()
+    works(store)
+    before = behind.token.key_files()
+    behind.fail(Function.GET_ATTRIBUTE_VALUE, part)
+    with pytest.raises(StoreLost, match="the token made another RSA key than asked"):
+        store.generate(KeySpec.RSA_2048, HOME, KEY)
+    behind.recover()
+    assert behind.token.key_files() == before
+    works(store)
+    store.close()
+
+
+def test_what_a_module_answers_against_all_rules_costs_one_call(
+    behind: FailingToken, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The worker goes on, and its report of what happened shows no text that the module gave."""
+    store = behind.token.open()
+    ref = store.generate(AES, HOME, KEY)
+    kill_worker(behind.token)
+    works(store)
+    worker = worker_of(behind.token)
+    behind.fail(Function.GET_ATTRIBUTE_VALUE, "kind")
+    with pytest.raises(StoreLost, match=r"^the token failed$"):
+        store.encrypt(HOME, KEY, ref, b"data", b"")
+    behind.recover()
+    store.encrypt(HOME, KEY, ref, b"data", b"")
+    assert worker_of(behind.token) == worker
+    said = capfd.readouterr().err
+    assert "a token's worker failed at CHECK: " in said
+    assert "2147483647" not in said
+    store.close()

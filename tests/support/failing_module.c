@@ -3,7 +3,9 @@
  * REAL_MODULE is the path of the module behind. Before each call of a function the file FAULT_FILE is read, if it is
  * there: "INDEX ACTION", where INDEX is the function's place in CK_FUNCTION_LIST (from 0) and ACTION is hang, crash,
  * exit, or a number: the return value, given without calling the module behind. With the actions extractable and garbled,
- * C_GetAttributeValue calls it and says then that a key may leave the token, or that a point is all zeros.
+ * C_GetAttributeValue calls it and says then that a key may leave the token, or that a point is all zeros; with legible,
+ * visible, modulus, public-exponent and kind, that a key isn't sensitive or private, that an RSA key is of fewer bits or
+ * another exponent, or that a key is of no known type.
  */
 #include <dlfcn.h>
 #include <signal.h>
@@ -23,8 +25,13 @@ struct attribute {
     void *value;
     unsigned long size;
 };
+#define CKA_PRIVATE 0x2
+#define CKA_SENSITIVE 0x103
 #define CKA_EXTRACTABLE 0x162
 #define CKA_EC_POINT 0x181
+#define CKA_KEY_TYPE 0x100
+#define CKA_MODULUS 0x120
+#define CKA_PUBLIC_EXPONENT 0x122
 static struct list *real, shown;
 static __thread char bent;
 
@@ -45,7 +52,7 @@ static unsigned long fault(int index) {
         raise(SIGSEGV);
     if (!strcmp(action, "exit"))
         _exit(5);
-    if (!strcmp(action, "extractable") || !strcmp(action, "garbled"))
+    if (action[0] < '0' || action[0] > '9')
         bent = action[0];
     return strtoul(action, NULL, 0);
 }
@@ -56,8 +63,16 @@ static void bend(struct attribute *of, unsigned long count) {
             continue;
         if (bent == 'e' && of->type == CKA_EXTRACTABLE)
             *(unsigned char *)of->value = 1;
+        if ((bent == 'l' && of->type == CKA_SENSITIVE) || (bent == 'v' && of->type == CKA_PRIVATE))
+            *(unsigned char *)of->value = 0;
         if (bent == 'g' && of->type == CKA_EC_POINT)
             memset(of->value, 0, of->size);
+        if (bent == 'k' && of->type == CKA_KEY_TYPE)
+            *(unsigned long *)of->value = 0x7fffffff;
+        if (bent == 'm' && of->type == CKA_MODULUS)
+            *(unsigned char *)of->value = 0;
+        if (bent == 'p' && of->type == CKA_PUBLIC_EXPONENT)
+            ((unsigned char *)of->value)[of->size - 1] += 2;
     }
 }
 

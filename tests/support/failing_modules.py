@@ -36,7 +36,8 @@ class FailingToken:
 
     def fail(self, function: Function, action: str) -> None:
         """From now on every call of the function does this: hang, crash, exit, or return a CKR value (0x…). The
-        function GET_ATTRIBUTE_VALUE may also say `extractable` or `garbled`: of keys and of points what isn't so."""
+        function GET_ATTRIBUTE_VALUE may also say of keys and points what isn't so: `extractable`, `legible`, `visible`,
+        `garbled`, `modulus`, `public-exponent`, `kind`."""
         written = self.orders.with_suffix(".new")
         written.write_text(f"{int(function)} {action}\n")
         written.rename(self.orders)

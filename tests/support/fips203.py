@@ -1,6 +1,7 @@
 """ML-KEM-512's encapsulation as FIPS 203 writes it, slow and for tests alone: the peer that isn't OpenSSL.
 
-Held against published vectors by `tests/unit/test_ml_kem_512.py`. Numbers in docstrings are the standard's algorithms.
+Held against published vectors by `tests/unit/test_keystore_libcrypto.py`. Numbers in docstrings are the standard's
+algorithms.
 """
 
 from __future__ import annotations

@@ -246,6 +246,16 @@ def test_a_name_of_many_addresses_that_never_answer(monkeypatch: pytest.MonkeyPa
         assert time.monotonic() - began < 4
 
 
+def test_addresses_of_a_kind_that_the_machine_lacks_are_passed_over(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name may have an IPv6 address first where the kernel has no IPv6. No kernel has the family 63."""
+    address = ("127.0.0.1", int(issuer.url.rpartition(":")[2]))
+    found = [(family, socket.SOCK_STREAM, 0, "", address) for family in (63, socket.AF_INET)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert HttpsFetcher(ssl.create_default_context(), 5)(issuer.url)
+
+
 @pytest.mark.parametrize(
     ("url", "plain", "good"),
     [

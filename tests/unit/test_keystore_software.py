@@ -36,7 +36,7 @@ from kagitori_keystore.base import (
     SymmetricKeyStore,
 )
 from kagitori_keystore.ciphertext import parse
-from kagitori_keystore.software import KekShelf
+from kagitori_keystore.software import KekShelf, SoftwareKeyStore
 
 SPEC = KeySpec.SYMMETRIC_DEFAULT
 REFERENCE_BYTES = 2 + 24 + 32 + 16
@@ -274,6 +274,25 @@ def test_references_are_checked(reference: bytes, material_id: str) -> None:
     with pytest.raises(MaterialCorrupt) as caught:
         MaterialRef(StoreKind.SOFTWARE, reference, material_id)
     assert caught.value.kind is ErrorKind.KEY
+
+
+def test_a_key_is_at_hand_with_all_of_its_materials(shop: Workshop) -> None:
+    """While the key-encryption key is open any is; without it one that isn't kept would have to ask for the root key,
+    whichever of the key's materials it is."""
+    older, newer = (shop.store.generate(SPEC, HOME, KEY) for _ in range(2))
+    store = SoftwareKeyStore(shop.root, shop.shelf, shop.random, domains_cached=1)
+    both = [older.reference, newer.reference]
+    assert not store.is_at_hand(HOME, both)
+    assert store.is_at_hand(HOME, [])
+    store.encrypt(HOME, KEY, newer, b"data", b"")
+    assert store.is_at_hand(HOME, both)
+    store.generate(SPEC, OTHER_REGION, KEY)
+    assert store.is_at_hand(HOME, both[1:])
+    assert not store.is_at_hand(HOME, both)
+    store.encrypt(HOME, KEY, older, b"data", b"")
+    store.generate(SPEC, OTHER_REGION, KEY)
+    assert store.is_at_hand(HOME, both)
+    store.close()
 
 
 def test_error_kinds_are_closed() -> None:

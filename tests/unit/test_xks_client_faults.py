@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import socket
 import time
@@ -27,6 +28,8 @@ HEALTHY = {
 }
 GOOD_KEY = {"keySpec": "AES_256", "keyUsage": ["ENCRYPT", "DECRYPT"], "keyStatus": "ENABLED"}
 METADATA = RequestMetadata("Encrypt", "id", "arn:principal", "arn:key")
+_NO_FAMILY = 63
+"""An address family that no kernel has."""
 
 
 def settings(endpoint: str, ca_file: Path, deadline: float = 5.0) -> XksSettings:
@@ -220,6 +223,41 @@ def test_nobody_answers_the_handshake(tmp_path: Path) -> None:
         store = opened(settings(endpoint, bad.ca_file, 0.4), SECRET, Workshop(tmp_path))
         with pytest.raises(ProxyTooSlow):
             store.health()
+
+
+def test_a_host_of_many_addresses_that_never_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them together get no more time than one."""
+    with BadProxy(tmp_path / "tls", closing) as bad:
+        ca_file = bad.ca_file
+    with contextlib.ExitStack() as held:
+        deaf = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        address = deaf.getsockname()
+        for _ in range(4):
+            # Beyond the backlog nobody is answered.
+            filling = held.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(address)
+        store = opened(settings(f"https://localhost:{address[1]}", ca_file, 0.4), SECRET, Workshop(tmp_path))
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address)] * 20
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        began = time.monotonic()
+        with pytest.raises(ProxyTooSlow):
+            store.health()
+        assert time.monotonic() - began < 4
+        store.close()
+
+
+def test_addresses_of_a_kind_that_the_machine_lacks_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name may have an IPv6 address first where the kernel has no IPv6."""
+    with BadProxy(tmp_path / "tls", saying(200, **HEALTHY)) as bad:
+        store = opened(settings(bad.endpoint, bad.ca_file), SECRET, Workshop(tmp_path))
+        address = ("127.0.0.1", int(bad.endpoint.rpartition(":")[2]))
+        found = [(family, socket.SOCK_STREAM, 0, "", address) for family in (_NO_FAMILY, socket.AF_INET)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        store.health()
+        store.close()
 
 
 def test_certificates_are_verified(tmp_path: Path) -> None:

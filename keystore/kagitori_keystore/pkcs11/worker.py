@@ -151,8 +151,8 @@ def _harden() -> None:
     libc = ctypes.CDLL(None)
     if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         sys.stderr.write("a token's worker could not be made undumpable\n")
-    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY:
-        libc.mlockall(_MCL_ALL_ON_FAULT)
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY and libc.mlockall(_MCL_ALL_ON_FAULT):
+        sys.stderr.write("a token's worker could not lock its memory\n")
 
 
 def main() -> None:

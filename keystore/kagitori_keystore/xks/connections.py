@@ -197,7 +197,11 @@ def _reached(host: str, port: int, left: Callable[[], float]) -> socket.socket:
     """
     failure = OSError("the host has no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        plain = socket.socket(family, kind, protocol)
+        try:
+            plain = socket.socket(family, kind, protocol)
+        except OSError as error:  # names have IPv6 addresses on machines that have no IPv6, too
+            failure = error
+            continue
         try:
             plain.settimeout(left())
             plain.connect(address)

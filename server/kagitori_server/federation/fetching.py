@@ -67,10 +67,10 @@ class HttpsFetcher:
             connection.within(deadline)
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", target, headers={"Accept": "application/json", "Accept-Encoding": "identity"})
-            answer = connection.getresponse()
-            if answer.status != http.client.OK:
-                raise FetchFailed(f"{parts.netloc} answered with status {answer.status}")
-            body = answer.read(DOCUMENT_MAX + 1)
+            with connection.getresponse() as answer:  # which keeps the socket of a connection that is closed
+                if answer.status != http.client.OK:
+                    raise FetchFailed(f"{parts.netloc} answered with status {answer.status}")
+                body = answer.read(DOCUMENT_MAX + 1)
         finally:
             connection.close()
         if len(body) > DOCUMENT_MAX:
