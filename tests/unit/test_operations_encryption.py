@@ -155,7 +155,10 @@ def test_the_order_of_a_context_does_not_matter(service: InProcess, key: KeyMeta
 
 def test_every_class_of_bytes_of_a_ciphertext(service: InProcess, key: KeyMetadata, other: KeyMetadata) -> None:
     """One bit anywhere, one byte more or less, parts of another: never anything but a refusal."""
-    blob, foreign = encrypt(service, key.key_id), encrypt(service, other.key_id)
+    while (blob := encrypt(service, key.key_id))[3] in (1, 2):
+        # Without its first byte it would be that of a key which isn't there, as the id begins like a form.
+        key = new_key(service)
+    foreign = encrypt(service, other.key_id)
     places = {"version": 0, "kind": 1, "form": 2, "key id": 3, "material": 19, "nonce": 51, "ciphertext": 75,
               "tag": len(blob) - 1}
     for name, place in places.items():
